@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of operations that a forward pass is made of, and the contract of
+ * each.  Everything above reaches arithmetic through this table only.
+ *
+ * Common to all: matrices are row-major, `ld_` is the distance between rows in
+ * elements, operands do not overlap unless said, pointers to f32 are aligned to
+ * 4 bytes and may be aligned better, nothing is allocated, nothing is kept
+ * between calls, any number of threads may call at once.  A result depends on
+ * its operands only: not on how many tokens or rows a call holds, so that a
+ * caller may cut work as it likes and get the same bits.  The `ref` level is
+ * the oracle: f32 throughout, sums in the order that is documented here; other
+ * levels agree with it to 1e-5 of the 2-norm unless an entry says otherwise.
+ */
+#ifndef WEIR_KERNELS_H
+#define WEIR_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+
+/*
+ * Rows of one column block of a weight matrix as they lie in a weir file:
+ * [rows][cols], each row padded with zeros to row_bytes, a multiple of 64.
+ * `data` is aligned to 64 bytes.
+ */
+struct weir_tile {
+    const void *data;
+    enum weir_dtype dtype;
+    size_t rows;
+    size_t cols;
+    size_t row_bytes;
+};
+
+/* Partial sums that block_fold keeps alive for 8 column blocks. */
+#define WEIR_MAX_PARTIALS 4
+
+/* Where the sum of column block `block` goes before it is folded. */
+static inline unsigned weir_partial_of(unsigned block)
+{
+    return (unsigned)__builtin_popcount(block);
+}
+
+/*
+ * The selective scan of Mamba-1 (Gu and Dao 2023, algorithm 2), for channels
+ * [0, n_ch) and tokens [0, n_tok) in order, with everything that follows
+ * dt_proj up to the gate (steps 6 to 10 of a Jamba mixer):
+ *
+ *   delta = softplus(dt[t][c] + dt_bias[c])   v > 20: v, else log1p(exp(v))
+ *   S[c][n] = exp(delta * A[c][n]) * S[c][n] + delta * B[t][n] * u[t][c]
+ *   y[t][c] = (sum over n of S[c][n] * C[t][n] + D[c] * u[t][c])
+ *             * silu(z[t][c])
+ *
+ * All f32.  y may be u or z.
+ */
+struct weir_scan {
+    size_t n_tok, n_ch, n_state;
+    const float *u;       /* [n_tok][ld_u], after conv and silu */
+    const float *dt;      /* [n_tok][ld_dt], W_dt times dt, without its bias */
+    const float *dt_bias; /* [n_ch] */
+    const float *a;       /* [n_ch][n_state], -exp(A_log) */
+    const float *b;       /* [n_tok][ld_bc], after its norm */
+    const float *c;       /* [n_tok][ld_bc], after its norm */
+    const float *d;       /* [n_ch] */
+    const float *z;       /* [n_tok][ld_z], before silu */
+    float *state;         /* [n_ch][n_state], updated */
+    float *y;             /* [n_tok][ld_y] */
+    size_t ld_u, ld_dt, ld_bc, ld_z, ld_y;
+};
+
+/*
+ * The causal depthwise convolution and its activation, for channels [0, n_ch):
+ *
+ *   v[t][c] = bias[c] + sum over j of w[c][j] * x[t - (k - 1) + j][c]
+ *   y[t][c] = silu(v[t][c])
+ *
+ * x before the first token comes from `state`, which is left holding the last
+ * k - 1 inputs, oldest first.  The sum runs from the bias up, j ascending.
+ */
+struct weir_conv {
+    size_t n_tok, n_ch, k;
+    const float *x;    /* [n_tok][ld_x] */
+    const float *w;    /* [n_ch][k]; w[c][k - 1] multiplies the current token */
+    const float *bias; /* [n_ch], or NULL for zeros */
+    float *state;      /* [n_ch][k - 1] */
+    float *y;          /* [n_tok][ld_y], not x */
+    size_t ld_x, ld_y;
+};
+
+/*
+ * Causal attention of one query head over the cached K and V of its group, for
+ * tokens [0, n_tok), of which token t sees positions [0, n_past + t].  Softmax
+ * of q.k * scale in one pass over positions ascending (Milakov and Gimelshein
+ * 2018), f32.
+ */
+struct weir_attention {
+    size_t n_tok, n_past, head_dim;
+    float scale;
+    enum weir_dtype kv_dtype; /* WEIR_F32 or WEIR_BF16 */
+    const float *q;           /* [n_tok][ld_q] */
+    const void *k;            /* [n_past + n_tok][ld_kv] of kv_dtype */
+    const void *v;            /* [n_past + n_tok][ld_kv] of kv_dtype */
+    float *y;                 /* [n_tok][ld_y] */
+    size_t ld_q, ld_kv, ld_y;
+};
+
+struct weir_kernels {
+    const char *level; /* "ref", ... */
+
+    /*
+     * y[t][r] = sum over c of w[r][c] * x[t][c], with x [n_tok][ld_x], y
+     * [n_tok][ld_y].  Weights widen exactly; an int8 row is not scaled here.
+     * ref: 16 interleaved sums (c mod 16, c ascending), then halves added
+     * (8, 4, 2, 1).
+     */
+    void (*matmul)(const struct weir_tile *w, const float *x, size_t ld_x,
+                   size_t n_tok, float *y, size_t ld_y);
+
+    /*
+     * One step of the sum over column blocks as the binary tree
+     * ((0+1)+(2+3))+((4+5)+(6+7)).  partial is [WEIR_MAX_PARTIALS][ld] and the
+     * first n of each row are used.  The caller computes block b = 0, 1, ...
+     * into partial[weir_partial_of(b)] and calls this; after the last block
+     * (1 or 8 in all) the total is in partial[0].
+     */
+    void (*block_fold)(float *partial, size_t ld, size_t n, unsigned block);
+
+    /*
+     * y[t][r] = src[t][r] * scale[r] + bias[r]; scale or bias may be NULL for
+     * ones and zeros.  y may be src.
+     */
+    void (*scale_bias)(const float *src, size_t ld_src, size_t n_tok, size_t n,
+                       const float *scale, const float *bias, float *y,
+                       size_t ld_y);
+
+    /*
+     * y[t][i] = x[t][i] / sqrt(mean of x[t]^2 + eps) * weight[i], the squares
+     * summed as in matmul.  y may be x (Zhang and Sennrich 2019).
+     */
+    void (*rms_norm)(const float *x, size_t ld_x, size_t n_tok, size_t n,
+                     const float *weight, float eps, float *y, size_t ld_y);
+
+    /* gate[t][i] = silu(gate[t][i]) * up[t][i]; silu(v) = v / (1 + exp(-v)) */
+    void (*silu_mul)(float *gate, size_t ld_gate, const float *up, size_t ld_up,
+                     size_t n_tok, size_t n);
+
+    /* y[t][i] += x[t][i] * (weight ? weight[t] : 1) */
+    void (*add_scaled)(float *y, size_t ld_y, const float *x, size_t ld_x,
+                       const float *weight, size_t n_tok, size_t n);
+
+    /*
+     * The router: softmax over all n_experts logits of each token in f32, then
+     * the k most probable, in ascending order of expert; their probabilities
+     * are not renormalised.  Of equals the lower expert wins.
+     * expert [n_tok][k], prob [n_tok][k]; k <= n_experts <= 1024.
+     */
+    void (*route)(const float *logits, size_t ld_logits, size_t n_tok,
+                  size_t n_experts, size_t k, uint32_t *expert, float *prob);
+
+    void (*conv)(const struct weir_conv *conv);
+    void (*scan)(const struct weir_scan *scan);
+    void (*attention)(const struct weir_attention *attention);
+
+    /* Index of the largest of n > 0 values; the lowest of equals. */
+    size_t (*argmax)(const float *x, size_t n);
+};
+
+/* The table for this machine.  Never NULL. */
+const struct weir_kernels *weir_kernels_select(void);
+
+extern const struct weir_kernels weir_kernels_ref;
+
+#endif

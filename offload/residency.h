@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the bytes of a model are when the forward pass asks for them.  Here
+ * the file is mapped: a raw tile is used in place, a compressed one is decoded
+ * into the caller's scratch.  A tile is verified when it is first touched
+ * after opening.
+ */
+#ifndef WEIR_OFFLOAD_RESIDENCY_H
+#define WEIR_OFFLOAD_RESIDENCY_H
+
+#include "offload/file.h"
+
+struct weir_residency;
+
+/* `file` must outlive the residency. */
+int weir_residency_new(const struct weir_file *file,
+                       struct weir_residency **residency, struct weir_err *err);
+void weir_residency_free(struct weir_residency *residency);
+
+/* Unit `unit` will be used soon: starts to read it ahead.  Never fails. */
+void weir_residency_want(struct weir_residency *residency, uint32_t unit);
+
+/*
+ * Unpacked bytes of tile `tile` of tensor `tensor` (counted from its first),
+ * aligned to 64.  `scratch` has file->max_tile_bytes, is aligned to 64 and may
+ * be what *data points to.  WEIR_ECORRUPT, naming tensor, tile and offset, when
+ * the checksum or the frame is wrong.  Any thread.
+ */
+int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
+                        uint64_t tile, void *scratch, const void **data,
+                        struct weir_err *err);
+
+/*
+ * 0 as long as every byte handed out was read from the file; WEIR_EIO once a
+ * mapped page was lost (the file shrank, or its drive failed), which makes
+ * everything computed since the last check worthless.
+ */
+int weir_residency_check(const struct weir_residency *residency,
+                         struct weir_err *err);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void strip_controls(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = '?';
+}
+
+static int err_fill(struct weir_err *err, int code, uint64_t offset,
+                    const char *fmt, va_list args)
+{
+    if (err) {
+        err->code = code;
+        err->offset = offset;
+        vsnprintf(err->message, sizeof(err->message), fmt, args);
+        strip_controls(err->message);
+    }
+    return code;
+}
+
+int weir_err_set(struct weir_err *err, int code, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    err_fill(err, code, 0, fmt, args);
+    va_end(args);
+    return code;
+}
+
+int weir_err_at(struct weir_err *err, int code, uint64_t offset,
+                const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    err_fill(err, code, offset, fmt, args);
+    va_end(args);
+    return code;
+}
+
+int weir_err_nomem(struct weir_err *err, size_t n_bytes, const char *what)
+{
+    return weir_err_set(err, WEIR_ENOMEM,
+                        "out of memory: %zu bytes for %s; close other "
+                        "programs or use a machine with more memory",
+                        n_bytes, what);
+}
+
+static const char *cure_of(int errnum)
+{
+    switch (errnum) {
+    case ENOSPC:
+    case EDQUOT:
+        return "; free some space and run the command again";
+    case ENOENT:
+        return "; check the path";
+    case EACCES:
+    case EPERM:
+        return "; check the permissions";
+    case EMFILE:
+    case ENFILE:
+        return "; raise the limit of open files (ulimit -n)";
+    default:
+        return "";
+    }
+}
+
+int weir_err_errno(struct weir_err *err, int errnum, const char *verb,
+                   const char *path)
+{
+    char text[128];
+
+    /* the GNU strerror_r, which may return a string of its own */
+    const char *why = strerror_r(errnum, text, sizeof(text));
+    return weir_err_set(err, WEIR_EIO, "%s: cannot %s: %s%s", path, verb, why,
+                        cure_of(errnum));
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One token timeline on a model: what weir.h promises, and the views into a
+ * forward pass that tools and tests need.
+ */
+#ifndef WEIR_ENGINE_SESSION_H
+#define WEIR_ENGINE_SESSION_H
+
+#include "model/jamba.h"
+#include "text/tokenizer.h"
+
+struct weir_model {
+    struct weir_jamba *jamba;
+    struct weir_tokenizer *tokenizer; /* NULL: packed without one */
+};
+
+/*
+ * weir_session_eval() with the scores of every token: `logits` is
+ * [n_ids][n_vocab].  `observer` (may be NULL) sees the pass from inside.
+ */
+int weir_session_eval_all(weir_session *session, const int32_t *ids,
+                          size_t n_ids, float *logits,
+                          const struct weir_observer *observer,
+                          struct weir_err *err);
+
+#endif

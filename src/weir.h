@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libweir: run Jamba models from a tiled weight file.
+ *
+ * Functions that can fail return 0 or a negative enum weir_code and, when
+ * `err` is not NULL, leave in it one line for a person: what happened, where,
+ * and what to do.  The library never prints, never exits and touches neither
+ * locale nor signals.  A weir_model may be shared by threads; a weir_session
+ * belongs to one thread at a time.
+ */
+#ifndef WEIR_H
+#define WEIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum weir_code {
+    WEIR_OK = 0,
+    WEIR_EARG = -1,     /* an argument is wrong */
+    WEIR_EIO = -2,      /* the operating system refused or failed */
+    WEIR_ENOMEM = -3,   /* out of memory */
+    WEIR_EFORMAT = -4,  /* a file is malformed */
+    WEIR_ECORRUPT = -5, /* a checksum does not match */
+    WEIR_ENOTSUP = -6,  /* well formed, but not supported */
+    WEIR_ELIMIT = -7,   /* larger than a stated limit */
+};
+
+struct weir_err {
+    int code;        /* enum weir_code */
+    uint64_t offset; /* byte offset in the file named by message, or 0 */
+    char message[480];
+};
+
+/* The version of the library, "MAJOR.MINOR.PATCH". */
+const char *weir_version(void);
+
+typedef struct weir_model weir_model;
+typedef struct weir_session weir_session;
+
+/* How the K and V of attention layers are kept. */
+enum weir_kv { WEIR_KV_BF16 = 0, WEIR_KV_F32 = 1 };
+
+struct weir_model_options {
+    unsigned n_threads; /* 0: one per CPU that this process may use */
+};
+
+/*
+ * Opens the packed model at `path` (weir-file(5)).  `options` may be NULL.
+ * The model must outlive its sessions.  Release with weir_model_close().
+ */
+int weir_model_open(const char *path, const struct weir_model_options *options,
+                    weir_model **model, struct weir_err *err);
+void weir_model_close(weir_model *model);
+
+/* Number of token ids; logits have this many entries. */
+size_t weir_model_n_vocab(const weir_model *model);
+
+/* Nonzero when `id` ends a text (the model may name several such ids). */
+int weir_model_is_eos(const weir_model *model, int32_t id);
+
+/*
+ * Encodes `n_bytes` of text.  With `special`, pieces such as <|eom|> in the
+ * text become their ids; without, they are plain text (use this for untrusted
+ * input).  With `bos`, the begin-of-text id is put first when the model's
+ * tokenizer asks for one.  *ids is allocated; release it with free().
+ * WEIR_ENOTSUP when the model was packed without a tokenizer.
+ */
+int weir_model_encode(const weir_model *model, const char *text, size_t n_bytes,
+                      int special, int bos, int32_t **ids, size_t *n_ids,
+                      struct weir_err *err);
+
+struct weir_session_options {
+    size_t n_ctx;    /* most tokens that the session will hold, > 0 */
+    enum weir_kv kv; /* WEIR_KV_BF16 unless set */
+};
+
+/* One token timeline.  All memory for n_ctx tokens is taken here. */
+int weir_session_new(weir_model *model,
+                     const struct weir_session_options *options,
+                     weir_session **session, struct weir_err *err);
+void weir_session_free(weir_session *session);
+
+/* Tokens evaluated so far. */
+size_t weir_session_n_tok(const weir_session *session);
+
+/*
+ * Appends `n_ids` tokens (> 0).  `logits` [n_vocab], f32, receives the scores
+ * of the token that follows the last one; NULL when they are not wanted.
+ * After an error the session must be freed.
+ */
+int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
+                      float *logits, struct weir_err *err);
+
+/*
+ * Turns the next id into text that can be printed at once: bytes of a
+ * character that is not complete yet are held back until it is.  *text points
+ * into the session and stays valid until its next call; *n_bytes may be 0.
+ * Call with id < 0 at the end to get what is still held back.
+ */
+int weir_session_decode(weir_session *session, int32_t id, const char **text,
+                        size_t *n_bytes, struct weir_err *err);
+
+/*
+ * A process that maps models and must survive a model file that shrinks while
+ * it is mapped calls this from its own SIGBUS handler with the faulting
+ * address.  Returns 1 when the address belonged to a mapped model: the page
+ * now reads as zeros, the running call will end with WEIR_EIO, and the handler
+ * should return.  Returns 0 otherwise.  Async-signal-safe on Linux.
+ */
+int weir_sigbus_repair(void *address);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
