@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands of weir share: options, values, messages, exit status. */
+#ifndef WEIR_TOOLS_CLI_H
+#define WEIR_TOOLS_CLI_H
+
+#include "base/err.h"
+
+/* Exit status, as weir(1) documents it. */
+enum cli_status {
+    CLI_OK = 0,
+    CLI_FAILED = 1,  /* the system failed: I/O, memory, space */
+    CLI_USAGE = 2,   /* the command line is wrong */
+    CLI_REFUSED = 3, /* an input file is malformed, damaged or unsupported */
+};
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+};
+
+extern const struct command cmd_inspect, cmd_logits, cmd_pack, cmd_run,
+    cmd_tokenize, cmd_verify;
+
+/* OPT_pack_codec and so on, one for each line of options.def. */
+enum cli_option {
+    CLI_END = -1,      /* nothing is left */
+    CLI_ARGUMENT = -2, /* not an option: value holds it */
+#define COMMAND(name, operands, summary)
+#define OPTION(command, key, letter, name, operand, help) OPT_##command##_##key,
+#include "options.def"
+#undef COMMAND
+#undef OPTION
+    CLI_N_OPTIONS
+};
+
+struct cli {
+    const char *command;
+    int argc;
+    char **argv;
+    int at;             /* next word of argv */
+    const char *letter; /* rest of a word of several letters, or NULL */
+    int only_arguments; /* "--" was seen */
+    const char *option; /* the option found, as the user wrote it */
+    const char *value;  /* its operand, or the argument */
+};
+
+void cli_init(struct cli *cli, int argc, char **argv);
+
+/*
+ * The next option or argument.  Prints and exits on --help, on an unknown
+ * option and on a missing or unwanted operand.
+ */
+int cli_next(struct cli *cli);
+
+/* Values of the current option; a bad one prints what is allowed and exits. */
+uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max);
+double cli_real(const struct cli *cli, double min, double max);
+/* Position of the value in `words`, "auto|raw|zstd". */
+int cli_choice(const struct cli *cli, const char *words);
+
+/* Prints "weir COMMAND: ..." and a pointer to --help; exits with CLI_USAGE. */
+void cli_usage(const struct cli *cli, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+
+/* Prints the error as one line; returns the exit status for its code. */
+int cli_fail(const struct cli *cli, const struct weir_err *err);
+
+/* Prints "weir COMMAND: warning: ...". */
+void cli_warn(const struct cli *cli, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* CLI_OK, or CLI_FAILED with a message when stdout could not be written. */
+int cli_finish(const struct cli *cli);
+
+/* Prints the list of commands, or the help of one. */
+void cli_print_commands(void);
+void cli_print_help(const char *command);
+
+#endif
