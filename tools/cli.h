@@ -23,8 +23,8 @@ extern const struct command cmd_inspect, cmd_logits, cmd_pack, cmd_run,
 
 /* OPT_pack_codec and so on, one for each line of options.def. */
 enum cli_option {
-    CLI_END = -1,      /* nothing is left */
     CLI_ARGUMENT = -2, /* not an option: value holds it */
+    CLI_END = -1,      /* nothing is left; the options count up from 0 */
 #define COMMAND(name, operands, summary)
 #define OPTION(command, key, letter, name, operand, help) OPT_##command##_##key,
 #include "options.def"
