@@ -17,7 +17,7 @@ struct option {
 
 static const struct option options[] = {
 #define COMMAND(name, operands, summary)
-#define OPTION(command, key, letter, name, operand, help) \
+#define OPTION(command, key, letter, name, operand, help)                      \
     [OPT_##command##_##key] = {#command, letter, name, operand, help},
 #include "options.def"
 #undef COMMAND
@@ -50,7 +50,8 @@ static void print_option(const struct option *option)
     char left[64];
     int n;
 
-    n = snprintf(left, sizeof(left), "  %c%c%s --%s", option->letter ? '-' : ' ',
+    n = snprintf(left, sizeof(left), "  %c%c%s --%s",
+                 option->letter ? '-' : ' ',
                  option->letter ? option->letter : ' ',
                  option->letter ? "," : " ", option->name);
     if (option->operand)
@@ -154,8 +155,8 @@ static unsigned name_distance(const char *a, const char *b)
     return row[n];
 }
 
-static void __attribute__((noreturn)) unknown_name(const struct cli *cli,
-                                                   const char *name)
+static void __attribute__((noreturn))
+unknown_name(const struct cli *cli, const char *name)
 {
     const char *nearest = NULL;
     unsigned best = 3, distance;
@@ -182,8 +183,7 @@ static int find_option(const struct cli *cli, char letter, const char *name,
         if (strcmp(options[i].command, cli->command))
             continue;
         if (letter ? options[i].letter == letter
-                   : !strncmp(options[i].name, name, n) &&
-                         !options[i].name[n])
+                   : !strncmp(options[i].name, name, n) && !options[i].name[n])
             return i;
     }
     return CLI_END;
@@ -275,8 +275,8 @@ uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max)
     if (cli->value[0] < '0' || cli->value[0] > '9' || *end || errno ||
         n < min || n > max)
         cli_usage(cli, "%s must be a whole number from %llu to %llu, not '%s'",
-                  cli->option, (unsigned long long)min,
-                  (unsigned long long)max, cli->value);
+                  cli->option, (unsigned long long)min, (unsigned long long)max,
+                  cli->value);
     return n;
 }
 

@@ -7,8 +7,7 @@
 #include "tools/cli.h"
 
 static const struct command *const commands[] = {
-    &cmd_inspect, &cmd_logits,   &cmd_pack,
-    &cmd_run,     &cmd_tokenize, &cmd_verify,
+    &cmd_inspect, &cmd_logits, &cmd_pack, &cmd_run, &cmd_tokenize, &cmd_verify,
 };
 
 /*

@@ -12,9 +12,9 @@ struct weir_buf {
     size_t ceiling; /* most bytes it may hold */
 };
 
-#define WEIR_BUF(limit)    \
-    {                      \
-        .ceiling = (limit) \
+#define WEIR_BUF(limit)                                                        \
+    {                                                                          \
+        .ceiling = (limit)                                                     \
     }
 
 /* Appends; WEIR_ELIMIT past the ceiling, WEIR_ENOMEM without memory. */

@@ -87,8 +87,8 @@ int weir_json_get_bool(const json_t *object, const char *key, const char *what,
     if (!value)
         return 0;
     if (!json_is_boolean(value))
-        return weir_err_set(err, WEIR_EFORMAT,
-                            "%s: %s must be true or false", what, key);
+        return weir_err_set(err, WEIR_EFORMAT, "%s: %s must be true or false",
+                            what, key);
     *out = json_is_true(value);
     return 0;
 }
