@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SKIPPED = 77 }; /* automake's exit status of a skipped test */
-
 static unsigned n_results, n_failed;
 
 /*
@@ -56,7 +54,7 @@ void tap_skip_all(const char *why)
 {
     printf("1..0 # SKIP %s\n", why);
     fflush(stdout);
-    exit(SKIPPED);
+    exit(0);
 }
 
 int tap_done(void)

@@ -17,7 +17,10 @@ void tap_diag(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* One result that could not be had here; the text says why. */
 void tap_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Ends the program before its first result: nothing can be tested here. */
+/*
+ * Ends the program before its first result: nothing can be tested here.  The
+ * plan says so; the exit status is 0, as automake's driver wants it.
+ */
 void tap_skip_all(const char *why) __attribute__((noreturn));
 
 /* Prints the plan.  The exit status: 0, or 1 when a result was not ok. */

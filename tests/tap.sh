@@ -36,7 +36,7 @@ tap_skip() {
 
 tap_skip_all() {
     echo "1..0 # SKIP $*"
-    exit 77
+    exit 0
 }
 
 tap_run() {
