@@ -92,7 +92,7 @@ struct weir_conv {
  * Causal attention of one query head over the cached K and V of its group, for
  * tokens [0, n_tok), of which token t sees positions [0, n_past + t].  Softmax
  * of q.k * scale in one pass over positions ascending (Milakov and Gimelshein
- * 2018), f32.
+ * 2018), f32; q.k summed as in matmul.
  */
 struct weir_attention {
     size_t n_tok, n_past, head_dim;
@@ -135,8 +135,8 @@ struct weir_kernels {
                        size_t ld_y);
 
     /*
-     * y[t][i] = x[t][i] / sqrt(mean of x[t]^2 + eps) * weight[i], the squares
-     * summed as in matmul.  y may be x (Zhang and Sennrich 2019).
+     * y[t][i] = x[t][i] * (1 / sqrt(mean of x[t]^2 + eps)) * weight[i], the
+     * squares summed as in matmul.  y may be x (Zhang and Sennrich 2019).
      */
     void (*rms_norm)(const float *x, size_t ld_x, size_t n_tok, size_t n,
                      const float *weight, float eps, float *y, size_t ld_y);
@@ -166,7 +166,7 @@ struct weir_kernels {
     size_t (*argmax)(const float *x, size_t n);
 };
 
-/* The table for this machine.  Never NULL. */
+/* The table for this machine, the same at every call.  Never NULL. */
 const struct weir_kernels *weir_kernels_select(void);
 
 extern const struct weir_kernels weir_kernels_ref;
