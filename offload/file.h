@@ -12,11 +12,12 @@
 #define WEIR_FILE_VERSION 1
 #define WEIR_FILE_PAGE    4096 /* what every tile and blob is aligned to */
 #define WEIR_ROW_ALIGN    64   /* what rows in a tile are padded to */
-#define WEIR_TILE_BYTES   (256 << 10) /* most a tile of several rows unpacks to \
-                                       */
-#define WEIR_ROW_BYTES  (16 << 20)    /* most a tile of one row unpacks to */
-#define WEIR_NAME_BYTES 255           /* most in a name */
-#define WEIR_NO_TENSOR  UINT32_MAX
+#define WEIR_NAME_BYTES   255  /* most in a name */
+#define WEIR_NO_TENSOR    UINT32_MAX
+
+/* The most that a tile unpacks to, when it has several rows and when one. */
+#define WEIR_TILE_BYTES (256 << 10)
+#define WEIR_ROW_BYTES  (16 << 20)
 
 enum weir_codec {
     WEIR_CODEC_RAW = 0,    /* as it is */

@@ -20,11 +20,15 @@ void weir_residency_free(struct weir_residency *residency);
 /* Unit `unit` will be used soon: starts to read it ahead.  Never fails. */
 void weir_residency_want(struct weir_residency *residency, uint32_t unit);
 
+/* Bytes of scratch that a thread needs for weir_residency_tile(). */
+size_t weir_residency_scratch_bytes(const struct weir_residency *residency);
+
 /*
  * Unpacked bytes of tile `tile` of tensor `tensor` (counted from its first),
- * aligned to 64.  `scratch` has file->max_tile_bytes, is aligned to 64 and may
- * be what *data points to.  WEIR_ECORRUPT, naming tensor, tile and offset, when
- * the checksum or the frame is wrong.  Any thread.
+ * aligned to 64: in the map, or decoded into `scratch`, which is aligned to 64
+ * and must live as long as *data is used.  WEIR_ECORRUPT, naming tensor, tile
+ * and offset, when the checksum or the frame is wrong.  Any thread, each with
+ * its own scratch.  Allocates nothing.
  */
 int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                         uint64_t tile, void *scratch, const void **data,

@@ -7,7 +7,8 @@
 
 /* Which way devices share a tensor. */
 enum weir_split {
-    WEIR_SPLIT_NONE,   /* small: kept as one row, one tile */
+    WEIR_SPLIT_VECTOR, /* small: kept as one row, one tile */
+    WEIR_SPLIT_NONE,   /* a matrix that every device has whole */
     WEIR_SPLIT_ROWS,   /* no tile crosses an eighth of the rows */
     WEIR_SPLIT_HALVES, /* the same for each half of the rows by itself */
     WEIR_SPLIT_COLS,   /* 8 column blocks */
