@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# options.def, --help and the man pages name the same commands and options.
+. "${srcdir:-.}/tests/tap.sh"
+. "${srcdir:-.}/tests/lint/files.sh"
+
+commands_of_table() {
+    sed -nE 's/^COMMAND\(([a-z]+), *".*/\1/p' tools/options.def
+}
+
+# The options of a command as a user writes them, one a line.
+options_of_table() { # COMMAND
+    awk -v command="$1" '
+    { text = text " " $0 }
+    END {
+        head = "OPTION\\(" command ", *[a-z_]+, *(\047.\047|0), *\"[^\"]+\""
+        while (match(text, head)) {
+            n = split(substr(text, RSTART, RLENGTH), part, /[ ,"]+/)
+            print "--" part[n - 1]
+            if (part[3] != "0")
+                print "-" substr(part[3], 2, 1)
+            text = substr(text, RSTART + RLENGTH)
+        }
+    }' tools/options.def | sort
+}
+
+# Every Fl of a page; a page has no reason to speak of another's options.
+options_of_page() { # COMMAND
+    awk '/^\./ {
+        for (i = 1; i < NF; i++)
+            if ($i == "Fl" || $i == ".Fl")
+                print "-" $(i + 1)
+    }' "man/weir-$1.1" | sort -u
+}
+
+options_of_help() { # COMMAND
+    "$WEIR" "$1" --help | sed -nE \
+        -e 's/^  (-.),( --[a-z0-9-]+).*/\1\2/p' -e t \
+        -e 's/^      (--[a-z0-9-]+).*/\1/p' |
+        tr ' ' '\n' | grep -v '^--help$' | sort
+}
+
+same() { # TEXT ONE OTHER: ok when both are the same, and not empty
+    [ -n "$2" ] && [ "$2" = "$3" ]
+    tap_ok $? "$1"
+    if [ "$2" != "$3" ]; then
+        printf 'the table has:\n%s\nthere is:\n%s\n' "$2" "$3" | tap_diag
+    fi
+}
+
+same "every command has a page" "$(commands_of_table | sort)" \
+    "$(printf '%s\n' man/weir-*.1 | sed 's|man/weir-\(.*\)\.1|\1|' | sort)"
+for command in $(commands_of_table); do
+    same "weir-$command(1) has the options of the table" \
+        "$(options_of_table "$command")" "$(options_of_page "$command")"
+    if [ -n "$WEIR" ]; then
+        same "weir $command --help has the options of the table" \
+            "$(options_of_table "$command")" "$(options_of_help "$command")"
+    else
+        tap_skip "weir $command --help: there is no WEIR"
+    fi
+    grep -q "^\.Xr weir-$command 1" man/weir.1
+    tap_ok $? "weir(1) names weir-$command(1)"
+done
+tap_done

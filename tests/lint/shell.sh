@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Shell scripts please shellcheck.
+. "${srcdir:-.}/tests/tap.sh"
+. "${srcdir:-.}/tests/lint/files.sh"
+
+command -v shellcheck >/dev/null || tap_skip_all "there is no shellcheck"
+
+# 1090 and 1091: it cannot follow the sourced files.  2154: nor see what the
+# test driver sets.
+check_scripts() {
+    all_files | grep -E '\.sh$|^setup$|^\.ci/run$' |
+        while IFS= read -r file; do
+            case $(head -n 1 "$file") in
+            *bash) shell=bash ;;
+            *) shell=sh ;;
+            esac
+            shellcheck -s "$shell" -e 1090,1091,2154 -f gcc "$file"
+        done
+}
+
+no_lines "shellcheck finds nothing" "$(check_scripts)"
+tap_done
