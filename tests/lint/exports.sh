@@ -11,6 +11,11 @@ listed=$(sed -nE 's/^ +(weir_[a-z0-9_]+);$/\1/p' src/libweir.map | sort)
 
 [ -n "$declared" ] && [ "$declared" = "$listed" ]
 tap_ok $? "libweir.map lists the functions of weir.h"
+no_lines "libweir(3) has the functions of weir.h" "$(
+    for function in $declared; do
+        grep -q "^\.F[no] $function" man/libweir.3 || echo "$function"
+    done
+)"
 if [ -f "$library" ]; then
     exported=$("${NM:-nm}" -D --defined-only "$library" |
         sed -nE 's/.* [A-TV-Z] ([^@]*).*/\1/p' | grep -v '^WEIR_[0-9]*$' | sort)
