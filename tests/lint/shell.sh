@@ -10,11 +10,8 @@ command -v shellcheck >/dev/null || tap_skip_all "there is no shellcheck"
 check_scripts() {
     all_files | grep -E '\.sh$|^setup$|^\.ci/run$' |
         while IFS= read -r file; do
-            case $(head -n 1 "$file") in
-            *bash) shell=bash ;;
-            *) shell=sh ;;
-            esac
-            shellcheck -s "$shell" -e 1090,1091,2154 -f gcc "$file"
+            head -n 1 "$file" | grep -q 'bash$' && dialect=bash || dialect=dash
+            shellcheck -s "$dialect" -e 1090,1091,2154 -f gcc "$file"
         done
 }
 
