@@ -54,5 +54,5 @@ tap_run() {
 tap_done() {
     echo "1..$tap_n"
     [ "$tap_failed" -eq 0 ]
-    exit
+    exit $?
 }

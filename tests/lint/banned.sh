@@ -8,7 +8,7 @@
 
 # calls NAMES: the code lines on stdin that call one of the functions.
 calls() {
-    sed -nE "s/^([^:]*:[0-9]*):(.*[^A-Za-z0-9_.>])?($1)[[:space:]]*\(.*/\1: \3/p"
+    sed -nE -e "s/^([^:]*:[0-9]*):(.*[^a-zA-Z0-9_.>])?($1) *\(.*/\1: \3/p"
 }
 
 # check TEXT NAMES FILE...: no code line calls one of the functions.

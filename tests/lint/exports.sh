@@ -17,7 +17,9 @@ no_lines "libweir(3) has the functions of weir.h" "$(
     done
 )"
 if [ -f "$library" ]; then
-    exported=$("${NM:-nm}" -D --defined-only "$library" |
+    # NM may have options in it.
+    # shellcheck disable=SC2086
+    exported=$(${NM:-nm} -D --defined-only "$library" |
         sed -nE 's/.* [A-TV-Z] ([^@]*).*/\1/p' | grep -v '^WEIR_[0-9]*$' | sort)
     [ "$exported" = "$declared" ]
     tap_ok $? "the library exports the functions of weir.h"
