@@ -41,4 +41,7 @@ no_lines "nothing is built with fast math" "$(
     all_files | grep -vE '^tests/lint/banned\.sh$|\.md$' |
         xargs grep -nE -e '-f(unsafe|fast)-math' -e '-Ofast' -e 'fast_math'
 )"
+no_lines "CFLAGS and their kin stay the user's" "$(
+    grep -nE '^[[:space:]]*(CFLAGS|CPPFLAGS|LDFLAGS|LIBS) *[+:]?=' Makefile.am
+)"
 tap_done
