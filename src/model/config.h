@@ -3,7 +3,7 @@
 #ifndef WEIR_MODEL_CONFIG_H
 #define WEIR_MODEL_CONFIG_H
 
-#include "base/err.h"
+#include "base/json.h"
 
 #define WEIR_MAX_LAYERS  1024
 #define WEIR_MAX_EXPERTS 1024
@@ -35,6 +35,13 @@ struct weir_config {
  */
 int weir_config_parse(const char *json, size_t n_bytes, const char *what,
                       struct weir_config *config, struct weir_err *err);
+
+/*
+ * Adds the eos_token_id of `root` (config.json or generation_config.json), an
+ * id or a list of ids, to those that `config` has.
+ */
+int weir_config_add_eos(const json_t *root, const char *what,
+                        struct weir_config *config, struct weir_err *err);
 
 int weir_config_is_attention(const struct weir_config *config, uint32_t layer);
 int weir_config_is_moe(const struct weir_config *config, uint32_t layer);

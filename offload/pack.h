@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing a tile file: tensors come from a reader in whole rows, are quantised
+ * if asked, cut, coded and laid out in order by all cores.
+ */
+#ifndef WEIR_OFFLOAD_PACK_H
+#define WEIR_OFFLOAD_PACK_H
+
+#include "offload/codec.h"
+#include "offload/tiling.h"
+
+struct weir_pack_tensor {
+    char name[WEIR_NAME_BYTES + 1];
+    enum weir_dtype src_dtype;
+    enum weir_dtype dtype; /* as stored: src_dtype, or WEIR_I8 to quantise */
+    unsigned n_dims;
+    uint64_t shape[4];
+    enum weir_split split;
+    int is_scales;   /* filled with the row scales of its unit, not read */
+    uint32_t source; /* for the reader: which tensor ... */
+    uint64_t source_first; /* ... and the first of its elements */
+};
+
+/* Tensors that lie together; scales, where there are any, come first. */
+struct weir_pack_unit {
+    char name[WEIR_NAME_BYTES + 1];
+    uint32_t first_tensor, n_tensors;
+};
+
+/* A small file that is kept as it is. */
+struct weir_pack_blob {
+    const char *name;
+    const void *data;
+    size_t n_bytes;
+};
+
+struct weir_pack {
+    const struct weir_pack_tensor *tensors;
+    const struct weir_pack_unit *units;
+    const struct weir_pack_blob *blobs;
+    uint32_t n_tensors, n_units, n_blobs;
+    enum weir_codec_policy policy;
+    uint32_t tile_ceiling; /* most bytes of a tile; WEIR_TILE_BYTES */
+    unsigned n_threads;    /* 0: one per CPU */
+
+    /* `n` elements from `first` on, in src_dtype; any thread. */
+    int (*read)(void *ctx, const struct weir_pack_tensor *tensor,
+                uint64_t first, size_t n, void *data, struct weir_err *err);
+
+    /* How far it is, in bytes of source; may be NULL.  One call at a time. */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+    void *ctx;
+};
+
+/*
+ * Writes `path`.  Until it is complete it is called path.part; a path.part of
+ * the same tensors, blobs and options is continued, another is started again.
+ * The bytes depend on `pack` alone, not on threads or interruptions.  Memory
+ * is a few tiles for each thread and the index.  After an error path.part is
+ * left for the next try.
+ */
+int weir_pack_write(const struct weir_pack *pack, const char *path,
+                    struct weir_err *err);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "offload/tiling.h"
+#include "tools/cli.h"
+
+/* What tiles of one dtype and codec add up to. */
+struct sum {
+    uint64_t n_tiles, unpacked, stored;
+};
+
+struct inspect_args {
+    struct cli cli;
+    const char *model;
+    int tensors, tiles, json;
+    struct weir_file *file;
+    json_t *provenance; /* or NULL */
+    struct sum sums[WEIR_N_DTYPES][WEIR_N_CODECS];
+};
+
+static void parse(struct inspect_args *args, int argc, char **argv)
+{
+    int option;
+
+    cli_init(&args->cli, argc, argv);
+    while ((option = cli_next(&args->cli)) != CLI_END) {
+        if (option == OPT_inspect_tensors)
+            args->tensors = 1;
+        else if (option == OPT_inspect_tiles)
+            args->tiles = 1;
+        else if (option == OPT_inspect_json)
+            args->json = 1;
+        else if (args->model)
+            cli_usage(&args->cli, "one model at a time; '%s' is too much",
+                      args->cli.value);
+        else
+            args->model = args->cli.value;
+    }
+    if (!args->model)
+        cli_usage(&args->cli, "which model?");
+}
+
+static void add_sum(struct sum *sum, const struct sum *more)
+{
+    sum->n_tiles += more->n_tiles;
+    sum->unpacked += more->unpacked;
+    sum->stored += more->stored;
+}
+
+static struct sum sum_tensor(const struct weir_file *file,
+                             const struct weir_tensor *tensor,
+                             struct sum by_codec[WEIR_N_CODECS])
+{
+    uint64_t n = weir_tiling_n_tiles(tensor);
+    struct weir_tile_record record;
+    struct sum total = {0};
+
+    for (uint64_t i = 0; i < n; i++) {
+        struct sum one = {1, weir_tiling_tile_bytes(tensor, i), 0};
+
+        weir_file_tile(file, tensor->first_tile + i, &record);
+        one.stored = record.stored_bytes;
+        add_sum(&by_codec[record.codec], &one);
+        add_sum(&total, &one);
+    }
+    return total;
+}
+
+static double ratio_of(const struct sum *sum)
+{
+    return sum->stored ? (double)sum->unpacked / (double)sum->stored : 1.0;
+}
+
+static void print_shape(const struct weir_tensor *tensor, char text[96])
+{
+    int n = 0;
+
+    for (unsigned i = 0; i < tensor->n_dims; i++)
+        n += snprintf(text + n, 96 - (size_t)n, "%s%" PRIu64, i ? "x" : "",
+                      tensor->shape[i]);
+}
+
+static const char *provenance_of(const struct inspect_args *args,
+                                 const char *key)
+{
+    const char *text =
+        json_string_value(json_object_get(args->provenance, key));
+
+    return text ? text : "unknown";
+}
+
+/* ---- text ---- */
+
+static void print_sums(const struct inspect_args *args)
+{
+    printf("\n%-6s %-7s %10s %16s %16s %7s\n", "dtype", "codec", "tiles",
+           "unpacked bytes", "stored bytes", "ratio");
+    for (int d = 0; d < WEIR_N_DTYPES; d++)
+        for (int c = 0; c < WEIR_N_CODECS; c++) {
+            const struct sum *sum = &args->sums[d][c];
+
+            if (sum->n_tiles)
+                printf("%-6s %-7s %10" PRIu64 " %16" PRIu64 " %16" PRIu64
+                       " %7.3f\n",
+                       weir_dtype_name(d), weir_codec_name(c), sum->n_tiles,
+                       sum->unpacked, sum->stored, ratio_of(sum));
+        }
+}
+
+static void print_summary(const struct inspect_args *args)
+{
+    const struct weir_file *file = args->file;
+
+    printf("file       %s\n", args->model);
+    printf("format     weir-file version %d\n", WEIR_FILE_VERSION);
+    printf("bytes      %" PRIu64 "\n", file->n_bytes);
+    printf("packed by  weir %s, --quant %s, dense MLP %s, --codec %s\n",
+           provenance_of(args, "weir"), provenance_of(args, "quant"),
+           provenance_of(args, "dense_mlp"), provenance_of(args, "codec"));
+    printf("holds      %u tensors in %u units, %" PRIu64
+           " tiles, %u small files\n",
+           file->n_tensors, file->n_units, file->n_tiles, file->n_blobs);
+    for (uint32_t i = 0; i < file->n_blobs; i++)
+        printf("           %s (%" PRIu64 " bytes)\n", file->blobs[i].name,
+               file->blobs[i].n_bytes);
+    print_sums(args);
+}
+
+static void print_tensors(const struct inspect_args *args)
+{
+    const struct weir_file *file = args->file;
+    struct sum by_codec[WEIR_N_CODECS] = {0}, sum;
+    char shape[96];
+
+    printf("\n%-58s %-5s %-16s %8s %14s %7s\n", "tensor", "dtype", "shape",
+           "tiles", "stored bytes", "ratio");
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
+        const struct weir_tensor *tensor = &file->tensors[i];
+
+        sum = sum_tensor(file, tensor, by_codec);
+        print_shape(tensor, shape);
+        printf("%-58s %-5s %-16s %8" PRIu64 " %14" PRIu64 " %7.3f\n",
+               tensor->name, weir_dtype_name(tensor->dtype), shape, sum.n_tiles,
+               sum.stored, ratio_of(&sum));
+    }
+}
+
+static void print_tiles(const struct inspect_args *args)
+{
+    const struct weir_file *file = args->file;
+    struct weir_tile_record record;
+
+    printf("\n%14s %10s %-7s %-16s %s\n", "offset", "bytes", "codec", "xxh3",
+           "tile");
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
+        const struct weir_tensor *tensor = &file->tensors[i];
+        uint64_t n = weir_tiling_n_tiles(tensor);
+
+        for (uint64_t k = 0; k < n; k++) {
+            weir_file_tile(file, tensor->first_tile + k, &record);
+            printf("%14" PRIu64 " %10u %-7s %016" PRIx64 " %s %" PRIu64 "\n",
+                   record.offset, record.stored_bytes,
+                   weir_codec_name(record.codec), record.xxh3, tensor->name, k);
+        }
+    }
+}
+
+/* ---- JSON, an object at a time: Large has 1.6 million tiles ---- */
+
+static void dump(json_t *value, const char *before)
+{
+    fputs(before, stdout);
+    json_dumpf(value, stdout, JSON_COMPACT);
+    json_decref(value);
+}
+
+static json_t *sum_json(const char *dtype, const char *codec,
+                        const struct sum *sum)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f}", "dtype", dtype, "codec",
+                     codec, "tiles", (json_int_t)sum->n_tiles, "unpacked_bytes",
+                     (json_int_t)sum->unpacked, "stored_bytes",
+                     (json_int_t)sum->stored, "ratio", ratio_of(sum));
+}
+
+static json_t *sums_json(const struct inspect_args *args)
+{
+    json_t *list = json_array();
+
+    for (int d = 0; d < WEIR_N_DTYPES; d++)
+        for (int c = 0; c < WEIR_N_CODECS; c++)
+            if (args->sums[d][c].n_tiles)
+                json_array_append_new(list, sum_json(weir_dtype_name(d),
+                                                     weir_codec_name(c),
+                                                     &args->sums[d][c]));
+    return list;
+}
+
+static json_t *blobs_json(const struct weir_file *file)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < file->n_blobs; i++)
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I}", "name", file->blobs[i].name,
+                            "offset", (json_int_t)file->blobs[i].offset,
+                            "bytes", (json_int_t)file->blobs[i].n_bytes));
+    return list;
+}
+
+static void dump_summary(const struct inspect_args *args)
+{
+    const struct weir_file *file = args->file;
+    json_t *root = json_pack(
+        "{s:s, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:O?}", "file", args->model,
+        "version", WEIR_FILE_VERSION, "bytes", (json_int_t)file->n_bytes,
+        "n_units", (json_int_t)file->n_units, "n_tensors",
+        (json_int_t)file->n_tensors, "n_tiles", (json_int_t)file->n_tiles,
+        "files", blobs_json(file), "sums", sums_json(args), "provenance",
+        args->provenance);
+
+    json_dumpf(root, stdout, JSON_COMPACT | JSON_EMBED);
+    json_decref(root);
+}
+
+static json_t *tensor_json(const struct weir_file *file,
+                           const struct weir_tensor *tensor)
+{
+    struct sum by_codec[WEIR_N_CODECS] = {0};
+    struct sum sum = sum_tensor(file, tensor, by_codec);
+    json_t *shape = json_array();
+
+    for (unsigned i = 0; i < tensor->n_dims; i++)
+        json_array_append_new(shape,
+                              json_integer((json_int_t)tensor->shape[i]));
+    return json_pack(
+        "{s:s, s:s, s:o, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "name",
+        tensor->name, "dtype", weir_dtype_name(tensor->dtype), "shape", shape,
+        "row_parts", tensor->row_parts, "col_blocks", tensor->col_blocks,
+        "tile_rows", tensor->tile_rows, "first_tile",
+        (json_int_t)tensor->first_tile, "tiles", (json_int_t)sum.n_tiles,
+        "unpacked_bytes", (json_int_t)sum.unpacked, "stored_bytes",
+        (json_int_t)sum.stored);
+}
+
+static json_t *tile_json(const struct weir_file *file, uint64_t tile)
+{
+    struct weir_tile_record record;
+    char hex[17];
+
+    weir_file_tile(file, tile, &record);
+    snprintf(hex, sizeof(hex), "%016" PRIx64, record.xxh3);
+    return json_pack("{s:I, s:I, s:s, s:s}", "offset",
+                     (json_int_t)record.offset, "stored_bytes",
+                     (json_int_t)record.stored_bytes, "codec",
+                     weir_codec_name(record.codec), "xxh3", hex);
+}
+
+static void dump_all(const struct inspect_args *args)
+{
+    const struct weir_file *file = args->file;
+
+    putchar('{');
+    dump_summary(args);
+    if (args->tensors) {
+        fputs(",\"tensors\":[", stdout);
+        for (uint32_t i = 0; i < file->n_tensors; i++)
+            dump(tensor_json(file, &file->tensors[i]), i ? ",\n" : "\n");
+        fputs("]", stdout);
+    }
+    if (args->tiles) {
+        fputs(",\"tiles\":[", stdout);
+        for (uint64_t i = 0; i < file->n_tiles; i++)
+            dump(tile_json(file, i), i ? ",\n" : "\n");
+        fputs("]", stdout);
+    }
+    puts("}");
+}
+
+/* ---- */
+
+static int read_provenance(struct inspect_args *args, struct weir_err *err)
+{
+    char *text;
+    size_t n;
+    int rc = weir_file_read_blob(args->file, "provenance.json", &text, &n, err);
+
+    if (!rc && text)
+        rc =
+            weir_json_parse(text, n, "provenance.json", &args->provenance, err);
+    free(text);
+    return rc;
+}
+
+static void print_all(const struct inspect_args *args)
+{
+    print_summary(args);
+    if (args->tensors)
+        print_tensors(args);
+    if (args->tiles)
+        print_tiles(args);
+}
+
+static int run(int argc, char **argv)
+{
+    struct inspect_args args = {0};
+    struct weir_err err;
+    int rc, status;
+
+    parse(&args, argc, argv);
+    rc = weir_file_open(args.model, &args.file, &err);
+    if (rc)
+        return cli_fail(&args.cli, &err);
+    rc = read_provenance(&args, &err);
+    if (!rc) {
+        for (uint32_t i = 0; i < args.file->n_tensors; i++)
+            sum_tensor(args.file, &args.file->tensors[i],
+                       args.sums[args.file->tensors[i].dtype]);
+        if (args.json)
+            dump_all(&args);
+        else
+            print_all(&args);
+    }
+    status = rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
+    json_decref(args.provenance);
+    weir_file_close(args.file);
+    return status;
+}
+
+const struct command cmd_inspect = {"inspect", run};

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "model/import.h"
+#include "tools/cli.h"
+#include "tools/progress.h"
+
+struct pack_args {
+    struct cli cli;
+    struct weir_import import;
+    const char *folder, *output;
+    int quiet, dense_given;
+    struct progress progress;
+};
+
+/* Small tiles let a small model have many; for tests. */
+static uint32_t tile_ceiling(const struct cli *cli)
+{
+    const char *text = getenv("WEIR_TILE_CEILING");
+    struct cli env = *cli;
+
+    if (!text)
+        return WEIR_TILE_BYTES;
+    env.option = "WEIR_TILE_CEILING";
+    env.value = text;
+    return (uint32_t)cli_uint(&env, WEIR_ROW_ALIGN, WEIR_TILE_BYTES);
+}
+
+static void on_warning(void *ctx, const char *text)
+{
+    struct pack_args *args = ctx;
+
+    cli_warn(&args->cli, "%s", text);
+}
+
+static void on_progress(void *ctx, const char *phase, uint64_t done,
+                        uint64_t total)
+{
+    struct pack_args *args = ctx;
+
+    progress_show(&args->progress, phase, done, total);
+}
+
+static void take_option(struct pack_args *args, int option)
+{
+    const struct cli *cli = &args->cli;
+    struct weir_import *import = &args->import;
+
+    switch (option) {
+    case OPT_pack_output:
+        args->output = cli->value;
+        break;
+    case OPT_pack_quant:
+        import->quant.experts_int8 = !cli_choice(cli, "experts-int8|none");
+        break;
+    case OPT_pack_codec:
+        import->policy =
+            (enum weir_codec_policy)cli_choice(cli, "auto|raw|zstd");
+        break;
+    case OPT_pack_dense_mlp:
+        import->quant.dense_mlp_int8 = !cli_choice(cli, "int8|bf16");
+        args->dense_given = 1;
+        break;
+    case OPT_pack_threads:
+        import->n_threads = (unsigned)cli_uint(cli, 1, 512);
+        break;
+    case OPT_pack_quiet:
+        args->quiet = 1;
+        break;
+    default:
+        if (args->folder)
+            cli_usage(cli, "one folder at a time; '%s' is too much",
+                      cli->value);
+        args->folder = cli->value;
+    }
+}
+
+static void parse(struct pack_args *args, int argc, char **argv)
+{
+    int option;
+
+    cli_init(&args->cli, argc, argv);
+    args->import.quant = (struct weir_quant){1, 1};
+    while ((option = cli_next(&args->cli)) != CLI_END)
+        take_option(args, option);
+    if (!args->folder)
+        cli_usage(&args->cli, "which folder?");
+    if (!args->output)
+        cli_usage(&args->cli, "no output; give -o FILE.weir");
+    if (args->dense_given && !args->import.quant.experts_int8)
+        cli_usage(&args->cli, "--dense-mlp goes with --quant experts-int8");
+    args->import.tile_ceiling = tile_ceiling(&args->cli);
+    args->import.warn = on_warning;
+    args->import.progress = on_progress;
+    args->import.ctx = args;
+}
+
+static int run(int argc, char **argv)
+{
+    struct pack_args args = {0};
+    struct weir_err err;
+    int rc;
+
+    parse(&args, argc, argv);
+    progress_init(&args.progress, args.quiet);
+    rc = weir_import_folder(&args.import, args.folder, args.output, &err);
+    progress_end(&args.progress);
+    return rc ? cli_fail(&args.cli, &err) : CLI_OK;
+}
+
+const struct command cmd_pack = {"pack", run};

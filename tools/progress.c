@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/progress.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+void progress_init(struct progress *progress, int quiet)
+{
+    memset(progress, 0, sizeof(*progress));
+    progress->enabled = !quiet && isatty(STDERR_FILENO);
+}
+
+static void begin_phase(struct progress *progress, const char *phase,
+                        uint64_t done)
+{
+    progress->phase = phase;
+    progress->started = now();
+    progress->last = 0;
+    progress->first = done;
+}
+
+void progress_show(struct progress *progress, const char *phase, uint64_t done,
+                   uint64_t total)
+{
+    double at, rate, left;
+
+    if (!progress->enabled)
+        return;
+    if (!progress->phase || strcmp(progress->phase, phase))
+        begin_phase(progress, phase, done);
+    at = now();
+    if (at - progress->last < 0.1 && done < total)
+        return;
+    progress->last = at;
+    rate = (double)(done - progress->first) / (at - progress->started + 1e-9);
+    left = rate > 0 ? (double)(total - done) / rate : 0;
+    fprintf(stderr,
+            "\r%s %5.1f %%  %.2f of %.2f GB  %.2f GB/s  %d:%02d left\033[K",
+            phase, total ? 100.0 * (double)done / (double)total : 100.0,
+            (double)done / 1e9, (double)total / 1e9, rate / 1e9,
+            (int)(left / 60), (int)left % 60);
+    fflush(stderr);
+    progress->shown = 1;
+}
+
+void progress_end(struct progress *progress)
+{
+    if (progress->shown)
+        fprintf(stderr, "\r\033[K");
+    progress->shown = 0;
+}
