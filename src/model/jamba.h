@@ -3,14 +3,14 @@
 #ifndef WEIR_MODEL_JAMBA_H
 #define WEIR_MODEL_JAMBA_H
 
+#include <pthread.h>
+
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "model/bind.h"
 #include "model/state.h"
+#include "model/work.h"
 #include "offload/residency.h"
-
-/* Most tokens that go through a layer at once. */
-#define WEIR_CHUNK_TOK 64
 
 struct weir_jamba {
     struct weir_file *file;
@@ -19,20 +19,52 @@ struct weir_jamba {
     const struct weir_kernels *kernels;
     struct weir_config config;
     struct weir_bind bind;
+    struct weir_work work;
+    pthread_mutex_t lock; /* held by the pass that uses pool and work */
 };
+
+/*
+ * Opens the packed model at `path` for `n_threads` threads (0: all CPUs).
+ * *jamba is allocated; release with weir_jamba_close().
+ */
+int weir_jamba_open(const char *path, unsigned n_threads,
+                    struct weir_jamba **jamba, struct weir_err *err);
+void weir_jamba_close(struct weir_jamba *jamba);
 
 /* What an observer is shown, [n_tok][width] f32. */
 enum weir_view {
     WEIR_VIEW_HIDDEN, /* residual stream before layer `layer`; layer n_layers:
                          after the last layer and the final norm */
     WEIR_VIEW_ROUTER, /* router logits of MoE layer `layer` */
+    WEIR_VIEW_LOGITS, /* the scores of every token's successor; layer n_layers
+                       */
 };
 
+/*
+ * Is called with a few tokens at a time, those of a view in order and without
+ * gaps.  A code that is not 0 ends the pass.  `values` last for the call only.
+ */
 struct weir_observer {
+    unsigned views; /* 1 << enum weir_view, of those that it wants */
     int (*see)(void *ctx, enum weir_view view, uint32_t layer,
                const float *values, size_t n_tok, size_t width,
                struct weir_err *err);
     void *ctx;
 };
+
+/*
+ * Runs tokens ids [n_ids], n_ids > 0, that follow those in `state`.  `logits`
+ * [n_vocab] receives the scores of the token after the last one; NULL when
+ * they are not wanted.  `observer` may be NULL.
+ *
+ * Bits do not depend on how a caller cuts a text into calls, nor on the number
+ * of threads.  WEIR_EARG, and nothing has happened, for an id that is not in
+ * the vocabulary and for more tokens than there is room for; after any other
+ * error the state can only be freed.  Any thread; passes wait for each other.
+ */
+int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
+                       const int32_t *ids, size_t n_ids, float *logits,
+                       const struct weir_observer *observer,
+                       struct weir_err *err);
 
 #endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Mamba-1 mixer (Gu and Dao 2023) with the three norms that Jamba adds to
+ * dt, B and C (Lieber and others 2024, section 6.4).  Conv and scan run channel
+ * by channel, so the pool shares them by channels; everything else is a
+ * product over all of them.
+ */
+#include "model/layers.h"
+
+#include "model/linear.h"
+
+/* Channels that a worker takes at a time */
+#define CHANNELS 64
+
+struct mixer {
+    const struct weir_jamba *jamba;
+    const struct weir_bind_mamba *layer;
+    struct weir_state_layer *state;
+    size_t n_tok;
+};
+
+static size_t n_slices(const struct weir_jamba *jamba)
+{
+    return (jamba->config.n_inner + CHANNELS - 1) / CHANNELS;
+}
+
+static size_t n_channels(const struct weir_jamba *jamba, size_t first)
+{
+    size_t left = jamba->config.n_inner - first;
+
+    return left < CHANNELS ? left : CHANNELS;
+}
+
+/* u = silu(conv(x)) */
+static void conv_slice(void *ctx, size_t item, unsigned worker)
+{
+    const struct mixer *mixer = ctx;
+    const struct weir_jamba *jamba = mixer->jamba;
+    const struct weir_bind_mamba *layer = mixer->layer;
+    size_t inner = jamba->config.n_inner, k = jamba->config.d_conv;
+    size_t c = item * CHANNELS;
+    struct weir_conv conv = {
+        .n_tok = mixer->n_tok,
+        .n_ch = n_channels(jamba, c),
+        .k = k,
+        .x = jamba->work.xz + c,
+        .w = layer->conv_w + c * k,
+        .bias = layer->conv_bias ? layer->conv_bias + c : NULL,
+        .state = mixer->state->conv + c * (k - 1),
+        .y = jamba->work.u + c,
+        .ld_x = 2 * inner,
+        .ld_y = inner,
+    };
+
+    (void)worker;
+    jamba->kernels->conv(&conv);
+}
+
+/* u = scan(u, dt, B, C) * silu(z) */
+static void scan_slice(void *ctx, size_t item, unsigned worker)
+{
+    const struct mixer *mixer = ctx;
+    const struct weir_jamba *jamba = mixer->jamba;
+    const struct weir_bind_mamba *layer = mixer->layer;
+    const struct weir_work *work = &jamba->work;
+    size_t inner = jamba->config.n_inner, n_state = jamba->config.n_state;
+    size_t rank = jamba->config.dt_rank, c = item * CHANNELS;
+    struct weir_scan scan = {
+        .n_tok = mixer->n_tok,
+        .n_ch = n_channels(jamba, c),
+        .n_state = n_state,
+        .u = work->u + c,
+        .dt = work->dt + c,
+        .dt_bias = layer->dt_bias + c,
+        .a = layer->a + c * n_state,
+        .b = work->p + rank,
+        .c = work->p + rank + n_state,
+        .d = layer->d + c,
+        .z = work->xz + inner + c,
+        .state = mixer->state->scan + c * n_state,
+        .y = work->u + c,
+        .ld_u = inner,
+        .ld_dt = inner,
+        .ld_bc = rank + 2 * n_state,
+        .ld_z = 2 * inner,
+        .ld_y = inner,
+    };
+
+    (void)worker;
+    jamba->kernels->scan(&scan);
+}
+
+/* p = W_x u, its three parts normalised, each over its own width */
+static int select_parameters(const struct mixer *mixer,
+                             struct weir_jamba *jamba, struct weir_err *err)
+{
+    const struct weir_bind_mamba *layer = mixer->layer;
+    const struct weir_config *config = &jamba->config;
+    size_t n = mixer->n_tok, rank = config->dt_rank, n_state = config->n_state;
+    size_t ld = rank + 2 * n_state;
+    float *dt = jamba->work.p, *b = dt + rank, *c = b + n_state;
+    float eps = config->rms_eps;
+    int rc = weir_linear_apply(jamba, &layer->x_proj, jamba->work.u,
+                               config->n_inner, n, jamba->work.p, ld, err);
+
+    if (rc)
+        return rc;
+    jamba->kernels->rms_norm(dt, ld, n, rank, layer->dt_norm, eps, dt, ld);
+    jamba->kernels->rms_norm(b, ld, n, n_state, layer->b_norm, eps, b, ld);
+    jamba->kernels->rms_norm(c, ld, n, n_state, layer->c_norm, eps, c, ld);
+    return 0;
+}
+
+int weir_layer_mamba(struct weir_jamba *jamba,
+                     const struct weir_bind_mamba *layer,
+                     struct weir_state_layer *state, const float *x,
+                     size_t n_tok, float *y, struct weir_err *err)
+{
+    struct mixer mixer = {jamba, layer, state, n_tok};
+    const struct weir_config *config = &jamba->config;
+    struct weir_work *work = &jamba->work;
+    size_t hidden = config->n_hidden, inner = config->n_inner;
+    size_t ld_p = config->dt_rank + 2 * (size_t)config->n_state;
+    int rc;
+
+    rc = weir_linear_apply(jamba, &layer->in_proj, x, hidden, n_tok, work->xz,
+                           2 * inner, err);
+    if (rc)
+        return rc;
+    weir_pool_run(jamba->pool, n_slices(jamba), conv_slice, &mixer);
+    rc = select_parameters(&mixer, jamba, err);
+    if (!rc)
+        rc = weir_linear_apply(jamba, &layer->dt_proj, work->p, ld_p, n_tok,
+                               work->dt, inner, err);
+    if (rc)
+        return rc;
+    weir_pool_run(jamba->pool, n_slices(jamba), scan_slice, &mixer);
+    return weir_linear_apply(jamba, &layer->out_proj, work->u, inner, n_tok, y,
+                             hidden, err);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory that a forward pass works in, taken once when a model is opened:
+ * activations of the tokens of one chunk, and what each worker needs for
+ * itself.  What is in it between two steps of a pass means nothing after.
+ */
+#ifndef WEIR_MODEL_WORK_H
+#define WEIR_MODEL_WORK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/config.h"
+
+/* Most tokens that go through a layer at once. */
+#define WEIR_CHUNK_TOK 64
+
+/* Most tokens whose logits are computed at once: they are wide. */
+#define WEIR_HEAD_TOK 8
+
+struct weir_worker {
+    void *tile;     /* a decoded tile, aligned to 64 */
+    float *partial; /* [WEIR_MAX_PARTIALS][WEIR_CHUNK_TOK * max tile rows] */
+    size_t item;    /* of the earliest item that failed */
+    int rc;         /* 0: none did */
+    struct weir_err err;
+};
+
+struct weir_work {
+    /* the residual stream and what passes between layers, [tok][n_hidden] */
+    float *hidden, *normed, *out;
+
+    /* Mamba: [tok][2 n_inner], [tok][n_inner] twice, [tok][rank + 2 n_state] */
+    float *xz, *u, *dt, *p;
+
+    /* attention: [tok][n_heads * head_dim] twice, [tok][n_kv * head_dim] */
+    float *q, *heads, *k, *v;
+
+    /* feed-forward: [tok][n_inter] twice, then of one expert [tok][n_hidden] */
+    float *gate, *up, *expert_in, *expert_out;
+
+    /* MoE: [tok][n_experts], then [tok][n_top] twice */
+    float *router, *prob;
+    uint32_t *expert;
+
+    float *logits; /* [WEIR_HEAD_TOK][n_vocab] */
+
+    float *floats; /* what all of these point into */
+    struct weir_worker *workers;
+    size_t n_workers;
+    size_t ld_partial; /* floats of one partial sum */
+    void *worker_bytes;
+};
+
+/*
+ * `max_tile_rows` of the model's matrices, `tile_bytes` of scratch that a tile
+ * wants.  Release with weir_work_fini(), also after an error.
+ */
+int weir_work_init(struct weir_work *work, const struct weir_config *config,
+                   size_t n_workers, size_t max_tile_rows, size_t tile_bytes,
+                   struct weir_err *err);
+void weir_work_fini(struct weir_work *work);
+
+#endif
