@@ -87,12 +87,15 @@ int weir_tokenizer_decode(const struct weir_tokenizer *tokenizer,
 
 struct weir_detokenizer {
     const struct weir_tokenizer *tokenizer;
-    char *out; /* what the last call returned, unless it was a piece */
+    char *out; /* what the last call gave */
+    size_t n_out;
     unsigned char *held; /* [WEIR_RUN_BYTES] bytes without a character yet */
-    size_t n_held;       /* of them */
-    size_t n_pieces;     /* decoded since the start */
-    unsigned n_strip;    /* leading characters that may still be removed */
-    int strips_pieces;   /* SentencePiece: the next piece loses its first _ */
+    size_t n_held;
+    size_t n_pieces;  /* since the start of the text */
+    uint32_t n_strip; /* characters that may still be stripped from it */
+    int strips_piece; /* SentencePiece: the next piece may lose its space */
+    int stripped;     /* the last piece did */
+    int visible;      /* something has come out */
 };
 
 /* Takes all memory that decoding will need. */
