@@ -269,6 +269,8 @@ static int add_file(struct weir_checkpoint *checkpoint, const char *folder,
     if (!S_ISREG(st.st_mode))
         return weir_err_set(err, WEIR_EARG, "%s: not a regular file",
                             file->path);
+    /* no read-ahead beyond a request: what is read can be dropped exactly */
+    posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
     file->n_bytes = (uint64_t)st.st_size;
     if (file->n_bytes < 8)
         return weir_err_set(err, WEIR_EFORMAT,

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the packer share while a file is written. */
+#ifndef WEIR_OFFLOAD_PACK_STATE_H
+#define WEIR_OFFLOAD_PACK_STATE_H
+
+#include <pthread.h>
+
+#include "offload/index.h"
+#include "offload/pack.h"
+
+struct weir_unit_state {
+    uint64_t bands_left;
+    float *scales; /* of the whole unit; NULL before its first band */
+    uint64_t scales_offset;
+    uint32_t scales_tensor; /* or WEIR_NO_TENSOR */
+};
+
+struct weir_packer {
+    const struct weir_pack *pack;
+    struct weir_file file; /* what the index will say; names are pack's */
+    uint64_t data_at;      /* first byte of the first tile */
+    uint64_t index_bytes;
+    uint8_t *index;
+    uint64_t identity;
+    char *part;
+    int fd;
+    struct weir_unit_state *units;
+    uint64_t total_bytes; /* of source */
+
+    pthread_mutex_t lock; /* for all below */
+    pthread_cond_t turned;
+    uint32_t tensor, unit; /* the next band to take */
+    uint64_t group;
+    uint64_t next_ticket, turn;
+    uint64_t offset; /* where the next tile goes */
+    uint64_t flushed;
+    uint64_t done_bytes; /* of source */
+    uint32_t n_units_done;
+    uint64_t safe_offset; /* data below it is behind the last checkpoint */
+    int failed;
+    struct weir_err *err;
+};
+
+static inline uint64_t weir_page_up(uint64_t n)
+{
+    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
+}
+
+/* Record of tile `tile` in packer->index. */
+uint8_t *weir_packer_tile(struct weir_packer *packer, uint64_t tile);
+
+/* Bytes that tensor `tensor` has in the source; 0 for scales. */
+uint64_t weir_packer_source_bytes(const struct weir_packer *packer,
+                                  uint32_t tensor);
+
+/* Everything that is known before the first byte is read. */
+int weir_packer_lay(struct weir_packer *packer, struct weir_err *err);
+
+/* Opens path.part and takes up what it holds already. */
+int weir_packer_open(struct weir_packer *packer, const char *path,
+                     struct weir_err *err);
+
+/* Offset of the first page behind the tiles of the units before `unit`. */
+uint64_t weir_packer_end(struct weir_packer *packer, uint32_t unit);
+
+/* Makes the units done so far safe; called with the lock held. */
+int weir_packer_checkpoint(struct weir_packer *packer, struct weir_err *err);
+
+#endif
