@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "engine/session.h"
+
+const char *weir_version(void)
+{
+    return PACKAGE_VERSION;
+}
+
+/* Adds the ids that generation_config.json, if there is one, ends texts with */
+static int read_generation_config(struct weir_jamba *jamba,
+                                  struct weir_err *err)
+{
+    static const char what[] = "generation_config.json";
+    json_t *root;
+    size_t n_bytes;
+    char *json;
+    int rc = weir_file_read_blob(jamba->file, what, &json, &n_bytes, err);
+
+    if (rc || !json)
+        return rc;
+    rc = weir_json_parse(json, n_bytes, what, &root, err);
+    free(json);
+    if (rc)
+        return rc;
+    rc = weir_config_add_eos(root, what, &jamba->config, err);
+    json_decref(root);
+    return rc;
+}
+
+/* Ids that the model has no embedding for could only fail later. */
+static int check_vocabulary(const struct weir_model *model,
+                            struct weir_err *err)
+{
+    size_t n_vocab = model->jamba->config.n_vocab;
+
+    if (!model->tokenizer ||
+        weir_tokenizer_n_vocab(model->tokenizer) <= n_vocab)
+        return 0;
+    return weir_err_set(err, WEIR_EFORMAT,
+                        "%s: its tokenizer has %zu ids, the model only %zu; "
+                        "pack the model again with its own tokenizer",
+                        model->jamba->file->path,
+                        weir_tokenizer_n_vocab(model->tokenizer), n_vocab);
+}
+
+int weir_model_open(const char *path, const struct weir_model_options *options,
+                    weir_model **out, struct weir_err *err)
+{
+    struct weir_model *model = calloc(1, sizeof(*model));
+    int rc;
+
+    *out = NULL;
+    if (!model)
+        return weir_err_nomem(err, sizeof(*model), "a model");
+    rc = weir_jamba_open(path, options ? options->n_threads : 0, &model->jamba,
+                         err);
+    if (!rc)
+        rc = read_generation_config(model->jamba, err);
+    if (!rc)
+        rc = weir_tokenizer_from_file(model->jamba->file, &model->tokenizer,
+                                      err);
+    if (!rc)
+        rc = check_vocabulary(model, err);
+    if (rc) {
+        weir_model_close(model);
+        return rc;
+    }
+    *out = model;
+    return 0;
+}
+
+void weir_model_close(weir_model *model)
+{
+    if (!model)
+        return;
+    weir_tokenizer_free(model->tokenizer);
+    weir_jamba_close(model->jamba);
+    free(model);
+}
+
+size_t weir_model_n_vocab(const weir_model *model)
+{
+    return model->jamba->config.n_vocab;
+}
+
+int weir_model_is_eos(const weir_model *model, int32_t id)
+{
+    const struct weir_config *config = &model->jamba->config;
+
+    for (uint32_t i = 0; i < config->n_eos; i++)
+        if (config->eos[i] == id)
+            return 1;
+    return 0;
+}
+
+int weir_model_encode(const weir_model *model, const char *text, size_t n_bytes,
+                      int special, int bos, int32_t **ids, size_t *n_ids,
+                      struct weir_err *err)
+{
+    if (!model->tokenizer)
+        return weir_err_set(err, WEIR_ENOTSUP,
+                            "%s: was packed without a tokenizer, so that it "
+                            "takes token ids only",
+                            model->jamba->file->path);
+    return weir_tokenizer_encode(model->tokenizer, text, n_bytes, special, bos,
+                                 ids, n_ids, err);
+}

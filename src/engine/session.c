@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct weir_session {
+    struct weir_model *model;
+    struct weir_state state;
+    struct weir_detokenizer detokenizer; /* when the model has a tokenizer */
+};
+
+static int init_session(struct weir_session *session,
+                        const struct weir_session_options *options,
+                        struct weir_err *err)
+{
+    struct weir_model *model = session->model;
+    enum weir_dtype kv = options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
+    int rc;
+
+    rc = weir_state_init(&session->state, &model->jamba->config, options->n_ctx,
+                         kv, err);
+    if (!rc && model->tokenizer)
+        rc =
+            weir_detokenizer_init(&session->detokenizer, model->tokenizer, err);
+    return rc;
+}
+
+int weir_session_new(weir_model *model,
+                     const struct weir_session_options *options,
+                     weir_session **out, struct weir_err *err)
+{
+    struct weir_session *session;
+    int rc;
+
+    *out = NULL;
+    if (!options || options->n_ctx == 0)
+        return weir_err_set(err, WEIR_EARG,
+                            "a session needs room for at least one token");
+    session = calloc(1, sizeof(*session));
+    if (!session)
+        return weir_err_nomem(err, sizeof(*session), "a session");
+    session->model = model;
+    rc = init_session(session, options, err);
+    if (rc) {
+        weir_session_free(session);
+        return rc;
+    }
+    *out = session;
+    return 0;
+}
+
+void weir_session_free(weir_session *session)
+{
+    if (!session)
+        return;
+    if (session->model->tokenizer)
+        weir_detokenizer_fini(&session->detokenizer);
+    weir_state_fini(&session->state);
+    free(session);
+}
+
+size_t weir_session_n_tok(const weir_session *session)
+{
+    return session->state.n_tok;
+}
+
+int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
+                      float *logits, struct weir_err *err)
+{
+    return weir_jamba_forward(session->model->jamba, &session->state, ids,
+                              n_ids, logits, NULL, err);
+}
+
+/* Puts the rows of logits behind each other; the rest goes to the caller. */
+struct collector {
+    float *logits;
+    const struct weir_observer *observer;
+};
+
+static int collect(void *ctx, enum weir_view view, uint32_t layer,
+                   const float *values, size_t n_tok, size_t width,
+                   struct weir_err *err)
+{
+    struct collector *collector = ctx;
+    const struct weir_observer *observer = collector->observer;
+
+    if (view == WEIR_VIEW_LOGITS && collector->logits) {
+        memcpy(collector->logits, values, n_tok * width * sizeof(*values));
+        collector->logits += n_tok * width;
+    }
+    if (!observer || !(observer->views >> view & 1))
+        return 0;
+    return observer->see(observer->ctx, view, layer, values, n_tok, width, err);
+}
+
+int weir_session_eval_all(weir_session *session, const int32_t *ids,
+                          size_t n_ids, float *logits,
+                          const struct weir_observer *observer,
+                          struct weir_err *err)
+{
+    struct collector collector = {logits, observer};
+    struct weir_observer all = {observer ? observer->views : 0, collect,
+                                &collector};
+
+    if (logits)
+        all.views |= 1u << WEIR_VIEW_LOGITS;
+    return weir_jamba_forward(session->model->jamba, &session->state, ids,
+                              n_ids, NULL, &all, err);
+}
+
+int weir_session_decode(weir_session *session, int32_t id, const char **text,
+                        size_t *n_bytes, struct weir_err *err)
+{
+    *text = "";
+    *n_bytes = 0;
+    if (!session->model->tokenizer)
+        return weir_err_set(err, WEIR_ENOTSUP,
+                            "%s: was packed without a tokenizer, so that ids "
+                            "cannot become text",
+                            session->model->jamba->file->path);
+    if (id >= 0)
+        return weir_detokenizer_push(&session->detokenizer, id, 0, text,
+                                     n_bytes, err);
+    weir_detokenizer_finish(&session->detokenizer, text, n_bytes);
+    return 0;
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "engine/session.h"
+#include "text/sampler.h"
+#include "tools/cli.h"
+#include "tools/ids.h"
+
+#define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
+
+struct run_args {
+    struct cli cli;
+    const char *model;
+    const char *prompt, *file, *ids; /* at most one */
+    size_t n_tokens;
+    struct weir_sampler sampler;
+    struct weir_model_options model_options;
+    struct weir_session_options session_options;
+    int stats, json;
+};
+
+struct run {
+    struct run_args args;
+    weir_model *model;
+    weir_session *session;
+    int32_t *ids; /* the prompt */
+    size_t n_ids;
+    float *logits;
+    size_t n_out;
+    int at_eos;
+    int broken;             /* standard output takes no more */
+    struct weir_buf text;   /* of the answer, for JSON */
+    struct weir_buf answer; /* its ids as int32_t, likewise */
+    double load_s, prompt_s, answer_s;
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void take_source(const struct run_args *args)
+{
+    if (args->prompt || args->file || args->ids)
+        cli_usage(&args->cli, "one prompt at a time: one of -p, -f and --ids");
+}
+
+static void take_option(struct run_args *args, int option)
+{
+    const struct cli *cli = &args->cli;
+
+    switch (option) {
+    case OPT_run_prompt:
+        take_source(args);
+        args->prompt = cli->value;
+        break;
+    case OPT_run_file:
+        take_source(args);
+        args->file = cli->value;
+        break;
+    case OPT_run_ids:
+        take_source(args);
+        args->ids = cli->value;
+        break;
+    case OPT_run_n_tokens:
+        args->n_tokens = cli_uint(cli, 1, INT32_MAX);
+        break;
+    case OPT_run_temp:
+        args->sampler.temperature = cli_real(cli, 0, 100);
+        break;
+    case OPT_run_seed:
+        args->sampler.seed = cli_uint(cli, 0, UINT64_MAX);
+        break;
+    case OPT_run_kv:
+        args->session_options.kv =
+            cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
+        break;
+    case OPT_run_threads:
+        args->model_options.n_threads =
+            (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
+        break;
+    case OPT_run_stats:
+        args->stats = 1;
+        break;
+    case OPT_run_json:
+        args->json = 1;
+        break;
+    default:
+        if (args->model)
+            cli_usage(cli, "one model at a time, not '%s' too", cli->value);
+        args->model = cli->value;
+    }
+}
+
+static void parse(struct run_args *args, int argc, char **argv)
+{
+    int option;
+
+    args->n_tokens = 256;
+    cli_init(&args->cli, argc, argv);
+    while ((option = cli_next(&args->cli)) != CLI_END)
+        take_option(args, option);
+    if (!args->model)
+        cli_usage(&args->cli, "no model given");
+}
+
+static int need_tokenizer(const struct run *run, struct weir_err *err)
+{
+    if (run->model->tokenizer)
+        return 0;
+    return weir_err_set(err, WEIR_ENOTSUP,
+                        "%s: was packed without a tokenizer, so that it cannot "
+                        "read text; give the prompt as --ids FILE",
+                        run->args.model);
+}
+
+static int encode(struct run *run, const char *text, size_t n_bytes,
+                  struct weir_err *err)
+{
+    return weir_model_encode(run->model, text, n_bytes, 1, 1, &run->ids,
+                             &run->n_ids, err);
+}
+
+static int read_prompt(struct run *run, struct weir_err *err)
+{
+    const struct run_args *args = &run->args;
+    struct weir_buf buf = WEIR_BUF(PROMPT_BYTES);
+    int rc;
+
+    if (args->ids)
+        return ids_read(args->ids, &run->ids, &run->n_ids, err);
+    rc = need_tokenizer(run, err);
+    if (rc)
+        return rc;
+    if (args->prompt)
+        return encode(run, args->prompt, strlen(args->prompt), err);
+    rc = args->file
+             ? weir_buf_add_file(&buf, args->file, err)
+             : weir_buf_add_fd(&buf, STDIN_FILENO, "standard input", err);
+    if (!rc)
+        rc = encode(run, buf.data ? buf.data : "", buf.n_bytes, err);
+    weir_buf_fini(&buf);
+    return rc;
+}
+
+static int prepare(struct run *run, struct weir_err *err)
+{
+    struct weir_session_options options = run->args.session_options;
+    double start = now_s();
+    size_t n_vocab;
+    int rc;
+
+    rc = weir_model_open(run->args.model, &run->args.model_options, &run->model,
+                         err);
+    run->load_s = now_s() - start;
+    if (!rc)
+        rc = read_prompt(run, err);
+    if (rc)
+        return rc;
+    if (run->n_ids == 0)
+        return weir_err_set(err, WEIR_EARG,
+                            "the prompt is empty, and the "
+                            "model has no id to begin with");
+    options.n_ctx = run->n_ids + run->args.n_tokens;
+    rc = weir_session_new(run->model, &options, &run->session, err);
+    n_vocab = weir_model_n_vocab(run->model);
+    run->logits = calloc(n_vocab, sizeof(*run->logits));
+    if (!rc && !run->logits)
+        rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
+    return rc;
+}
+
+static int put_text(struct run *run, const char *text, size_t n_bytes,
+                    struct weir_err *err)
+{
+    if (run->args.json)
+        return weir_buf_add(&run->text, text, n_bytes, err);
+    fwrite(text, 1, n_bytes, stdout);
+    run->broken = fflush(stdout) != 0;
+    return 0;
+}
+
+/* The next token of the answer, or with id < 0 its end */
+static int put_token(struct run *run, int32_t id, struct weir_err *err)
+{
+    const char *text;
+    char number[16];
+    size_t n_bytes;
+    int rc;
+
+    if (id >= 0 && run->args.json) {
+        rc = weir_buf_add(&run->answer, &id, sizeof(id), err);
+        if (rc)
+            return rc;
+    }
+    if (run->model->tokenizer) {
+        rc = weir_session_decode(run->session, id, &text, &n_bytes, err);
+        return rc ? rc : put_text(run, text, n_bytes, err);
+    }
+    if (run->args.json)
+        return 0;
+    if (id < 0)
+        return put_text(run, "\n", 1, err);
+    n_bytes = (size_t)snprintf(number, sizeof(number), "%s%" PRId32,
+                               run->n_out ? " " : "", id);
+    return put_text(run, number, n_bytes, err);
+}
+
+static int next_token(struct run *run, int32_t *id, struct weir_err *err)
+{
+    *id = weir_sampler_next(&run->args.sampler, run->logits,
+                            weir_model_n_vocab(run->model));
+    if (*id >= 0)
+        return 0;
+    return weir_err_set(err, WEIR_ECORRUPT,
+                        "%s: the scores after token %zu are not finite; its "
+                        "weights are damaged or overflow",
+                        run->args.model, weir_session_n_tok(run->session));
+}
+
+static int generate(struct run *run, struct weir_err *err)
+{
+    double start = now_s();
+    int32_t id;
+    int rc;
+
+    rc =
+        weir_session_eval(run->session, run->ids, run->n_ids, run->logits, err);
+    run->prompt_s = now_s() - start;
+    start = now_s();
+    while (!rc) {
+        rc = next_token(run, &id, err);
+        run->at_eos = !rc && weir_model_is_eos(run->model, id);
+        if (rc || run->at_eos)
+            break;
+        rc = put_token(run, id, err);
+        if (++run->n_out == run->args.n_tokens || run->broken)
+            break;
+        if (!rc)
+            rc = weir_session_eval(run->session, &id, 1, run->logits, err);
+    }
+    run->answer_s = now_s() - start;
+    return rc || run->broken ? rc : put_token(run, -1, err);
+}
+
+static double per_second(size_t n, double s)
+{
+    return s > 0 ? (double)n / s : 0;
+}
+
+/* The first token of an answer comes with the prompt. */
+static size_t n_steps(const struct run *run)
+{
+    return weir_session_n_tok(run->session) - run->n_ids;
+}
+
+static int print_json(const struct run *run, struct weir_err *err)
+{
+    const int32_t *answer = (const int32_t *)run->answer.data;
+    json_t *ids = json_array(), *text = json_null(), *root;
+    int rc;
+
+    for (size_t i = 0; i < run->n_out; i++)
+        json_array_append_new(ids, json_integer(answer[i]));
+    if (run->model->tokenizer)
+        text = json_stringn(run->text.data ? run->text.data : "",
+                            run->text.n_bytes);
+    root = json_pack(
+        "{s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:f, s:f}", "prompt_tokens",
+        (json_int_t)run->n_ids, "generated_tokens", (json_int_t)run->n_out,
+        "text", text, "ids", ids, "stop", run->at_eos ? "eos" : "length",
+        "load_s", run->load_s, "prompt_s", run->prompt_s, "prompt_tok_per_s",
+        per_second(run->n_ids, run->prompt_s), "generate_s", run->answer_s,
+        "generate_tok_per_s", per_second(n_steps(run), run->answer_s));
+    if (!root)
+        return weir_err_nomem(err, run->text.n_bytes, "JSON");
+    rc = json_dumpf(root, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(root);
+    return rc ? weir_err_errno(err, errno, "write", "standard output") : 0;
+}
+
+static void print_stats(const struct run *run)
+{
+    fprintf(stderr,
+            "load      %.3f s\n"
+            "prompt    %zu tokens, %.3f s, %.2f tok/s\n"
+            "generated %zu tokens, %.3f s, %.2f tok/s\n",
+            run->load_s, run->n_ids, run->prompt_s,
+            per_second(run->n_ids, run->prompt_s), run->n_out, run->answer_s,
+            per_second(n_steps(run), run->answer_s));
+}
+
+static void release(struct run *run)
+{
+    weir_session_free(run->session);
+    weir_model_close(run->model);
+    weir_buf_fini(&run->text);
+    weir_buf_fini(&run->answer);
+    free(run->ids);
+    free(run->logits);
+}
+
+/* A reader that goes away is an error to report, not a signal to die from. */
+static int run_main(int argc, char **argv)
+{
+    struct run run = {.text = WEIR_BUF(PROMPT_BYTES),
+                      .answer = WEIR_BUF(PROMPT_BYTES)};
+    struct weir_err err;
+    int rc, status;
+
+    parse(&run.args, argc, argv);
+    signal(SIGPIPE, SIG_IGN);
+    rc = prepare(&run, &err);
+    if (!rc)
+        rc = generate(&run, &err);
+    if (!rc && run.args.json)
+        rc = print_json(&run, &err);
+    status = rc ? cli_fail(&run.args.cli, &err) : cli_finish(&run.args.cli);
+    if (!rc && run.args.stats)
+        print_stats(&run);
+    release(&run);
+    return status;
+}
+
+const struct command cmd_run = {"run", run_main};
