@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The program against the golden values of README.md, and against itself:
+ * threads, chunks, codecs, tile sizes and shards must not change a bit.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/golden/compare.h"
+#include "tests/tap.h"
+
+#define PATH_BYTES 4096
+#define MAX_WORDS  32
+#define MAX_LAYERS 64
+
+#define TOLERANCE      1e-4
+#define TOLERANCE_INT8 1e-3
+
+struct golden {
+    const char *name;
+    char folder[PATH_BYTES];
+    struct weir_checkpoint values;
+    char n_greedy[16];
+};
+
+static char room[PATH_BYTES]; /* a folder of our own */
+
+/* A path in our folder, in one of a few buffers that take turns */
+static const char *at(const char *name)
+{
+    static char paths[8][PATH_BYTES + 64];
+    static unsigned turn;
+    char *path = paths[turn++ % 8];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", room, name);
+    return path;
+}
+
+/* Runs `words` up to NULL with $WEIR; its exit status, or -1 */
+static int weir(const char *word, ...)
+{
+    const char *argv[MAX_WORDS] = {getenv("WEIR")};
+    va_list words;
+    int status;
+    pid_t child;
+
+    va_start(words, word);
+    for (int i = 1; i < MAX_WORDS - 1 && word; i++) {
+        argv[i] = word;
+        word = va_arg(words, const char *);
+    }
+    va_end(words);
+    child = fork();
+    if (child == 0) {
+        execv(argv[0], (char **)argv);
+        _exit(127);
+    }
+    if (child < 0 || waitpid(child, &status, 0) < 0)
+        return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Everything there is to compute: logits, hidden states, routers, greedy ids */
+static int compute(const struct golden *golden, const char *model,
+                   const char *out, const char *chunk, const char *threads)
+{
+    return weir("logits", at(model), "--ids", at("ids"), "-o", at(out),
+                "--hidden", "--router", "--greedy", golden->n_greedy, "--chunk",
+                chunk, "-t", threads, NULL);
+}
+
+static int write_ids(const struct golden *golden)
+{
+    size_t n;
+    int32_t *ids = values_of(&golden->values, "input_ids", &n);
+    FILE *file = fopen(at("ids"), "w");
+
+    for (size_t i = 0; i < n && file; i++)
+        fprintf(file, "%d\n", ids[i]);
+    free(ids);
+    return !file || fclose(file) || !n ? -1 : 0;
+}
+
+/* The farthest of PREFIX.0, PREFIX.1 ... that the golden values have */
+static double farthest(const struct golden *golden,
+                       const struct weir_checkpoint *out, const char *prefix,
+                       unsigned *n)
+{
+    double worst = 0;
+
+    *n = 0;
+    for (int i = 0; i <= MAX_LAYERS; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "%s.%d", prefix, i);
+        if (weir_checkpoint_find(&golden->values, name) < 0)
+            continue;
+        worst = fmax(worst, tensor_distance(out, name, &golden->values, name));
+        ++*n;
+    }
+    return worst;
+}
+
+static void compare_layers(const struct golden *golden,
+                           const struct weir_checkpoint *out,
+                           const char *prefix)
+{
+    unsigned n;
+    double far = farthest(golden, out, prefix, &n);
+
+    if (n)
+        tap_ok(far < TOLERANCE, "%s: %u tensors %s.N are %.1e away",
+               golden->name, n, prefix, far);
+}
+
+static void compare_values(const struct golden *golden)
+{
+    struct weir_checkpoint out;
+    struct weir_err err;
+    double far;
+
+    if (weir_checkpoint_open_file(at("base"), &out, &err)) {
+        tap_ok(0, "%s: %s", golden->name, err.message);
+        return;
+    }
+    far = tensor_distance(&out, "logits", &golden->values, "logits");
+    tap_ok(far < TOLERANCE, "%s: logits are %.1e away", golden->name, far);
+    compare_layers(golden, &out, "hidden");
+    compare_layers(golden, &out, "router");
+    tap_ok(same_tensor(&out, &golden->values, "greedy_ids"),
+           "%s: the greedy continuation is the same", golden->name);
+    weir_checkpoint_close(&out);
+}
+
+static void test_cuts(const struct golden *golden)
+{
+    static const char *const chunks[] = {"0", "1", "7", "64"};
+
+    for (size_t i = 0; i < 4; i++)
+        for (const char *threads = "2"; threads;
+             threads = *threads == '2' ? "1" : NULL)
+            tap_ok(!compute(golden, "model", "out", chunks[i], threads) &&
+                       same_files(at("base"), at("out")),
+                   "%s: chunk %s, %s threads: the same bytes", golden->name,
+                   chunks[i], threads);
+}
+
+static void test_packed(const struct golden *golden, const char *folder,
+                        const char *codec, const char *what)
+{
+    tap_ok(!weir("pack", folder, "-o", at("other"), "--quant", "none",
+                 "--codec", codec, NULL) &&
+               !compute(golden, "other", "out", "0", "2") &&
+               same_files(at("base"), at("out")),
+           "%s: %s: the same bytes", golden->name, what);
+}
+
+static void test_packings(const struct golden *golden)
+{
+    test_packed(golden, golden->folder, "raw", "codec raw");
+    test_packed(golden, golden->folder, "zstd", "codec zstd");
+    setenv("WEIR_TILE_CEILING", "4096", 1);
+    test_packed(golden, golden->folder, "auto", "tiles of 4 KiB");
+    unsetenv("WEIR_TILE_CEILING");
+    if (mkdir(at("shards"), 0777) ||
+        split_checkpoint(golden->folder, at("shards")))
+        tap_ok(0, "%s: cannot cut it into shards", golden->name);
+    else
+        test_packed(golden, at("shards"), "auto", "two shards");
+}
+
+/* The last row by itself, and K and V rounded to bf16 */
+static void test_options(const struct golden *golden)
+{
+    struct weir_checkpoint base, out;
+    struct weir_err err;
+    size_t n_all, n_last;
+    float *all, *last;
+
+    if (weir("logits", at("model"), "--ids", at("ids"), "-o", at("out"),
+             "--last", NULL) ||
+        weir_checkpoint_open_file(at("out"), &out, &err) ||
+        weir_checkpoint_open_file(at("base"), &base, &err)) {
+        tap_ok(0, "%s: --last works", golden->name);
+        return;
+    }
+    all = values_of(&base, "logits", &n_all);
+    last = values_of(&out, "logits", &n_last);
+    tap_ok(n_last && n_all > n_last &&
+               !memcmp(all + n_all - n_last, last, 4 * n_last),
+           "%s: --last is the last row", golden->name);
+    free(all);
+    free(last);
+    weir_checkpoint_close(&base);
+    weir_checkpoint_close(&out);
+}
+
+static void test_bf16(const struct golden *golden)
+{
+    struct weir_checkpoint out;
+    struct weir_err err;
+    double far;
+
+    if (weir("logits", at("model"), "--ids", at("ids"), "-o", at("out"), "--kv",
+             "bf16", NULL) ||
+        weir_checkpoint_open_file(at("out"), &out, &err)) {
+        tap_ok(0, "%s: --kv bf16 works", golden->name);
+        return;
+    }
+    far = tensor_distance(&out, "logits", &golden->values, "logits");
+    tap_ok(far > 0 && far < 2e-2, "%s: with K and V in bf16 %.1e away",
+           golden->name, far);
+    weir_checkpoint_close(&out);
+}
+
+static void test_int8(const struct golden *golden)
+{
+    struct weir_checkpoint out;
+    struct weir_err err;
+    double far;
+
+    if (weir("pack", golden->folder, "-o", at("int8"), NULL) ||
+        compute(golden, "int8", "int8.out", "0", "2") ||
+        weir_checkpoint_open_file(at("int8.out"), &out, &err)) {
+        tap_ok(0, "%s: ExpertsInt8 works", golden->name);
+        return;
+    }
+    far = tensor_distance(&out, "logits", &golden->values, "int8_logits");
+    tap_ok(far < TOLERANCE_INT8, "%s: logits of ExpertsInt8 are %.1e away",
+           golden->name, far);
+    weir_checkpoint_close(&out);
+    tap_ok(!compute(golden, "int8", "out", "7", "1") &&
+               same_files(at("int8.out"), at("out")),
+           "%s: ExpertsInt8 in chunks of 7: the same bytes", golden->name);
+}
+
+static void forget_room(void)
+{
+    static const char *const names[] = {
+        "ids",
+        "model",
+        "base",
+        "other",
+        "out",
+        "int8",
+        "int8.out",
+        "shards/config.json",
+        "shards/generation_config.json",
+        "shards/model.safetensors.index.json",
+        "shards/model-00001-of-00002.safetensors",
+        "shards/model-00002-of-00002.safetensors",
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        unlink(at(names[i]));
+    rmdir(at("shards"));
+    rmdir(room);
+}
+
+static void run_case(struct golden *golden)
+{
+    size_t n;
+
+    free(values_of(&golden->values, "greedy_ids", &n));
+    snprintf(golden->n_greedy, sizeof(golden->n_greedy), "%zu", n);
+    if (write_ids(golden) ||
+        weir("pack", golden->folder, "-o", at("model"), "--quant", "none",
+             NULL) ||
+        compute(golden, "model", "base", "0", "1")) {
+        tap_ok(0, "%s: pack and logits work", golden->name);
+        return;
+    }
+    compare_values(golden);
+    test_cuts(golden);
+    test_packings(golden);
+    test_options(golden);
+    test_bf16(golden);
+    test_int8(golden);
+}
+
+static void test_case(const char *name, const char *parent)
+{
+    struct golden golden = {.name = name};
+    struct weir_err err;
+    char path[PATH_BYTES + 64];
+
+    snprintf(golden.folder, sizeof(golden.folder), "%s/%s", parent, name);
+    snprintf(path, sizeof(path), "%s/golden.safetensors", golden.folder);
+    if (weir_checkpoint_open_file(path, &golden.values, &err)) {
+        tap_ok(0, "%s: %s", name, err.message);
+        return;
+    }
+    snprintf(room, sizeof(room), "golden.XXXXXX");
+    if (mkdtemp(room))
+        run_case(&golden);
+    else
+        tap_ok(0, "%s: there is room for it", name);
+    forget_room();
+    weir_checkpoint_close(&golden.values);
+}
+
+int main(void)
+{
+    static const char *const here[] = {"moe-8l", "dense-tied", "odd"};
+    static const char *const elsewhere[] = {"moe-16x2", "long"};
+    const char *srcdir = getenv("srcdir"), *more = getenv("WEIR_GOLDEN_DIR");
+    char parent[PATH_BYTES - 64];
+
+    if (!getenv("WEIR"))
+        tap_skip_all("WEIR does not name the program");
+    snprintf(parent, sizeof(parent), "%s/tests/golden", srcdir ? srcdir : ".");
+    for (size_t i = 0; i < 3; i++)
+        test_case(here[i], parent);
+    snprintf(parent, sizeof(parent), "%s/golden", more ? more : "");
+    for (size_t i = 0; i < 2; i++)
+        if (more)
+            test_case(elsewhere[i], parent);
+        else
+            tap_skip("%s: WEIR_GOLDEN_DIR is not set", elsewhere[i]);
+    return tap_done();
+}
