@@ -21,7 +21,7 @@ struct weir_sink_tensor {
 struct weir_sink {
     char *path, *part; /* the final name, and the one until then */
     int fd;
-    int created; /* `part` is there and ours */
+    int created;                      /* `part` is there and ours */
     struct weir_sink_tensor *tensors; /* the caller's */
     size_t n_tensors;
 };
