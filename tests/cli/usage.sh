@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# What every command has in common: help, wrong command lines, exit statuses.
+. "${srcdir:-.}/tests/tap.sh"
+
+commands=$(sed -nE 's/^COMMAND\(([a-z]+), *".*/\1/p' \
+    "${srcdir:-.}/tools/options.def")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 99
+
+# weir ARGUMENT...: runs it with its answer in out, messages in err, status.
+weir() {
+    status=0
+    "$WEIR" "$@" >out 2>err </dev/null || status=$?
+}
+
+# The last run exited with STATUS and, if that is not 0, said in one line why.
+is() { # STATUS TEXT
+    if [ "$1" -eq 0 ]; then
+        [ "$status" -eq 0 ] && [ ! -s err ]
+    else
+        [ "$status" -eq "$1" ] && [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ]
+    fi
+    ok=$?
+    tap_ok $ok "$2"
+    [ $ok -eq 0 ] || {
+        tap_diag "status $status, not $1; it said:"
+        tap_diag <err
+    }
+}
+
+says() { # FILE PATTERN
+    grep -q -e "$2" "$1"
+    tap_ok $? "it says '$2'"
+}
+
+weir --version
+is 0 "--version"
+says out '^weir [0-9]*\.[0-9]*\.[0-9]*$'
+weir --help
+is 0 "--help"
+for command in $commands; do
+    says out "^  $command "
+done
+weir
+is 2 "no command"
+weir pcak
+is 2 "an unknown command"
+says err pcak
+for command in $commands; do
+    weir "$command" --help
+    is 0 "$command --help"
+    weir "$command"
+    is 2 "$command without arguments"
+    weir "$command" --no-such-option x
+    is 2 "$command with an unknown option"
+    says err "weir $command --help"
+done
+weir pack --quan none folder -o x.weir
+is 2 "a misspelt option"
+says err 'did you mean --quant'
+weir pack folder -o
+is 2 "an option without its operand"
+weir inspect --json=1 x.weir
+is 2 "a value for an option that takes none"
+weir verify -t 0 x.weir
+is 2 "a number out of its range"
+weir pack folder -o x.weir --codec best
+is 2 "a word that is not among those allowed"
+says err 'auto|raw|zstd'
+for command in inspect verify; do
+    weir "$command" no-such-file.weir
+    is 1 "$command of a file that is not there"
+    says err no-such-file.weir
+    echo 'This is not a model.' >text.weir
+    weir "$command" text.weir
+    is 3 "$command of a file that is no model"
+    says err text.weir
+done
+if [ -e /dev/full ]; then
+    status=0
+    "$WEIR" --help >/dev/full 2>err || status=$?
+    [ "$status" -eq 1 ]
+    tap_ok $? "an answer that cannot be written is a failure"
+else
+    tap_skip "there is no /dev/full"
+fi
+tap_done
