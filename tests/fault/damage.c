@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A packed model or a checkpoint that is flipped, cut, lengthened or shrinks
+ * while it is mapped gives an error or the very same logits, never others.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/buf.h"
+#include "base/le.h"
+#include "model/import.h"
+#include "tests/tap.h"
+#include "weir.h"
+
+#define N_TOK  5
+#define MAX_V  1024
+#define N_FLIP 400
+
+static const int32_t ids[N_TOK] = {1, 17, 300, 42, 511};
+static char folder[] = "damage.XXXXXX";
+static float good[MAX_V];
+static size_t n_vocab;
+
+static const char *path_of(const char *name)
+{
+    static char path[4][256];
+    static int turn;
+
+    turn = (turn + 1) % 4;
+    snprintf(path[turn], sizeof(path[turn]), "%s/%s", folder, name);
+    return path[turn];
+}
+
+static uint64_t random_below(uint64_t n)
+{
+    static uint64_t x = 88172645463325252u;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return x % n;
+}
+
+static void write_bytes(const char *name, const void *data, size_t n)
+{
+    int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    if (fd < 0 || weir_pwrite_all(fd, data, n, 0, name, NULL))
+        perror(name);
+    close(fd);
+}
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (weir_sigbus_repair(info->si_addr))
+        return;
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static int evaluate(weir_model *model, float *logits, struct weir_err *err)
+{
+    struct weir_session_options options = {N_TOK, WEIR_KV_F32};
+    weir_session *session;
+    int rc = weir_session_new(model, &options, &session, err);
+
+    if (!rc)
+        rc = weir_session_eval(session, ids, N_TOK, logits, err);
+    weir_session_free(session);
+    return rc;
+}
+
+static int run_model(const char *name, float *logits, struct weir_err *err)
+{
+    struct weir_model_options options = {1};
+    weir_model *model;
+    int rc = weir_model_open(path_of(name), &options, &model, err);
+
+    if (rc)
+        return rc;
+    n_vocab = weir_model_n_vocab(model);
+    rc = n_vocab > MAX_V ? WEIR_ELIMIT : evaluate(model, logits, err);
+    weir_model_close(model);
+    return rc;
+}
+
+/* 1: refused in one line; 0: the same logits; -1: neither. */
+static int judge(const char *name)
+{
+    struct weir_err err = {0};
+    float logits[MAX_V];
+    int rc = run_model(name, logits, &err);
+
+    if (rc < 0)
+        return *err.message && !strchr(err.message, '\n') ? 1 : -1;
+    return memcmp(logits, good, n_vocab * sizeof(*logits)) ? -1 : 0;
+}
+
+static int import_model(const char *from, const char *to,
+                        enum weir_codec_policy policy, struct weir_err *err)
+{
+    struct weir_import import = {
+        .quant = {1, 1}, .policy = policy, .tile_ceiling = WEIR_TILE_BYTES};
+
+    return weir_import_folder(&import, from, path_of(to), err);
+}
+
+/* Half of the flips go into header and index, half anywhere. */
+static size_t pick_place(const struct weir_buf *file, int i)
+{
+    uint64_t index = 4096 + weir_le64(file->data + 32);
+
+    return (size_t)random_below(i % 2 ? index : file->n_bytes);
+}
+
+static void test_flips(struct weir_buf *file, const char *codec)
+{
+    unsigned refused = 0, same = 0, wrong = 0;
+
+    for (int i = 0; i < N_FLIP; i++) {
+        size_t at = pick_place(file, i);
+        char bit = (char)(1 << random_below(8));
+        int verdict;
+
+        file->data[at] ^= bit;
+        write_bytes("flipped", file->data, file->n_bytes);
+        verdict = judge("flipped");
+        file->data[at] ^= bit;
+        refused += verdict == 1;
+        same += verdict == 0;
+        if (verdict < 0)
+            tap_diag("%s: byte %zu, bit %#x", codec, at, (unsigned char)bit);
+        wrong += verdict < 0;
+    }
+    tap_ok(!wrong && refused > N_FLIP / 4,
+           "%s: %d flipped bits: %u refused, %u harmless", codec, N_FLIP,
+           refused, same);
+}
+
+static void test_cuts(struct weir_buf *file, const char *codec)
+{
+    unsigned refused = 0, n = 100;
+
+    for (unsigned i = 0; i < n; i++) {
+        size_t keep = i < 10 ? i * 500 : random_below(file->n_bytes);
+
+        write_bytes("cut", file->data, keep);
+        refused += judge("cut") == 1;
+    }
+    tap_ok(refused == n, "%s: %u of %u cuts refused", codec, refused, n);
+    weir_buf_add(file, "more", 4, NULL);
+    write_bytes("cut", file->data, file->n_bytes);
+    tap_ok(judge("cut") == 1, "%s: four bytes more: refused", codec);
+}
+
+/*
+ * Lies whose checksums are good, as an attacker makes them: they may make
+ * another model, but must not lead out of the file or out of memory.
+ */
+static void test_lies(const struct weir_buf *file, const char *codec)
+{
+    static const uint8_t extremes[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
+    uint64_t n = weir_le64(file->data + 32);
+    uint8_t *lie = malloc(file->n_bytes);
+    unsigned refused = 0, taken = 0;
+
+    for (int i = 0; i < 2 * N_FLIP; i++) {
+        int in_header = i % 8 == 0;
+        size_t at = in_header ? 8 + random_below(72) : 4096 + random_below(n);
+
+        memcpy(lie, file->data, file->n_bytes);
+        lie[at] = extremes[random_below(sizeof(extremes))];
+        weir_le64_put(lie + 40, XXH3_64bits(lie + 4096, n));
+        weir_le64_put(lie + 4088, XXH3_64bits(lie, 4088));
+        write_bytes("flipped", lie, file->n_bytes);
+        if (judge("flipped") == 1)
+            refused++;
+        else
+            taken++;
+    }
+    free(lie);
+    tap_ok(refused > N_FLIP / 2, "%s: %u lies refused, %u survived", codec,
+           refused, taken);
+}
+
+static void test_packed(const char *source, enum weir_codec_policy policy,
+                        const char *codec)
+{
+    struct weir_buf file = WEIR_BUF(64 << 20);
+    struct weir_err err;
+
+    if (import_model(source, "model", policy, &err) ||
+        weir_buf_add_file(&file, path_of("model"), &err)) {
+        tap_ok(0, "%s: pack: %s", codec, err.message);
+        return;
+    }
+    tap_ok(judge("model") == 0, "%s: undamaged: the same logits", codec);
+    test_flips(&file, codec);
+    test_lies(&file, codec);
+    test_cuts(&file, codec);
+    weir_buf_fini(&file);
+}
+
+static void test_shrinking(void)
+{
+    struct weir_model_options options = {1};
+    struct sigaction action = {.sa_sigaction = on_sigbus,
+                               .sa_flags = SA_SIGINFO};
+    struct weir_err err = {0};
+    float logits[MAX_V];
+    weir_model *model;
+    struct stat st;
+    int rc;
+
+    sigaction(SIGBUS, &action, NULL);
+    if (weir_model_open(path_of("model"), &options, &model, &err)) {
+        tap_ok(0, "open: %s", err.message);
+        return;
+    }
+    tap_ok(!evaluate(model, logits, &err), "a mapped model works");
+    stat(path_of("model"), &st);
+    if (truncate(path_of("model"), st.st_size / 4))
+        perror("truncate");
+    rc = evaluate(model, logits, &err);
+    tap_ok(rc == WEIR_EIO && strstr(err.message, "shrank"),
+           "and says so when its file shrinks: %s", err.message);
+    weir_model_close(model);
+    signal(SIGBUS, SIG_DFL);
+}
+
+/* Flips in the header of a checkpoint; its data has no checksums. */
+static void test_checkpoint(const char *source)
+{
+    unsigned refused = 0, same = 0, wrong = 0;
+    struct weir_buf file = WEIR_BUF(64 << 20), config = WEIR_BUF(1 << 20);
+    struct weir_err err;
+    char path[1024];
+    uint64_t header;
+
+    mkdir(path_of("folder"), 0700);
+    snprintf(path, sizeof(path), "%s/config.json", source);
+    weir_buf_add_file(&config, path, &err);
+    write_bytes("folder/config.json", config.data, config.n_bytes);
+    snprintf(path, sizeof(path), "%s/model.safetensors", source);
+    weir_buf_add_file(&file, path, &err);
+    header = 8 + weir_le64(file.data);
+    for (int i = 0; i < N_FLIP / 2; i++) {
+        size_t at = i < 64 ? (size_t)i / 8 : (size_t)random_below(header);
+        char bit = (char)(1 << i % 8);
+        int verdict;
+
+        file.data[at] ^= bit;
+        write_bytes("folder/model.safetensors", file.data, file.n_bytes);
+        file.data[at] ^= bit;
+        if (import_model(path_of("folder"), "flipped", WEIR_POLICY_RAW, &err))
+            verdict = *err.message ? 1 : -1;
+        else
+            verdict = judge("flipped");
+        refused += verdict == 1;
+        same += verdict == 0;
+        if (verdict < 0)
+            tap_diag("checkpoint: byte %zu, bit %#x", at, (unsigned char)bit);
+        wrong += verdict < 0;
+    }
+    tap_ok(!wrong && refused,
+           "checkpoint: flipped headers: %u refused, %u harmless", refused,
+           same);
+    weir_buf_fini(&file);
+    weir_buf_fini(&config);
+}
+
+static void remove_all(void)
+{
+    static const char *const made[] = {"model",
+                                       "model.part",
+                                       "flipped",
+                                       "flipped.part",
+                                       "cut",
+                                       "folder/config.json",
+                                       "folder/model.safetensors"};
+
+    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++)
+        unlink(path_of(made[i]));
+    rmdir(path_of("folder"));
+    rmdir(folder);
+}
+
+int main(void)
+{
+    const char *srcdir = getenv("srcdir");
+    struct weir_err err;
+    char source[512];
+
+    snprintf(source, sizeof(source), "%s/tests/golden/moe-8l",
+             srcdir ? srcdir : ".");
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        return 1;
+    }
+    if (import_model(source, "model", WEIR_POLICY_AUTO, &err) ||
+        run_model("model", good, &err)) {
+        tap_ok(0, "%s", err.message);
+        return tap_done();
+    }
+    test_packed(source, WEIR_POLICY_RAW, "raw");
+    test_packed(source, WEIR_POLICY_ZSTD, "zstd");
+    test_packed(source, WEIR_POLICY_AUTO, "auto");
+    test_shrinking();
+    test_checkpoint(source);
+    remove_all();
+    return tap_done();
+}

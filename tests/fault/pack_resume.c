@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packing that is interrupted, at any place and by any cause, is continued and
+ * ends in the same bytes; the number of threads does not show in them.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "offload/pack.h"
+#include "tests/tap.h"
+
+#define N_UNITS   12
+#define N_TENSORS (4 * N_UNITS)
+
+static char folder[] = "pack_resume.XXXXXX";
+static struct weir_pack_tensor tensors[N_TENSORS];
+static struct weir_pack_unit units[N_UNITS];
+static struct weir_pack pack;
+
+/* A source that fails after some number of reads. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned n_reads, fail_at;
+
+static int read_rows(void *ctx, const struct weir_pack_tensor *tensor,
+                     uint64_t first, size_t n, void *data, struct weir_err *err)
+{
+    uint16_t *out = data;
+    int failed;
+
+    (void)ctx;
+    pthread_mutex_lock(&lock);
+    failed = ++n_reads == fail_at;
+    pthread_mutex_unlock(&lock);
+    if (failed)
+        return weir_err_set(err, WEIR_EIO, "the drive is gone");
+    for (size_t i = 0; i < n; i++) {
+        uint32_t x = (uint32_t)(first + i) * 2654435761u + tensor->source;
+
+        out[i] = weir_f32_to_bf16((float)(int32_t)(x ^ x >> 13) * 1e-11f);
+    }
+    return 0;
+}
+
+static void add_tensor(uint32_t t, uint64_t rows, uint64_t cols,
+                       enum weir_split split, enum weir_dtype dtype)
+{
+    snprintf(tensors[t].name, sizeof(tensors[t].name), "tensor.%u", t);
+    tensors[t].src_dtype = dtype == WEIR_I8 ? WEIR_BF16 : dtype;
+    tensors[t].dtype = dtype;
+    tensors[t].n_dims = rows ? 2 : 1;
+    tensors[t].shape[0] = rows ? rows : cols;
+    tensors[t].shape[1] = rows ? cols : 0;
+    tensors[t].split = split;
+    tensors[t].source = t;
+}
+
+/* Units like experts: scales, two matrices cut by rows and one by columns. */
+static void make_pack(void)
+{
+    for (uint32_t u = 0; u < N_UNITS; u++) {
+        uint32_t t = 4 * u;
+
+        snprintf(units[u].name, sizeof(units[u].name), "unit.%u", u);
+        units[u].first_tensor = t;
+        units[u].n_tensors = 4;
+        add_tensor(t, 0, 64 + 128, WEIR_SPLIT_VECTOR, WEIR_F32);
+        tensors[t].is_scales = 1;
+        add_tensor(t + 1, 64, 200, WEIR_SPLIT_ROWS, WEIR_I8);
+        add_tensor(t + 2, 64, 200, WEIR_SPLIT_HALVES, WEIR_BF16);
+        add_tensor(t + 3, 128, 64, WEIR_SPLIT_COLS, WEIR_I8);
+    }
+    pack.tensors = tensors;
+    pack.units = units;
+    pack.n_tensors = N_TENSORS;
+    pack.n_units = N_UNITS;
+    pack.tile_ceiling = 4096;
+    pack.n_threads = 2;
+    pack.read = read_rows;
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[2][256];
+    static int turn;
+
+    turn = !turn;
+    snprintf(path[turn], sizeof(path[turn]), "%s/%s", folder, name);
+    return path[turn];
+}
+
+static int write_pack(const char *name, unsigned fail, struct weir_err *err)
+{
+    n_reads = 0;
+    fail_at = fail;
+    return weir_pack_write(&pack, path_of(name), err);
+}
+
+static int same_bytes(const char *a, const char *b)
+{
+    struct weir_buf x = WEIR_BUF(64 << 20), y = WEIR_BUF(64 << 20);
+    int same = !weir_buf_add_file(&x, path_of(a), NULL) &&
+               !weir_buf_add_file(&y, path_of(b), NULL) &&
+               x.n_bytes == y.n_bytes && !memcmp(x.data, y.data, x.n_bytes);
+
+    weir_buf_fini(&x);
+    weir_buf_fini(&y);
+    return same;
+}
+
+static int exists(const char *name)
+{
+    return !access(path_of(name), F_OK);
+}
+
+static void test_threads(void)
+{
+    struct weir_err err;
+    int same = 1;
+
+    tap_ok(!write_pack("whole", 0, &err), "a pack in one go");
+    for (unsigned n = 1; n <= 7; n += 3) {
+        pack.n_threads = n;
+        same &=
+            !write_pack("threads", 0, &err) && same_bytes("whole", "threads");
+    }
+    pack.n_threads = 2;
+    tap_ok(same, "1, 4 and 7 threads make the same bytes");
+}
+
+static void test_failures(void)
+{
+    unsigned total = 0, resumed = 0, wrong = 0, early = 0;
+    struct weir_err err;
+
+    write_pack("count", 0, &err);
+    total = n_reads;
+    for (unsigned i = 1; i <= total; i += 5) {
+        unlink(path_of("again"));
+        if (write_pack("again", i, &err) != WEIR_EIO || exists("again"))
+            early++;
+        if (write_pack("again", 0, &err) || !same_bytes("whole", "again"))
+            wrong++;
+        resumed += n_reads < total;
+    }
+    tap_ok(!early, "a failing read ends the pack and leaves no file");
+    tap_ok(!wrong, "the next run ends in the same bytes, wherever it failed");
+    tap_ok(resumed > total / 10, "and reads only what is missing (%u times)",
+           resumed);
+}
+
+/* A disk that is full: no file may grow beyond a limit. */
+static void test_full_disk(void)
+{
+    struct rlimit limit, old;
+    struct weir_err err;
+    unsigned wrong = 0;
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = old;
+    for (rlim_t most = 1 << 12; most < 1 << 20; most *= 2) {
+        unlink(path_of("full"));
+        limit.rlim_cur = most;
+        setrlimit(RLIMIT_FSIZE, &limit);
+        wrong += write_pack("full", 0, &err) != WEIR_EIO || exists("full") ||
+                 !strstr(err.message, "full.part");
+        setrlimit(RLIMIT_FSIZE, &old);
+        wrong += write_pack("full", 0, &err) || !same_bytes("whole", "full");
+    }
+    tap_ok(!wrong,
+           "no room: an error that names the file, then the same bytes");
+}
+
+static void damage_part(const char *name, off_t at)
+{
+    int fd = open(path_of(name), O_RDWR);
+
+    if (pwrite(fd, "damage", 6, at) != 6)
+        tap_diag("could not damage %s", name);
+    close(fd);
+}
+
+static void test_stale_part(void)
+{
+    struct weir_err err;
+    int fd;
+
+    write_pack("stale", 200, &err);
+    pack.policy = WEIR_POLICY_RAW;
+    tap_ok(!write_pack("stale", 0, &err) && !same_bytes("whole", "stale"),
+           "other options: started again");
+    pack.policy = WEIR_POLICY_AUTO;
+    write_pack("stale", 200, &err);
+    damage_part("stale.part", 24);
+    tap_ok(!write_pack("stale", 0, &err) && same_bytes("whole", "stale"),
+           "a damaged .part: started again");
+    fd = open(path_of("stale.part"), O_RDWR | O_CREAT, 0600);
+    flock(fd, LOCK_EX);
+    tap_ok(write_pack("stale", 0, &err) == WEIR_EIO &&
+               strstr(err.message, "another weir"),
+           "a .part that another process writes: refused");
+    close(fd);
+    unlink(path_of("stale.part"));
+}
+
+/* A row that cannot be scaled is named, not rounded to nonsense. */
+static int read_nan(void *ctx, const struct weir_pack_tensor *tensor,
+                    uint64_t first, size_t n, void *data, struct weir_err *err)
+{
+    int rc = read_rows(ctx, tensor, first, n, data, err);
+
+    if (!strcmp(tensor->name, "tensor.5") && first == 0)
+        ((uint16_t *)data)[201] = 0x7fc0;
+    return rc;
+}
+
+static void test_nan(void)
+{
+    struct weir_err err;
+
+    unlink(path_of("nan"));
+    pack.read = read_nan;
+    tap_ok(write_pack("nan", 0, &err) == WEIR_EFORMAT && !exists("nan") &&
+               strstr(err.message, "tensor.5: row 1 "),
+           "a NaN to be quantised: refused, naming tensor and row");
+    pack.read = read_rows;
+    unlink(path_of("nan.part"));
+}
+
+int main(void)
+{
+    static const char *const made[] = {"whole", "threads", "count",
+                                       "again", "full",    "stale"};
+
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        return 1;
+    }
+    make_pack();
+    test_threads();
+    test_failures();
+    test_full_disk();
+    test_stale_part();
+    test_nan();
+    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++)
+        unlink(path_of(made[i]));
+    rmdir(folder);
+    return tap_done();
+}
