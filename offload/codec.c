@@ -122,13 +122,16 @@ size_t weir_decode_workspace(void)
     return (ZSTD_estimateDCtxSize() + 63) / 64 * 64;
 }
 
+/* Exactly one frame: nothing may hide behind it. */
 static int get_frame(const void *frame, size_t frame_bytes, void *out, size_t n,
                      void *workspace)
 {
     ZSTD_DCtx *zstd = ZSTD_initStaticDCtx(workspace, weir_decode_workspace());
-    size_t got = ZSTD_decompressDCtx(zstd, out, n, frame, frame_bytes);
 
-    return got == n ? 0 : WEIR_ECORRUPT;
+    if (ZSTD_findFrameCompressedSize(frame, frame_bytes) != frame_bytes ||
+        ZSTD_decompressDCtx(zstd, out, n, frame, frame_bytes) != n)
+        return WEIR_ECORRUPT;
+    return 0;
 }
 
 /*

@@ -73,6 +73,44 @@ static int sort_names(struct weir_file *file, struct weir_err *err)
     return 0;
 }
 
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Units and blobs are found by name too: no two may share one. */
+static int check_unique(const struct weir_file *file, const char **names,
+                        uint32_t n, struct weir_err *err)
+{
+    qsort(names, n, sizeof(*names), compare_strings);
+    for (uint32_t i = 1; i < n; i++)
+        if (!strcmp(names[i - 1], names[i]))
+            return weir_err_set(err, WEIR_EFORMAT,
+                                "%s: two parts are called %s; pack the model "
+                                "again",
+                                file->path, names[i]);
+    return 0;
+}
+
+static int check_names(const struct weir_file *file, struct weir_err *err)
+{
+    size_t n = (size_t)file->n_units + file->n_blobs;
+    const char **names = calloc(n + 1, sizeof(*names));
+    int rc;
+
+    if (!names)
+        return weir_err_nomem(err, n * sizeof(*names), "names");
+    for (uint32_t i = 0; i < file->n_units; i++)
+        names[i] = file->units[i].name;
+    for (uint32_t i = 0; i < file->n_blobs; i++)
+        names[file->n_units + i] = file->blobs[i].name;
+    rc = check_unique(file, names, file->n_units, err);
+    if (!rc)
+        rc = check_unique(file, names + file->n_units, file->n_blobs, err);
+    free(names);
+    return rc;
+}
+
 static int read_index(struct weir_file *file, struct weir_err *err)
 {
     uint8_t page[WEIR_FILE_PAGE];
@@ -91,6 +129,8 @@ static int read_index(struct weir_file *file, struct weir_err *err)
         rc = weir_index_decode(file, &header, err);
     if (!rc)
         rc = sort_names(file, err);
+    if (!rc)
+        rc = check_names(file, err);
     return rc;
 }
 

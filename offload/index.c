@@ -223,6 +223,9 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
 
     if (rc)
         return rc;
+    for (size_t i = 80; i < HEADER_SUM_AT; i++)
+        if (header[i])
+            return damaged(file, i, "a header byte that must be zero", err);
     if (weir_le32(header + 12))
         return weir_err_at(err, WEIR_ENOTSUP, 12,
                            "%s: unknown flags %#x; use a newer weir",
@@ -252,6 +255,8 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
                            "transfer was cut or added to: fetch it again",
                            file->path, (unsigned long long)file->n_bytes,
                            (unsigned long long)weir_le64(header + 16));
+    if (file->n_bytes % WEIR_FILE_PAGE)
+        return damaged(file, 16, "its length is not whole pages", err);
     if (out->index_bytes > file->n_bytes - WEIR_FILE_PAGE)
         return damaged(file, 32, "the index passes the end", err);
     return 0;
@@ -434,7 +439,7 @@ static int check_scales(struct decoder *in)
         uint64_t at = in->at.tensors + (uint64_t)i * TENSOR_RECORD + 80;
 
         if (tensor->dtype != WEIR_I8) {
-            if (tensor->scale_tensor != WEIR_NO_TENSOR)
+            if (tensor->scale_tensor != WEIR_NO_TENSOR || tensor->scale_first)
                 return refuse(in, at, "scales of a tensor that is not int8");
             continue;
         }

@@ -16,7 +16,7 @@
 
 /* Memory of one thread. */
 struct slot {
-    void *stored, *unpacked, *workspace;
+    uint8_t *stored, *unpacked, *workspace;
 };
 
 struct verifier {
@@ -52,23 +52,57 @@ static uint32_t tensor_of(const struct weir_file *file, uint64_t tile)
     return low;
 }
 
-/* NULL, or what is wrong with the tile. */
+static uint64_t page_up(uint64_t n)
+{
+    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
+}
+
+static int is_all_zero(const uint8_t *data, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (data[i])
+            return 0;
+    return 1;
+}
+
+/* The padding behind each row, which kernels may read. */
+static int padding_is_zero(const struct weir_tensor *tensor,
+                           const uint8_t *unpacked, uint64_t n_bytes)
+{
+    uint64_t row_bytes = weir_tiling_row_bytes(tensor);
+    uint64_t used =
+        weir_tiling_block_cols(tensor) * weir_dtype_bytes(tensor->dtype);
+
+    for (uint64_t at = 0; at < n_bytes; at += row_bytes)
+        if (!is_all_zero(unpacked + at + used, row_bytes - used))
+            return 0;
+    return 1;
+}
+
+/* NULL, or what is wrong with the tile or with the rest of its last page. */
 static const char *check_tile(const struct verifier *v, const struct slot *slot,
+                              const struct weir_tensor *tensor,
                               const struct weir_tile_record *record,
                               uint64_t n_bytes)
 {
     const struct weir_file *file = v->file;
+    uint64_t pages = page_up(record->stored_bytes);
 
-    if (weir_pread_all(file->fd, slot->stored, record->stored_bytes,
-                       record->offset, file->path, NULL))
+    if (weir_pread_all(file->fd, slot->stored, pages, record->offset,
+                       file->path, NULL))
         return "cannot be read";
-    posix_fadvise(file->fd, (off_t)record->offset, record->stored_bytes,
+    posix_fadvise(file->fd, (off_t)record->offset, (off_t)pages,
                   POSIX_FADV_DONTNEED);
     if (XXH3_64bits(slot->stored, record->stored_bytes) != record->xxh3)
         return "wrong checksum";
+    if (!is_all_zero(slot->stored + record->stored_bytes,
+                     pages - record->stored_bytes))
+        return "bytes behind it that must be zero";
     if (weir_decode(record->codec, slot->stored, record->stored_bytes,
                     slot->unpacked, n_bytes, slot->workspace))
         return "cannot be decoded";
+    if (!padding_is_zero(tensor, slot->unpacked, n_bytes))
+        return "padding that must be zero";
     return NULL;
 }
 
@@ -83,7 +117,8 @@ static void verify_tile(struct verifier *v, const struct slot *slot,
     char text[512];
 
     weir_file_tile(file, number, &record);
-    why = check_tile(v, slot, &record, weir_tiling_tile_bytes(tensor, tile));
+    why = check_tile(v, slot, tensor, &record,
+                     weir_tiling_tile_bytes(tensor, tile));
     if (why) {
         snprintf(text, sizeof(text), "offset %llu: tile %llu of %s: %s",
                  (unsigned long long)record.offset, (unsigned long long)tile,
@@ -127,7 +162,7 @@ static void verify_blobs(struct verifier *v)
 
 static int alloc_slots(struct verifier *v, unsigned n, struct weir_err *err)
 {
-    size_t bytes = v->file->max_tile_bytes + 1u;
+    size_t bytes = page_up(v->file->max_tile_bytes);
 
     v->slots = calloc(n, sizeof(*v->slots));
     if (!v->slots)

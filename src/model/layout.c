@@ -389,6 +389,15 @@ static int add_layer(struct layer_out *out, uint32_t layer,
     return add_dense(out, layer, quant->experts_int8 && quant->dense_mlp_int8);
 }
 
+/* Tied weights make a separate output matrix a copy that nobody reads. */
+static void forgive_tied_head(struct layer_out *out)
+{
+    int64_t number = weir_checkpoint_find(out->checkpoint, "lm_head.weight");
+
+    if (out->config->tied && number >= 0)
+        out->used[number] = 1;
+}
+
 static int refuse_unused(const struct layer_out *out)
 {
     for (uint32_t i = 0; i < out->checkpoint->n_tensors; i++)
@@ -413,6 +422,7 @@ static int add_all(struct layer_out *out, const struct weir_quant *quant)
         rc = add_unit(out, "head", 0, 0);
     if (!rc)
         rc = add_entries(out, head, 0);
+    forgive_tied_head(out);
     return rc ? rc : refuse_unused(out);
 }
 
