@@ -204,6 +204,7 @@ static int find_source(struct layer_out *out, const char *name,
 {
     int64_t number = weir_checkpoint_find(out->checkpoint, name);
     const struct weir_source *source;
+    const char *path;
     char is[128], wanted[128];
 
     if (number < 0)
@@ -212,21 +213,22 @@ static int find_source(struct layer_out *out, const char *name,
                             "config.json calls for; fetch the folder again",
                             name);
     source = &out->checkpoint->tensors[number];
+    path = out->checkpoint->files[source->file].path;
     if (source->n_dims != n_dims ||
         memcmp(source->shape, shape, n_dims * sizeof(*shape))) {
         print_shape(source->shape, source->n_dims, is, sizeof(is));
         print_shape(shape, n_dims, wanted, sizeof(wanted));
         return weir_err_set(out->err, WEIR_EFORMAT,
-                            "%s: has shape [%s] where config.json calls for "
-                            "[%s]; config and checkpoint do not belong "
+                            "%s: %s has shape [%s] where config.json calls "
+                            "for [%s]; config and checkpoint do not belong "
                             "together",
-                            name, is, wanted);
+                            path, name, is, wanted);
     }
     if (source->dtype < 0)
         return weir_err_set(out->err, WEIR_ENOTSUP,
-                            "%s: dtype %s; weir packs BF16, F16 and F32: fetch "
-                            "the full-precision checkpoint",
-                            name, source->dtype_name);
+                            "%s: %s has dtype %s; weir packs BF16, F16 and "
+                            "F32: fetch the full-precision checkpoint",
+                            path, name, source->dtype_name);
     tensor->source = (uint32_t)number;
     tensor->src_dtype = tensor->dtype = (enum weir_dtype)source->dtype;
     out->used[number] = 1;
@@ -400,13 +402,16 @@ static void forgive_tied_head(struct layer_out *out)
 
 static int refuse_unused(const struct layer_out *out)
 {
+    const struct weir_source *tensors = out->checkpoint->tensors;
+    const struct weir_source_file *files = out->checkpoint->files;
+
     for (uint32_t i = 0; i < out->checkpoint->n_tensors; i++)
         if (!out->used[i])
             return weir_err_set(out->err, WEIR_ENOTSUP,
-                                "%s: unexpected tensor; config.json does not "
-                                "call for it, so this is another kind of "
+                                "%s: unexpected tensor %s: config.json does "
+                                "not call for it, so this is another kind of "
                                 "checkpoint",
-                                out->checkpoint->tensors[i].name);
+                                files[tensors[i].file].path, tensors[i].name);
     return 0;
 }
 
