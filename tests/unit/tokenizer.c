@@ -75,6 +75,27 @@ static void check_spm_bytes(const struct weir_tokenizer *t)
         "SentencePiece: runs of bytes");
 }
 
+/* Bytes that no character begins with are not waited upon. */
+static void check_haste(const struct weir_tokenizer *t)
+{
+    static const unsigned char bytes[] = {0xff, 0xe2, 0x41, 0xf0,
+                                          0x9f, 0x99, 0x82};
+    static const size_t wanted[] = {3, 0, 4, 0, 0, 0, 4};
+    struct weir_detokenizer d;
+    const char *text;
+    size_t n;
+    int good = 1;
+
+    if (weir_detokenizer_init(&d, t, NULL))
+        return;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        good &=
+            !weir_detokenizer_push(&d, 1544 + bytes[i], 1, &text, &n, NULL) &&
+            n == wanted[i];
+    tap_ok(good, "SentencePiece: bytes come out as soon as they can");
+    weir_detokenizer_fini(&d);
+}
+
 static void check_jamba(const char *golden)
 {
     char dir[4096];
@@ -91,6 +112,7 @@ static void check_jamba(const char *golden)
         tok_check_rows(t, dir, "jamba.golden.json");
         tok_check_streaming(t, "jamba.model", 1544);
         check_spm_bytes(t);
+        check_haste(t);
         tok_check_long_run(t, 1544);
         tok_check_bad_text(t);
         tok_check_bad_ids(t);

@@ -9,6 +9,11 @@
 #include "tests/tap.h"
 #include "tests/unit/tokenizer_check.h"
 
+static void add_text(struct weir_buf *out, const char *text)
+{
+    weir_buf_add(out, text, strlen(text), NULL);
+}
+
 /*
  * A tokenizer.json with the 26 letters, space, metaspace and a few merges.
  * `extra` stands in the model, `rest` behind it.
@@ -28,14 +33,15 @@ static struct weir_buf small_json(const char *extra, const char *rest)
 #define TAIL                                                                   \
     "\" \": 26, \"\xe2\x96\x81\": 27, \"ab\": 28, \"bc\": 29, \"abc\": 30, "   \
     "\"\xe2\x96\x81"                                                           \
-    "a\": 31, \"?\": 32, \"a\xe2\x96\x81\": 33}, \"merges\": [[\"a\", "        \
+    "a\": 31, \"?\": 32, \"a\xe2\x96\x81\": 33, \"cab\": 34}, \"merges\": "    \
+    "[[\"a\", "                                                                \
     "\"b\"], \"b c\", [\"ab\", \"c\"], [\"\xe2\x96\x81\", \"a\"], "            \
     "[\"a\", \"\xe2\x96\x81\"]]"
-    weir_buf_add(&out, TAIL, sizeof(TAIL) - 1, NULL);
-    weir_buf_add(&out, extra, strlen(extra), NULL);
-    weir_buf_add(&out, "}", 1, NULL);
-    weir_buf_add(&out, rest, strlen(rest), NULL);
-    weir_buf_add(&out, "}", 1, NULL);
+    add_text(&out, TAIL);
+    add_text(&out, extra);
+    add_text(&out, "}");
+    add_text(&out, rest);
+    add_text(&out, "}");
     return out;
 }
 
@@ -172,7 +178,7 @@ static int check_fused(const struct weir_tokenizer *t)
 
 static int check_ignore(const struct weir_tokenizer *t)
 {
-    return ENCODES(t, "a\xe2\x96\x81", 1, 0, 33);
+    return ENCODES(t, "cab", 1, 0, 34) && ENCODES(t, "acab", 1, 0, 0, 2, 28);
 }
 
 static int check_bos(const struct weir_tokenizer *t)
@@ -185,7 +191,9 @@ static int check_bos(const struct weir_tokenizer *t)
 static int check_always(const struct weir_tokenizer *t)
 {
     return ENCODES(t, "a a<x>b", 1, 0, 31, 31, 40, 27, 1) &&
-           ENCODES(t, " a", 1, 0, 31) && DECODES(t, 1, "abc", 31, 30 - 1);
+           ENCODES(t, " a", 1, 0, 31) &&
+           ENCODES(t, "ba b", 1, 0, 27, 1, 0, 27, 1) &&
+           DECODES(t, 1, "abc", 31, 30 - 1);
 }
 
 static int check_first(const struct weir_tokenizer *t)
@@ -221,7 +229,19 @@ static int check_special(const struct weir_tokenizer *t)
     return ENCODES(t, "<x><xy>a", 1, 0, 40, 41, 0) &&
            ENCODES(t, "<x><xy>a", 0, 0, 23, 41, 0) &&
            DECODES(t, 1, "<x>a<xy>", 40, 0, 41) &&
-           DECODES(t, 0, "a<xy>", 40, 0, 41);
+           DECODES(t, 0, "a<xy>", 40, 0, 41) &&
+           ENCODES(t, "<xy>z<xy>", 1, 0, 42, 41) &&
+           ENCODES(t, "abc", 0, 0, 0, 1) && ENCODES(t, "abc", 1, 0, 28, 2);
+}
+
+static int check_emptied(const struct weir_tokenizer *t)
+{
+    return tok_encodes(t, "a", 1, 0, NULL, 0) && ENCODES(t, "ca", 1, 0, 29);
+}
+
+static int check_strip(const struct weir_tokenizer *t)
+{
+    return DECODES(t, 1, "ab", 26, 0, 26, 1);
 }
 
 #define METASPACE(rest)                                                        \
@@ -231,9 +251,12 @@ static int check_special(const struct weir_tokenizer *t)
 #define ESCAPE                                                                 \
     ", \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": "     \
     "\" \"}, \"content\": \"\xe2\x96\x81\"}"
-#define TWO_TOKENS                                                             \
+#define SOME_TOKENS                                                            \
     ", \"added_tokens\": [{\"id\": 40, \"content\": \"<x>\", \"special\": "    \
-    "true}, {\"id\": 41, \"content\": \"<xy>\"}], \"decoder\": "               \
+    "true}, {\"id\": 41, \"content\": \"<xy>\"}, {\"id\": 42, "                \
+    "\"content\": \"<xy>z\"}, {\"id\": 28, \"content\": \"ab\", "              \
+    "\"special\": true}, {\"id\": 2, \"content\": \"c\", \"special\": "        \
+    "true}], \"decoder\": "                                                    \
     "{\"type\": \"Fuse\"}"
 
 static void check_pipelines(void)
@@ -267,11 +290,45 @@ static void check_pipelines(void)
     with_json("",
               ESCAPE ", \"added_tokens\": [{\"id\": 40, \"content\": \"x y\"}]",
               "an added token that is not", check_raw);
-    with_json("", TWO_TOKENS, "special tokens on request", check_special);
+    with_json("",
+              ", \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": "
+              "[{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, "
+              "\"content\": \"\"}, {\"type\": \"Prepend\", \"prepend\": "
+              "\"b\"}]}",
+              "nothing is prepended to nothing", check_emptied);
+    with_json("", DECODERS(STRIP("1")), "Strip on every piece", check_strip);
+    with_json("", SOME_TOKENS, "special tokens on request", check_special);
+}
+
+/*
+ * Merges of byte pieces: they may join characters that no piece has side by
+ * side.
+ */
+static void check_byte_merges(void)
+{
+    struct weir_buf out = WEIR_BUF(1 << 20);
+    struct weir_tokenizer *t;
+    char entry[64];
+    int n;
+
+    add_text(&out, "{\"model\": {\"byte_fallback\": true, \"vocab\": {");
+    for (int i = 0; i < 256; i++) {
+        n = snprintf(entry, sizeof(entry), "\"<0x%02X>\": %d, ", (unsigned)i,
+                     i);
+        weir_buf_add(&out, entry, (size_t)n, NULL);
+    }
+    add_text(&out, "\"<0xA9><0xC3>\": 256}, \"merges\": [[\"<0xA9>\", "
+                   "\"<0xC3>\"]]}}");
+    t = tok_parse(out.data, out.n_bytes);
+    tap_ok(t && ENCODES(t, "\xc3\xa9\xc3\xa9", 1, 0, 0xc3, 256, 0xa9),
+           "byte pieces merge across characters");
+    weir_tokenizer_free(t);
+    weir_buf_fini(&out);
 }
 
 int main(void)
 {
+    check_byte_merges();
     check_pipelines();
     check_refusals();
     return tap_done();

@@ -247,6 +247,23 @@ static void check_refusals(void)
     refused_piece("<0xZ0>", 0, BYTE, WEIR_EFORMAT, "malformed");
 }
 
+/* A marker that merging could spell. */
+static void check_marker(void)
+{
+    struct weir_buf file = small_model((struct settings){2, 0, 0});
+    struct weir_tokenizer *t;
+
+    put_piece(&file, "<", -10, NORMAL);
+    put_piece(&file, ">", -10, NORMAL);
+    put_piece(&file, "<a", -3, NORMAL);
+    put_piece(&file, "<a>", -1, USER);
+    t = tok_parse(file.data, file.n_bytes);
+    tap_ok(t && ENCODES(t, "<a>", 1, 0, 15) && ENCODES(t, "<a>", 0, 0, 14, 13),
+           "merging gives no marker");
+    weir_tokenizer_free(t);
+    weir_buf_fini(&file);
+}
+
 static void check_damage(void)
 {
     struct weir_buf file = small_model((struct settings){2, 1, 1});
@@ -260,6 +277,7 @@ int main(void)
     check_plain();
     check_prefix();
     check_extra_spaces();
+    check_marker();
     check_refusals();
     check_damage();
     return tap_done();
