@@ -2,10 +2,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "model/import.h"
+#include "text/tokenizer.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
 
@@ -99,6 +100,41 @@ static void parse(struct pack_args *args, int argc, char **argv)
     args->import.ctx = args;
 }
 
+/* 0, also when there is no such file; *found says whether there is. */
+static int check_tokenizer(const char *folder, const char *name, int *found,
+                           struct weir_err *err)
+{
+    struct weir_buf text = WEIR_BUF(WEIR_TOKENIZER_BYTES);
+    struct weir_tokenizer *tokenizer = NULL;
+    char *path;
+    int rc;
+
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return weir_err_nomem(err, strlen(folder), "a path");
+    *found = !access(path, F_OK);
+    rc = *found ? weir_buf_add_file(&text, path, err) : 0;
+    if (!rc && *found)
+        rc = weir_tokenizer_parse(text.data, text.n_bytes, path, &tokenizer,
+                                  err);
+    weir_tokenizer_free(tokenizer);
+    weir_buf_fini(&text);
+    free(path);
+    return rc;
+}
+
+/* A tokenizer that weir cannot read is refused now, not by the first run. */
+static int pack(const struct pack_args *args, struct weir_err *err)
+{
+    int found;
+    int rc = check_tokenizer(args->folder, "tokenizer.json", &found, err);
+
+    if (!rc && !found)
+        rc = check_tokenizer(args->folder, "tokenizer.model", &found, err);
+    return rc ? rc
+              : weir_import_folder(&args->import, args->folder, args->output,
+                                   err);
+}
+
 static int run(int argc, char **argv)
 {
     struct pack_args args = {0};
@@ -107,7 +143,7 @@ static int run(int argc, char **argv)
 
     parse(&args, argc, argv);
     progress_init(&args.progress, args.quiet);
-    rc = weir_import_folder(&args.import, args.folder, args.output, &err);
+    rc = pack(&args, &err);
     progress_end(&args.progress);
     return rc ? cli_fail(&args.cli, &err) : CLI_OK;
 }

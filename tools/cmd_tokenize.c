@@ -13,8 +13,6 @@
 #include "tools/cli.h"
 #include "tools/ids.h"
 
-#define TOKENIZER_BYTES (256UL << 20) /* most in a tokenizer file */
-
 struct options {
     const char *path;
     int bos, decode, ids;
@@ -89,7 +87,7 @@ static int open_tokenizer(int fd, const char *path,
                           struct weir_tokenizer **tokenizer,
                           struct weir_err *err)
 {
-    struct weir_buf buf = WEIR_BUF(TOKENIZER_BYTES);
+    struct weir_buf buf = WEIR_BUF(WEIR_TOKENIZER_BYTES);
     int rc;
 
     rc = weir_buf_add_fd(&buf, fd, path, err);

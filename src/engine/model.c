@@ -29,22 +29,6 @@ static int read_generation_config(struct weir_jamba *jamba,
     return rc;
 }
 
-/* Ids that the model has no embedding for could only fail later. */
-static int check_vocabulary(const struct weir_model *model,
-                            struct weir_err *err)
-{
-    size_t n_vocab = model->jamba->config.n_vocab;
-
-    if (!model->tokenizer ||
-        weir_tokenizer_n_vocab(model->tokenizer) <= n_vocab)
-        return 0;
-    return weir_err_set(err, WEIR_EFORMAT,
-                        "%s: its tokenizer has %zu ids, the model only %zu; "
-                        "pack the model again with its own tokenizer",
-                        model->jamba->file->path,
-                        weir_tokenizer_n_vocab(model->tokenizer), n_vocab);
-}
-
 int weir_model_open(const char *path, const struct weir_model_options *options,
                     weir_model **out, struct weir_err *err)
 {
@@ -61,8 +45,6 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
     if (!rc)
         rc = weir_tokenizer_from_file(model->jamba->file, &model->tokenizer,
                                       err);
-    if (!rc)
-        rc = check_vocabulary(model, err);
     if (rc) {
         weir_model_close(model);
         return rc;
@@ -95,15 +77,41 @@ int weir_model_is_eos(const weir_model *model, int32_t id)
     return 0;
 }
 
+/* A tokenizer of another model gives ids that this one has no weights for. */
+static int check_ids(const struct weir_model *model, const int32_t *ids,
+                     size_t n_ids, struct weir_err *err)
+{
+    size_t n_vocab = weir_model_n_vocab(model);
+
+    for (size_t i = 0; i < n_ids; i++)
+        if ((size_t)ids[i] >= n_vocab)
+            return weir_err_set(err, WEIR_EFORMAT,
+                                "%s: its tokenizer makes id %d where the model "
+                                "has ids 0 to %zu; pack the model again with "
+                                "its own tokenizer",
+                                model->jamba->file->path, ids[i], n_vocab - 1);
+    return 0;
+}
+
 int weir_model_encode(const weir_model *model, const char *text, size_t n_bytes,
                       int special, int bos, int32_t **ids, size_t *n_ids,
                       struct weir_err *err)
 {
+    int rc;
+
+    *ids = NULL;
     if (!model->tokenizer)
         return weir_err_set(err, WEIR_ENOTSUP,
                             "%s: was packed without a tokenizer, so that it "
                             "takes token ids only",
                             model->jamba->file->path);
-    return weir_tokenizer_encode(model->tokenizer, text, n_bytes, special, bos,
-                                 ids, n_ids, err);
+    rc = weir_tokenizer_encode(model->tokenizer, text, n_bytes, special, bos,
+                               ids, n_ids, err);
+    if (!rc)
+        rc = check_ids(model, *ids, *n_ids, err);
+    if (rc) {
+        free(*ids);
+        *ids = NULL;
+    }
+    return rc;
 }

@@ -24,7 +24,8 @@
 struct weir_file;
 struct weir_tokenizer;
 
-#define WEIR_TEXT_BYTES (1UL << 30) /* most text that one call encodes */
+#define WEIR_TEXT_BYTES      (1UL << 30)   /* most text that one call encodes */
+#define WEIR_TOKENIZER_BYTES (256UL << 20) /* most in a tokenizer file */
 
 /*
  * Reads a tokenizer file of `n_bytes`: JSON when its first byte that is not
