@@ -220,7 +220,7 @@ static int check_call(const struct weir_jamba *jamba,
                             "session with more",
                             n_ids, state->n_tok, state->n_ctx);
     for (size_t i = 0; i < n_ids; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= jamba->config.n_vocab)
+        if ((uint32_t)ids[i] >= jamba->config.n_vocab)
             return weir_err_set(err, WEIR_EARG,
                                 "token %zu is id %ld; the model has ids 0 to "
                                 "%lu",
