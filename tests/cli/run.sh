@@ -162,9 +162,14 @@ if [ -e /dev/full ]; then
 else
     tap_skip "there is no /dev/full"
 fi
+mkdir endless
+cp "$golden/model.safetensors" endless
+sed 's/"eos_token_id": 2/"eos_token_id": null/' "$golden/config.json" \
+    >endless/config.json
+"$WEIR" pack endless -o endless.weir -q 2>err || tap_diag <err
 {
     status=0
-    timeout 60 "$WEIR" run ids.weir --ids ids -n 500000 2>err || status=$?
+    timeout 60 "$WEIR" run endless.weir --ids ids -n 500000 2>err || status=$?
     echo "$status" >status
 } | head -c 1 >out
 status=$(cat status)
