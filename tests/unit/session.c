@@ -18,8 +18,18 @@
 static char path[] = "session.XXXXXX";
 static int32_t ids[N_TOK];
 
+/* Sanitizers have allocators of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#define SANITIZED                                                              \
+    (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define SANITIZED 0
+#endif
+
 /* Every allocation of the process goes through here and is counted. */
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__GLIBC__) && !SANITIZED
 #define COUNTS 1
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
