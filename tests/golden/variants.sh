@@ -63,8 +63,8 @@ refused() { # VARIANT NAME
     vary moe-8l "$1"
     "$WEIR" pack -q folder -o bad.weir 2>err
     status=$?
-    [ $status -eq 3 ] && grep -q "$2" err && [ "$(grep -vc warning err)" -eq 1 ] &&
-        [ ! -e bad.weir ]
+    [ $status -eq 3 ] && grep -q "$2" err &&
+        [ "$(grep -vc warning err)" -eq 1 ] && [ ! -e bad.weir ]
     tap_ok $? "refused, naming $2"
     tap_diag <err
 }
