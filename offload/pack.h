@@ -9,6 +9,8 @@
 #include "offload/codec.h"
 #include "offload/tiling.h"
 
+#define WEIR_PACK_SLACK 8192
+
 struct weir_pack_tensor {
     char name[WEIR_NAME_BYTES + 1];
     enum weir_dtype src_dtype;
@@ -43,9 +45,14 @@ struct weir_pack {
     uint32_t tile_ceiling; /* most bytes of a tile; WEIR_TILE_BYTES */
     unsigned n_threads;    /* 0: one per CPU */
 
-    /* `n` elements from `first` on, in src_dtype; any thread. */
+    /*
+     * `n` elements from `first` on, in src_dtype; any thread.  `buffer` has
+     * room for them and WEIR_PACK_SLACK bytes more and is aligned to 4096;
+     * *data is where in it the elements begin.
+     */
     int (*read)(void *ctx, const struct weir_pack_tensor *tensor,
-                uint64_t first, size_t n, void *data, struct weir_err *err);
+                uint64_t first, size_t n, void *buffer, const void **data,
+                struct weir_err *err);
 
     /* How far it is, in bytes of source; may be NULL.  One call at a time. */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);

@@ -254,7 +254,7 @@ static int add_file(struct weir_checkpoint *checkpoint, const char *folder,
     struct weir_source_file *file = &checkpoint->files[checkpoint->n_files++];
     struct stat st;
 
-    file->fd = -1;
+    file->fd = file->direct_fd = -1;
     file->name = strdup(name);
     if (!file->name ||
         asprintf(&file->path, "%s%s%s", folder, *folder ? "/" : "", name) < 0) {
@@ -264,6 +264,7 @@ static int add_file(struct weir_checkpoint *checkpoint, const char *folder,
     file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
     if (file->fd < 0)
         return weir_err_errno(err, errno, "open", file->path);
+    file->direct_fd = open(file->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (fstat(file->fd, &st))
         return weir_err_errno(err, errno, "stat", file->path);
     if (!S_ISREG(st.st_mode))
@@ -480,6 +481,8 @@ void weir_checkpoint_close(struct weir_checkpoint *checkpoint)
     for (uint32_t i = 0; i < checkpoint->n_files; i++) {
         if (checkpoint->files[i].fd >= 0)
             close(checkpoint->files[i].fd);
+        if (checkpoint->files[i].direct_fd >= 0)
+            close(checkpoint->files[i].direct_fd);
         free(checkpoint->files[i].name);
         free(checkpoint->files[i].path);
     }
@@ -505,18 +508,4 @@ int64_t weir_checkpoint_find(const struct weir_checkpoint *checkpoint,
             low = mid + 1;
     }
     return -1;
-}
-
-int weir_checkpoint_read(const struct weir_checkpoint *checkpoint,
-                         uint32_t tensor, uint64_t first, void *data,
-                         size_t n_bytes, struct weir_err *err)
-{
-    const struct weir_source *source = &checkpoint->tensors[tensor];
-    const struct weir_source_file *file = &checkpoint->files[source->file];
-    int rc = weir_pread_all(file->fd, data, n_bytes, source->offset + first,
-                            file->path, err);
-
-    posix_fadvise(file->fd, (off_t)(source->offset + first), (off_t)n_bytes,
-                  POSIX_FADV_DONTNEED);
-    return rc;
 }

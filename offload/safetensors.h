@@ -15,6 +15,7 @@ struct weir_source_file {
     char *name; /* in its folder */
     char *path;
     int fd;
+    int direct_fd; /* past the page cache; -1 where that is not allowed */
     uint64_t n_bytes;
 };
 
@@ -54,13 +55,23 @@ void weir_checkpoint_close(struct weir_checkpoint *checkpoint);
 int64_t weir_checkpoint_find(const struct weir_checkpoint *checkpoint,
                              const char *name);
 
+/* What a buffer for weir_source_read() is aligned to, and has room for
+ * beyond what it reads. */
+#define WEIR_SOURCE_ALIGN 4096
+#define WEIR_SOURCE_SLACK (2 * WEIR_SOURCE_ALIGN)
+
 /*
- * Reads `n_bytes` at byte `first` of tensor `tensor` and drops them from the
- * page cache, so that a pass over a large checkpoint leaves memory alone.  Any
- * thread.
+ * Reads `n_bytes` at byte `at` of `file` into `buffer`; *data points to the
+ * first of them in it.  Leaves nothing in the page cache, so that a pass over a
+ * large checkpoint leaves memory alone.  Any thread.
  */
+int weir_source_read(const struct weir_source_file *file, uint64_t at,
+                     size_t n_bytes, void *buffer, const void **data,
+                     struct weir_err *err);
+
+/* The same from byte `first` of tensor `tensor`. */
 int weir_checkpoint_read(const struct weir_checkpoint *checkpoint,
-                         uint32_t tensor, uint64_t first, void *data,
-                         size_t n_bytes, struct weir_err *err);
+                         uint32_t tensor, uint64_t first, size_t n_bytes,
+                         void *buffer, const void **data, struct weir_err *err);
 
 #endif

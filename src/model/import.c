@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/import.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -12,7 +11,7 @@
 #include "base/pool.h"
 
 #define MAX_SMALL_FILE (64u << 20)
-#define HASH_BLOCK     (1u << 20)
+#define HASH_BLOCK     (2u << 20)
 
 /* Files that are kept in the model when the folder has them. */
 static const char *const kept_files[] = {
@@ -112,15 +111,15 @@ static int hash_blocks(struct hasher *hasher,
                        void *block, struct weir_err *err)
 {
     uint64_t at = 0, n;
+    const void *data;
     int rc;
 
     while (at < file->n_bytes) {
         n = file->n_bytes - at < HASH_BLOCK ? file->n_bytes - at : HASH_BLOCK;
-        rc = weir_pread_all(file->fd, block, n, at, file->path, err);
+        rc = weir_source_read(file, at, n, block, &data, err);
         if (rc)
             return rc;
-        posix_fadvise(file->fd, (off_t)at, (off_t)n, POSIX_FADV_DONTNEED);
-        XXH3_128bits_update(state, block, n);
+        XXH3_128bits_update(state, data, n);
         hash_progress(hasher, n);
         at += n;
     }
@@ -131,12 +130,13 @@ static void hash_file(void *ctx, size_t item, unsigned worker)
 {
     struct hasher *hasher = ctx;
     XXH3_state_t *state = XXH3_createState();
-    void *block = malloc(HASH_BLOCK);
+    void *block = aligned_alloc(HASH_BLOCK, 2 * HASH_BLOCK);
     struct weir_err why = {0};
     int rc;
 
     (void)worker;
     if (state && block) {
+        madvise(block, 2 * HASH_BLOCK, MADV_HUGEPAGE);
         XXH3_128bits_reset(state);
         rc = hash_blocks(hasher, &hasher->in->checkpoint.files[item], state,
                          block, &why);
@@ -249,15 +249,15 @@ static int hash_and_describe(struct importer *in, struct weir_err *err)
 /* ---- packing ---- */
 
 static int read_tensor(void *ctx, const struct weir_pack_tensor *tensor,
-                       uint64_t first, size_t n, void *data,
-                       struct weir_err *err)
+                       uint64_t first, size_t n, void *buffer,
+                       const void **data, struct weir_err *err)
 {
     const struct importer *in = ctx;
     size_t bytes = weir_dtype_bytes(tensor->src_dtype);
 
     return weir_checkpoint_read(&in->checkpoint, tensor->source,
-                                (tensor->source_first + first) * bytes, data,
-                                n * bytes, err);
+                                (tensor->source_first + first) * bytes,
+                                n * bytes, buffer, data, err);
 }
 
 static void pack_progress(void *ctx, uint64_t done, uint64_t total)

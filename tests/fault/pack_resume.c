@@ -30,12 +30,14 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned n_reads, fail_at;
 
 static int read_rows(void *ctx, const struct weir_pack_tensor *tensor,
-                     uint64_t first, size_t n, void *data, struct weir_err *err)
+                     uint64_t first, size_t n, void *buffer, const void **data,
+                     struct weir_err *err)
 {
-    uint16_t *out = data;
+    uint16_t *out = buffer;
     int failed;
 
     (void)ctx;
+    *data = buffer;
     pthread_mutex_lock(&lock);
     failed = ++n_reads == fail_at;
     pthread_mutex_unlock(&lock);
@@ -213,12 +215,13 @@ static void test_stale_part(void)
 
 /* A row that cannot be scaled is named, not rounded to nonsense. */
 static int read_nan(void *ctx, const struct weir_pack_tensor *tensor,
-                    uint64_t first, size_t n, void *data, struct weir_err *err)
+                    uint64_t first, size_t n, void *buffer, const void **data,
+                    struct weir_err *err)
 {
-    int rc = read_rows(ctx, tensor, first, n, data, err);
+    int rc = read_rows(ctx, tensor, first, n, buffer, data, err);
 
     if (!strcmp(tensor->name, "tensor.5") && first == 0)
-        ((uint16_t *)data)[201] = 0x7fc0;
+        ((uint16_t *)buffer)[201] = 0x7fc0;
     return rc;
 }
 

@@ -23,8 +23,8 @@ void *values_of(const struct weir_checkpoint *from, const char *name, size_t *n)
         return NULL;
     source = &from->tensors[tensor];
     values = malloc(source->n_bytes);
-    if (values && weir_checkpoint_read(from, (uint32_t)tensor, 0, values,
-                                       source->n_bytes, &err)) {
+    if (values && weir_pread_all(from->files[source->file].fd, values,
+                                 source->n_bytes, source->offset, name, &err)) {
         tap_diag("%s", err.message);
         free(values);
         return NULL;

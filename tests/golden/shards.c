@@ -67,7 +67,8 @@ static int build_shard(const struct weir_checkpoint *from, uint32_t first,
             json_pack("{s:s, s:o, s:[I, I]}", "dtype", source->dtype_name,
                       "shape", shape, "data_offsets", (json_int_t)data.n_bytes,
                       (json_int_t)(data.n_bytes + source->n_bytes)));
-        rc = weir_checkpoint_read(from, i, 0, values, source->n_bytes, err);
+        rc = weir_pread_all(from->files[source->file].fd, values,
+                            source->n_bytes, source->offset, "the source", err);
         if (!rc)
             rc = weir_buf_add(&data, values, source->n_bytes, err);
         free(values);
