@@ -117,16 +117,22 @@ size_t weir_encoder_run(struct weir_encoder *encoder,
     return n_bytes;
 }
 
-size_t weir_decode_workspace(void)
+size_t weir_decode_workspace_bytes(void)
 {
     return (ZSTD_estimateDCtxSize() + 63) / 64 * 64;
+}
+
+/* The context lies at the beginning of the memory that it is given. */
+void weir_decode_workspace_init(void *workspace)
+{
+    ZSTD_initStaticDCtx(workspace, weir_decode_workspace_bytes());
 }
 
 /* Exactly one frame: nothing may hide behind it. */
 static int get_frame(const void *frame, size_t frame_bytes, void *out, size_t n,
                      void *workspace)
 {
-    ZSTD_DCtx *zstd = ZSTD_initStaticDCtx(workspace, weir_decode_workspace());
+    ZSTD_DCtx *zstd = workspace;
 
     if (ZSTD_findFrameCompressedSize(frame, frame_bytes) != frame_bytes ||
         ZSTD_decompressDCtx(zstd, out, n, frame, frame_bytes) != n)

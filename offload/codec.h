@@ -27,13 +27,16 @@ size_t weir_encoder_run(struct weir_encoder *encoder,
                         const void *tile, size_t n_bytes, void *out,
                         enum weir_codec *codec);
 
-/* Bytes of working memory that weir_decode() needs, for any tile. */
-size_t weir_decode_workspace(void);
+/*
+ * Working memory of weir_decode(): its bytes, and how it is made ready once
+ * before the first call.  It is aligned to 64 and serves one thread at a time.
+ */
+size_t weir_decode_workspace_bytes(void);
+void weir_decode_workspace_init(void *workspace);
 
 /*
- * Decodes a tile of exactly `n_bytes` into `out`.  `workspace` is aligned to 8.
- * Returns 0, or WEIR_ECORRUPT when the stored bytes are not such a tile.
- * Allocates nothing.
+ * Decodes a tile of exactly `n_bytes` into `out`.  Returns 0, or WEIR_ECORRUPT
+ * when the stored bytes are not such a tile.  Allocates nothing.
  */
 int weir_decode(enum weir_codec codec, const void *stored, size_t stored_bytes,
                 void *out, size_t n_bytes, void *workspace);

@@ -134,9 +134,26 @@ void weir_residency_want(struct weir_residency *residency, uint32_t unit)
     madvise((void *)(residency->base + from), to - from, MADV_WILLNEED);
 }
 
+static size_t round_up(size_t n_bytes)
+{
+    return (n_bytes + WEIR_ROW_ALIGN - 1) / WEIR_ROW_ALIGN * WEIR_ROW_ALIGN;
+}
+
 size_t weir_residency_scratch_bytes(const struct weir_residency *residency)
 {
-    return residency->file->max_tile_bytes + weir_decode_workspace();
+    return round_up(residency->file->max_tile_bytes) +
+           weir_decode_workspace_bytes();
+}
+
+static void *workspace_of(const struct weir_residency *residency, void *scratch)
+{
+    return (char *)scratch + round_up(residency->file->max_tile_bytes);
+}
+
+void weir_residency_scratch_init(const struct weir_residency *residency,
+                                 void *scratch)
+{
+    weir_decode_workspace_init(workspace_of(residency, scratch));
 }
 
 static int corrupt(const struct weir_residency *residency, uint32_t tensor,
@@ -178,7 +195,7 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
         return 0;
     *data = scratch;
     if (weir_decode(record.codec, stored, record.stored_bytes, scratch, n_bytes,
-                    (char *)scratch + file->max_tile_bytes))
+                    workspace_of(residency, scratch)))
         return corrupt(residency, tensor, tile, record.offset, err);
     return 0;
 }

@@ -20,13 +20,18 @@ void weir_residency_free(struct weir_residency *residency);
 /* Unit `unit` will be used soon: starts to read it ahead.  Never fails. */
 void weir_residency_want(struct weir_residency *residency, uint32_t unit);
 
-/* Bytes of scratch that a thread needs for weir_residency_tile(). */
+/*
+ * Scratch that a thread needs for weir_residency_tile(): its bytes, and how it
+ * is made ready once before the first call.  It is aligned to 64.
+ */
 size_t weir_residency_scratch_bytes(const struct weir_residency *residency);
+void weir_residency_scratch_init(const struct weir_residency *residency,
+                                 void *scratch);
 
 /*
  * Unpacked bytes of tile `tile` of tensor `tensor` (counted from its first),
- * aligned to 64: in the map, or decoded into `scratch`, which is aligned to 64
- * and must live as long as *data is used.  WEIR_ECORRUPT, naming tensor, tile
+ * aligned to 64: in the map, or decoded into `scratch`, which
+ * must live as long as *data is used.  WEIR_ECORRUPT, naming tensor, tile
  * and offset, when the checksum or the frame is wrong.  Any thread, each with
  * its own scratch.  Allocates nothing.
  */

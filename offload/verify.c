@@ -170,10 +170,12 @@ static int alloc_slots(struct verifier *v, unsigned n, struct weir_err *err)
     for (unsigned i = 0; i < n; i++) {
         v->slots[i].stored = malloc(bytes);
         v->slots[i].unpacked = malloc(bytes);
-        v->slots[i].workspace = malloc(weir_decode_workspace());
+        v->slots[i].workspace =
+            aligned_alloc(64, weir_decode_workspace_bytes());
         if (!v->slots[i].stored || !v->slots[i].unpacked ||
             !v->slots[i].workspace)
             return weir_err_nomem(err, 2 * bytes, "checking");
+        weir_decode_workspace_init(v->slots[i].workspace);
     }
     return 0;
 }

@@ -417,10 +417,10 @@ static int take_memory(struct binder *binder)
         n_mlps += weir_config_is_moe(config, i) ? config->n_experts : 1;
     bind->layers = calloc(config->n_layers, sizeof(*bind->layers));
     bind->mlps = calloc(n_mlps, sizeof(*bind->mlps));
-    scratch = (scratch + 63) / 64 * 64 + 64;
     binder->scratch = aligned_alloc(64, scratch);
     if (!bind->layers || !bind->mlps || !binder->scratch)
         return weir_err_nomem(binder->err, scratch, "the tables of a model");
+    weir_residency_scratch_init(binder->residency, binder->scratch);
     for (uint32_t i = 0; i < config->n_layers; i++) {
         bind->layers[i].mlps = bind->mlps + at;
         at += weir_config_is_moe(config, i) ? config->n_experts : 1;

@@ -293,6 +293,9 @@ static int open_parts(struct weir_jamba *jamba, const char *path,
             &jamba->work, &jamba->config, weir_pool_n_threads(jamba->pool),
             jamba->bind.max_tile_rows,
             weir_residency_scratch_bytes(jamba->residency), err);
+    for (size_t i = 0; i < jamba->work.n_workers && !rc; i++)
+        weir_residency_scratch_init(jamba->residency,
+                                    jamba->work.workers[i].tile);
     return rc;
 }
 
