@@ -19,6 +19,11 @@
 #define WEIR_TILE_BYTES (256 << 10)
 #define WEIR_ROW_BYTES  (16 << 20)
 
+static inline uint64_t weir_page_up(uint64_t n)
+{
+    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
+}
+
 enum weir_codec {
     WEIR_CODEC_RAW = 0,    /* as it is */
     WEIR_CODEC_ZSTD = 1,   /* one zstd frame */

@@ -167,19 +167,26 @@ static int write_scales(struct weir_packer *packer,
 
 /*
  * Starts to write what is new and drops what was written before, so that the
- * page cache never holds much of the file.
+ * page cache never holds much of the file.  An error of the drive is told once
+ * only, so it must not be lost here.
  */
-static void flush_behind(struct weir_packer *packer, uint64_t from)
+static int flush_behind(struct weir_packer *packer, uint64_t from,
+                        struct weir_err *err)
 {
     uint64_t before = from < FLUSH_BYTES ? 0 : from - FLUSH_BYTES;
+    int lost;
 
-    sync_file_range(packer->fd, (off_t)from, FLUSH_BYTES,
-                    SYNC_FILE_RANGE_WRITE);
-    sync_file_range(packer->fd, (off_t)before, (off_t)(from - before),
-                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                        SYNC_FILE_RANGE_WAIT_AFTER);
+    lost = sync_file_range(packer->fd, (off_t)from, FLUSH_BYTES,
+                           SYNC_FILE_RANGE_WRITE);
+    lost |=
+        sync_file_range(packer->fd, (off_t)before, (off_t)(from - before),
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                            SYNC_FILE_RANGE_WAIT_AFTER);
+    if (lost && (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+        return weir_err_errno(err, errno, "write back", packer->part);
     posix_fadvise(packer->fd, (off_t)before, (off_t)(from - before),
                   POSIX_FADV_DONTNEED);
+    return 0;
 }
 
 /* Accounts for a written band; called with the lock held. */
@@ -193,13 +200,16 @@ static int band_done(struct weir_packer *packer,
 
     packer->done_bytes += weir_packer_source_bytes(packer, band->tensor) /
                           weir_tiling_n_groups(tensor);
-    if (--unit->bands_left == 0 && unit->scales)
+    if (unit->bands_left == 1 && unit->scales)
         rc = write_scales(packer, worker, band->unit, err);
+    if (rc)
+        return rc; /* the unit is not done */
+    unit->bands_left--;
     while (packer->n_units_done < packer->file.n_units &&
            packer->units[packer->n_units_done].bands_left == 0)
         packer->n_units_done++;
-    if (!rc && weir_packer_end(packer, packer->n_units_done) >
-                   packer->safe_offset + CHECKPOINT_BYTES)
+    if (weir_packer_end(packer, packer->n_units_done) >
+        packer->safe_offset + CHECKPOINT_BYTES)
         rc = weir_packer_checkpoint(packer, err);
     if (packer->pack->progress)
         packer->pack->progress(packer->pack->ctx, packer->done_bytes,
@@ -218,13 +228,43 @@ static int write_band(struct weir_packer *packer,
                            at, packer->part, err);
 }
 
+/* Where to flush next, or 0; called with the lock held. */
+static uint64_t take_flush(struct weir_packer *packer)
+{
+    uint64_t from = packer->flushed;
+
+    if (packer->offset <= from + 2 * FLUSH_BYTES)
+        return 0;
+    packer->flushed += FLUSH_BYTES;
+    return from;
+}
+
+/* Writes a band that has its place, and what follows from that. */
+static int store_band(struct weir_packer *packer,
+                      struct weir_band_worker *worker, const struct band *band,
+                      const struct weir_band_out *out, uint64_t at,
+                      struct weir_err *err)
+{
+    int rc = write_band(packer, worker, band, out, at, err);
+    uint64_t flush = 0;
+
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&packer->lock);
+    rc = band_done(packer, worker, band, err);
+    if (!rc)
+        flush = take_flush(packer);
+    pthread_mutex_unlock(&packer->lock);
+    return flush ? flush_behind(packer, flush, err) : rc;
+}
+
 static void pack_bands(struct weir_packer *packer,
                        struct weir_band_worker *worker)
 {
     struct weir_band_out out;
     struct weir_err why = {0};
     struct band band;
-    uint64_t at = 0, flush = 0;
+    uint64_t at = 0;
     int rc, taken;
 
     for (;;) {
@@ -236,20 +276,12 @@ static void pack_bands(struct weir_packer *packer,
         rc = make_band(packer, worker, &band, &out, &why);
         if (take_turn(packer, &band, &out, rc, &why, &at))
             return;
-        rc = write_band(packer, worker, &band, &out, at, &why);
-        pthread_mutex_lock(&packer->lock);
-        if (!rc)
-            rc = band_done(packer, worker, &band, &why);
-        if (rc)
+        if (store_band(packer, worker, &band, &out, at, &why)) {
+            pthread_mutex_lock(&packer->lock);
+            packer->torn = 1;
             fail(packer, &why);
-        flush = 0;
-        if (packer->offset > packer->flushed + 2 * FLUSH_BYTES) {
-            flush = packer->flushed;
-            packer->flushed += FLUSH_BYTES;
+            pthread_mutex_unlock(&packer->lock);
         }
-        pthread_mutex_unlock(&packer->lock);
-        if (flush)
-            flush_behind(packer, flush);
     }
 }
 
@@ -312,7 +344,8 @@ static int finish(struct weir_packer *packer, const char *path,
     if (!rc && fsync(packer->fd))
         rc = weir_err_errno(err, errno, "sync", packer->part);
     if (!rc && rename(packer->part, path))
-        rc = weir_err_errno(err, errno, "rename it from .part to", path);
+        rc = weir_err_errno(err, errno, "give the finished .part its name,",
+                            path);
     return rc ? rc : sync_folder(path, err);
 }
 
@@ -326,9 +359,9 @@ static int run_threads(struct weir_packer *packer, struct weir_err *err)
     packer->err = err;
     weir_pool_run(pool, weir_pool_n_threads(pool), pack_thread, packer);
     weir_pool_free(pool);
-    if (packer->failed)
-        weir_packer_checkpoint(packer,
-                               NULL); /* as much as can be for the next try */
+    /* as much as can be for the next try, but nothing that may be lost */
+    if (packer->failed && !packer->torn)
+        weir_packer_checkpoint(packer, NULL);
     return packer->failed;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
+#include "base/buf.h"
 #include "kernels/quantize.h"
 
 struct weir_band_worker {
@@ -18,11 +19,6 @@ struct weir_band_worker {
     uint8_t *out;    /* coded tiles at page boundaries */
     float *wide;     /* one row */
 };
-
-static uint64_t page_up(uint64_t n)
-{
-    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
-}
 
 /* Direct reads into 4 KiB pages are at most half as fast as into huge ones. */
 static void *huge_buffer(size_t n_bytes)
@@ -59,7 +55,7 @@ int weir_band_worker_new(const struct weir_pack *pack,
         keep_max(&source, n * weir_dtype_bytes(pack->tensors[i].src_dtype));
         keep_max(&rows, n * weir_dtype_bytes(cut[i].dtype));
         keep_max(&tile, tile_bytes);
-        keep_max(&coded, page_up(tile_bytes) * cut[i].col_blocks);
+        keep_max(&coded, weir_page_up(tile_bytes) * cut[i].col_blocks);
         keep_max(&cols, cut[i].cols);
     }
     worker->pack = pack;
@@ -165,18 +161,13 @@ static void put_tile(struct weir_band_worker *worker,
     size_t stored = weir_encoder_run(worker->encoder, policy, dtype,
                                      worker->tile, n_bytes, to, &codec);
 
-    memset(to + stored, 0, page_up(stored) - stored);
+    memset(to + stored, 0, weir_page_up(stored) - stored);
     record->offset = out->n_bytes;
     record->stored_bytes = (uint32_t)stored;
     record->xxh3 = XXH3_64bits(to, stored);
     record->file = 0;
     record->codec = (uint8_t)codec;
-    out->n_bytes += page_up(stored);
-}
-
-static int is_all_zero(const uint8_t *data, size_t n)
-{
-    return n == 0 || (data[0] == 0 && !memcmp(data, data + 1, n - 1));
+    out->n_bytes += weir_page_up(stored);
 }
 
 int weir_band_run(struct weir_band_worker *worker, uint32_t tensor,
@@ -198,7 +189,7 @@ int weir_band_run(struct weir_band_worker *worker, uint32_t tensor,
         put_tile(worker, worker->pack->policy, cut->dtype,
                  cut_tile(worker, cut, rows, &span), out);
     }
-    out->is_zero = is_all_zero(worker->out, out->n_bytes);
+    out->is_zero = weir_is_all_zero(worker->out, out->n_bytes);
     return 0;
 }
 
@@ -213,7 +204,7 @@ void weir_band_reserve_vector(size_t n_bytes, struct weir_band_out *out)
     out->n_tiles = 1;
     out->tiles[0].stored_bytes = (uint32_t)vector_bytes(n_bytes);
     out->tiles[0].codec = WEIR_CODEC_RAW;
-    out->n_bytes = page_up(out->tiles[0].stored_bytes);
+    out->n_bytes = weir_page_up(out->tiles[0].stored_bytes);
 }
 
 void weir_band_put_vector(struct weir_band_worker *worker, const void *data,

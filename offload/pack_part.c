@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "base/buf.h"
 #include "base/le.h"
+#include "base/path.h"
 
 #define PART_MAGIC "WEIRPART"
 
@@ -73,7 +75,8 @@ int weir_packer_checkpoint(struct weir_packer *packer, struct weir_err *err)
     if (!rc)
         rc = weir_pwrite_all(packer->fd, page, sizeof(page), 0, packer->part,
                              err);
-    packer->safe_offset = offset;
+    if (!rc)
+        packer->safe_offset = offset;
     return rc;
 }
 
@@ -143,13 +146,8 @@ static int resume(struct weir_packer *packer, struct weir_err *err)
     return 0;
 }
 
-static int open_part(struct weir_packer *packer, const char *path,
-                     struct weir_err *err)
+static int lock_part(struct weir_packer *packer, struct weir_err *err)
 {
-    if (asprintf(&packer->part, "%s.part", path) < 0) {
-        packer->part = NULL;
-        return weir_err_nomem(err, strlen(path), "a path");
-    }
     packer->fd = open(packer->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (packer->fd < 0)
         return weir_err_errno(err, errno, "create", packer->part);
@@ -161,10 +159,38 @@ static int open_part(struct weir_packer *packer, const char *path,
     return 0;
 }
 
+/* The locked file may have got its final name between open and lock. */
+static int is_still_part(const struct weir_packer *packer)
+{
+    struct stat locked, named;
+
+    return !fstat(packer->fd, &locked) && !stat(packer->part, &named) &&
+           locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+}
+
+static int open_part(struct weir_packer *packer, const char *path,
+                     struct weir_err *err)
+{
+    int rc;
+
+    if (asprintf(&packer->part, "%s.part", path) < 0) {
+        packer->part = NULL;
+        return weir_err_nomem(err, strlen(path), "a path");
+    }
+    rc = lock_part(packer, err);
+    while (!rc && !is_still_part(packer)) {
+        close(packer->fd);
+        rc = lock_part(packer, err);
+    }
+    return rc;
+}
+
 int weir_packer_open(struct weir_packer *packer, const char *path,
                      struct weir_err *err)
 {
-    int rc = open_part(packer, path, err);
+    int rc = weir_path_check_output(path, NULL, err);
 
+    if (!rc)
+        rc = open_part(packer, path, err);
     return rc ? rc : resume(packer, err);
 }

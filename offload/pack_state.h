@@ -38,13 +38,9 @@ struct weir_packer {
     uint32_t n_units_done;
     uint64_t safe_offset; /* data below it is behind the last checkpoint */
     int failed;
+    int torn; /* a write failed: what is on disk is not known */
     struct weir_err *err;
 };
-
-static inline uint64_t weir_page_up(uint64_t n)
-{
-    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
-}
 
 /* Record of tile `tile` in packer->index. */
 uint8_t *weir_packer_tile(struct weir_packer *packer, uint64_t tile);

@@ -52,19 +52,6 @@ static uint32_t tensor_of(const struct weir_file *file, uint64_t tile)
     return low;
 }
 
-static uint64_t page_up(uint64_t n)
-{
-    return (n + WEIR_FILE_PAGE - 1) / WEIR_FILE_PAGE * WEIR_FILE_PAGE;
-}
-
-static int is_all_zero(const uint8_t *data, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (data[i])
-            return 0;
-    return 1;
-}
-
 /* The padding behind each row, which kernels may read. */
 static int padding_is_zero(const struct weir_tensor *tensor,
                            const uint8_t *unpacked, uint64_t n_bytes)
@@ -74,7 +61,7 @@ static int padding_is_zero(const struct weir_tensor *tensor,
         weir_tiling_block_cols(tensor) * weir_dtype_bytes(tensor->dtype);
 
     for (uint64_t at = 0; at < n_bytes; at += row_bytes)
-        if (!is_all_zero(unpacked + at + used, row_bytes - used))
+        if (!weir_is_all_zero(unpacked + at + used, row_bytes - used))
             return 0;
     return 1;
 }
@@ -86,7 +73,7 @@ static const char *check_tile(const struct verifier *v, const struct slot *slot,
                               uint64_t n_bytes)
 {
     const struct weir_file *file = v->file;
-    uint64_t pages = page_up(record->stored_bytes);
+    uint64_t pages = weir_page_up(record->stored_bytes);
 
     if (weir_pread_all(file->fd, slot->stored, pages, record->offset,
                        file->path, NULL))
@@ -95,8 +82,8 @@ static const char *check_tile(const struct verifier *v, const struct slot *slot,
                   POSIX_FADV_DONTNEED);
     if (XXH3_64bits(slot->stored, record->stored_bytes) != record->xxh3)
         return "wrong checksum";
-    if (!is_all_zero(slot->stored + record->stored_bytes,
-                     pages - record->stored_bytes))
+    if (!weir_is_all_zero(slot->stored + record->stored_bytes,
+                          pages - record->stored_bytes))
         return "bytes behind it that must be zero";
     if (weir_decode(record->codec, slot->stored, record->stored_bytes,
                     slot->unpacked, n_bytes, slot->workspace))
@@ -162,7 +149,7 @@ static void verify_blobs(struct verifier *v)
 
 static int alloc_slots(struct verifier *v, unsigned n, struct weir_err *err)
 {
-    size_t bytes = page_up(v->file->max_tile_bytes);
+    size_t bytes = weir_page_up(v->file->max_tile_bytes);
 
     v->slots = calloc(n, sizeof(*v->slots));
     if (!v->slots)

@@ -87,6 +87,13 @@ int weir_buf_add_file(struct weir_buf *buf, const char *path,
     return rc;
 }
 
+int weir_is_all_zero(const void *data, size_t n)
+{
+    const char *bytes = data;
+
+    return n == 0 || (bytes[0] == 0 && !memcmp(bytes, bytes + 1, n - 1));
+}
+
 int weir_pread_all(int fd, void *data, size_t n_bytes, uint64_t offset,
                    const char *path, struct weir_err *err)
 {

@@ -31,6 +31,9 @@ int weir_buf_add_file(struct weir_buf *buf, const char *path,
 int weir_buf_add_fd(struct weir_buf *buf, int fd, const char *name,
                     struct weir_err *err);
 
+/* 1 when all `n` bytes at `data` are zero. */
+int weir_is_all_zero(const void *data, size_t n);
+
 /* pread() until `n_bytes` are there; WEIR_EFORMAT when the file ends first. */
 int weir_pread_all(int fd, void *data, size_t n_bytes, uint64_t offset,
                    const char *path, struct weir_err *err);

@@ -13,13 +13,29 @@ static void strip_controls(char *s)
             *s = '?';
 }
 
+/* What does not fit is cut from the middle: paths are long, cures are last. */
+static void fill_message(struct weir_err *err, const char *fmt, va_list args)
+{
+    const size_t room = sizeof(err->message), head = 160;
+    char text[8192];
+    size_t n;
+
+    vsnprintf(text, sizeof(text), fmt, args);
+    n = strlen(text);
+    if (n < room)
+        memcpy(err->message, text, n + 1);
+    else
+        snprintf(err->message, room, "%.*s...%s", (int)head, text,
+                 text + n - (room - head - 4));
+}
+
 static int err_fill(struct weir_err *err, int code, uint64_t offset,
                     const char *fmt, va_list args)
 {
     if (err) {
         err->code = code;
         err->offset = offset;
-        vsnprintf(err->message, sizeof(err->message), fmt, args);
+        fill_message(err, fmt, args);
         strip_controls(err->message);
     }
     return code;
@@ -62,6 +78,9 @@ static const char *cure_of(int errnum)
         return "; free some space and run the command again";
     case ENOENT:
         return "; check the path";
+    case EISDIR:
+    case ENOTDIR:
+        return "; name a file in a folder that is there";
     case EACCES:
     case EPERM:
         return "; check the permissions";

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "base/buf.h"
+#include "base/path.h"
 #include "base/pool.h"
 
 #define MAX_SMALL_FILE (64u << 20)
@@ -47,8 +48,8 @@ static int read_small_file(struct importer *in, size_t i, struct weir_err *err)
     in->files[i] = (struct weir_buf)WEIR_BUF(MAX_SMALL_FILE);
     if (asprintf(&path, "%s/%s", in->folder, kept_files[i]) < 0)
         return weir_err_nomem(err, strlen(in->folder), "a path");
-    rc = access(path, F_OK) ? 0 : weir_buf_add_file(&in->files[i], path, err);
-    in->has_file[i] = !access(path, F_OK);
+    in->has_file[i] = weir_path_exists(path);
+    rc = in->has_file[i] ? weir_buf_add_file(&in->files[i], path, err) : 0;
     if (!rc && i == 0 && !in->has_file[i])
         rc = weir_err_set(err, WEIR_EIO,
                           "%s: no config.json; name the folder of a Hugging "
@@ -232,6 +233,17 @@ static int make_provenance(struct importer *in, const XXH128_hash_t *sums,
     return in->provenance ? 0 : weir_err_nomem(err, 4096, "the provenance");
 }
 
+/* Before the work begins: may `path` be written at all? */
+static int check_output(const struct importer *in, const char *path,
+                        struct weir_err *err)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < in->checkpoint.n_files && !rc; i++)
+        rc = weir_path_check_output(path, in->checkpoint.files[i].path, err);
+    return rc;
+}
+
 static int hash_and_describe(struct importer *in, struct weir_err *err)
 {
     XXH128_hash_t *sums = calloc(in->checkpoint.n_files, sizeof(*sums));
@@ -307,6 +319,8 @@ int weir_import_folder(const struct weir_import *import, const char *folder,
     if (!rc)
         rc = weir_layout_init(&in.layout, &in.config, &import->quant,
                               &in.checkpoint, err);
+    if (!rc)
+        rc = check_output(&in, path, err);
     if (!rc)
         rc = hash_and_describe(&in, err);
     if (!rc)

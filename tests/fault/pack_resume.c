@@ -3,6 +3,7 @@
  * Packing that is interrupted, at any place and by any cause, is continued and
  * ends in the same bytes; the number of threads does not show in them.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -28,6 +30,22 @@ static struct weir_pack pack;
 /* A source that fails after some number of reads. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned n_reads, fail_at;
+
+/* A disk that refuses one write: the library's calls come here, not to libc. */
+static unsigned n_writes, refuse_at;
+
+ssize_t pwrite(int fd, const void *data, size_t n, off_t offset)
+{
+    int refused;
+
+    pthread_mutex_lock(&lock);
+    refused = ++n_writes == refuse_at;
+    pthread_mutex_unlock(&lock);
+    if (!refused)
+        return syscall(SYS_pwrite64, fd, data, n, offset);
+    errno = ENOSPC;
+    return -1;
+}
 
 static int read_rows(void *ctx, const struct weir_pack_tensor *tensor,
                      uint64_t first, size_t n, void *buffer, const void **data,
@@ -158,6 +176,30 @@ static void test_failures(void)
            resumed);
 }
 
+/* Any one write fails, the scales' and the checkpoint's too. */
+static void test_refused_writes(void)
+{
+    unsigned total, wrong = 0, early = 0;
+    struct weir_err err;
+
+    n_writes = 0;
+    write_pack("count", 0, &err);
+    total = n_writes;
+    for (unsigned i = 1; i <= total; i++) {
+        unlink(path_of("again"));
+        n_writes = 0;
+        refuse_at = i;
+        if (write_pack("again", 0, &err) != WEIR_EIO || exists("again"))
+            early++;
+        refuse_at = 0;
+        if (write_pack("again", 0, &err) || !same_bytes("whole", "again"))
+            wrong++;
+    }
+    tap_ok(total > N_TENSORS && !early,
+           "each of %u writes, refused, ends the pack", total);
+    tap_ok(!wrong, "and the next run ends in the same bytes");
+}
+
 /* A disk that is full: no file may grow beyond a limit. */
 static void test_full_disk(void)
 {
@@ -250,6 +292,7 @@ int main(void)
     make_pack();
     test_threads();
     test_failures();
+    test_refused_writes();
     test_full_disk();
     test_stale_part();
     test_nan();
