@@ -64,15 +64,16 @@ static int read_numbers(const struct reader *in, struct weir_config *c)
     return rc;
 }
 
-/* Widths that follow from others, or default to them. */
+/* Widths that follow from others; null KV heads are as many as heads. */
 static int read_widths(const struct reader *in, struct weir_config *c)
 {
     const json_t *rank = json_object_get(in->root, "mamba_dt_rank");
+    int has_kv = !!json_object_get(in->root, "num_key_value_heads");
     uint32_t expand = 0;
     int rc;
 
-    rc = get_u32(in, "num_key_value_heads", c->n_heads, 1, MAX_WIDTH,
-                 &c->n_kv_heads);
+    rc = get_u32(in, "num_key_value_heads", has_kv ? c->n_heads : 8, 1,
+                 MAX_WIDTH, &c->n_kv_heads);
     if (!rc)
         rc = get_u32(in, "mamba_expand", 2, 1, 64, &expand);
     if (rc)

@@ -20,7 +20,7 @@ static void test_defaults(void)
     tap_ok(!parse("{\"model_type\": \"jamba\"}"), "only a model_type");
     tap_ok(config.n_hidden == 4096 && config.n_layers == 32 &&
                config.n_experts == 16 && config.n_top == 2 &&
-               config.n_kv_heads == 32 && config.n_inner == 8192,
+               config.n_kv_heads == 8 && config.n_inner == 8192,
            "defaults of transformers");
     tap_ok(config.dt_rank == 256 && config.head_dim == 128 && !config.tied &&
                config.conv_bias && !config.proj_bias,
