@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/path.h"
 #include "base/json.h"
 #include "base/le.h"
 
@@ -109,7 +110,9 @@ int weir_sink_open(struct weir_sink *sink, const char *path,
     sink->fd = -1;
     sink->tensors = tensors;
     sink->n_tensors = n_tensors;
-    rc = take_names(sink, path, err);
+    rc = weir_path_check_output(path, NULL, err);
+    if (!rc)
+        rc = take_names(sink, path, err);
     if (!rc) {
         sink->fd =
             open(sink->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

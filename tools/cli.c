@@ -69,7 +69,7 @@ void cli_print_help(const char *command)
     for (int i = 0; i < CLI_N_OPTIONS; i++)
         if (!strcmp(options[i].command, command))
             print_option(&options[i]);
-    printf("%-30s %s\n", "      --help", "print this and exit");
+    printf("%-30s %s\n", "  -h, --help", "print this and exit");
 }
 
 void cli_init(struct cli *cli, int argc, char **argv)
@@ -160,11 +160,13 @@ unknown_name(const struct cli *cli, const char *name)
 {
     const char *nearest = NULL;
     unsigned best = 3, distance;
+    char bare[32];
 
+    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(name, "="), name);
     for (int i = 0; i < CLI_N_OPTIONS; i++) {
         if (strcmp(options[i].command, cli->command))
             continue;
-        distance = name_distance(name, options[i].name);
+        distance = name_distance(bare, options[i].name);
         if (distance < best) {
             best = distance;
             nearest = options[i].name;
@@ -204,16 +206,20 @@ static void take_operand(struct cli *cli, int option, const char *attached)
     cli->value = cli->argv[cli->at++];
 }
 
+static void __attribute__((noreturn)) help_and_exit(const struct cli *cli)
+{
+    cli_print_help(cli->command);
+    exit(cli_finish(cli));
+}
+
 static int next_long(struct cli *cli, const char *word)
 {
     const char *name = word + 2, *equals = strchr(name, '=');
     size_t n = equals ? (size_t)(equals - name) : strlen(name);
     int option;
 
-    if (!strcmp(name, "help")) {
-        cli_print_help(cli->command);
-        exit(cli_finish(cli));
-    }
+    if (!strcmp(name, "help"))
+        help_and_exit(cli);
     option = find_option(cli, 0, name, n);
     if (option == CLI_END)
         unknown_name(cli, name);
@@ -229,6 +235,8 @@ static int next_letter(struct cli *cli)
     int option = find_option(cli, letter, NULL, 0);
     const char *rest = *cli->letter ? cli->letter : NULL;
 
+    if (option == CLI_END && letter == 'h')
+        help_and_exit(cli);
     if (option == CLI_END)
         cli_usage(cli, "unknown option -%c", letter);
     written[1] = letter;

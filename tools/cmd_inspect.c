@@ -19,6 +19,7 @@ struct inspect_args {
     int tensors, tiles, json;
     struct weir_file *file;
     json_t *provenance; /* or NULL */
+    int failed;         /* some JSON could not be made */
     struct sum sums[WEIR_N_DTYPES][WEIR_N_CODECS];
 };
 
@@ -171,11 +172,32 @@ static void print_tiles(const struct inspect_args *args)
 
 /* ---- JSON, an object at a time: Large has 1.6 million tiles ---- */
 
-static void dump(json_t *value, const char *before)
+/* Prints `value` and lets go of it; NULL, for want of memory, is remembered. */
+static void dump(struct inspect_args *args, json_t *value, const char *before,
+                 size_t flags)
 {
     fputs(before, stdout);
-    json_dumpf(value, stdout, JSON_COMPACT);
+    if (!value ||
+        (json_dumpf(value, stdout, JSON_COMPACT | flags) && !ferror(stdout)))
+        args->failed = 1;
     json_decref(value);
+}
+
+/* JSON is UTF-8; a path need not be. */
+static json_t *path_json(const char *path)
+{
+    json_t *text = json_string(path);
+    char *copy;
+
+    if (text)
+        return text;
+    copy = strdup(path);
+    for (char *at = copy; at && *at; at++)
+        if (*at & 0x80)
+            *at = '?';
+    text = copy ? json_string(copy) : NULL;
+    free(copy);
+    return text;
 }
 
 static json_t *sum_json(const char *dtype, const char *codec,
@@ -212,19 +234,18 @@ static json_t *blobs_json(const struct weir_file *file)
     return list;
 }
 
-static void dump_summary(const struct inspect_args *args)
+static void dump_summary(struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
     json_t *root = json_pack(
-        "{s:s, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:O?}", "file", args->model,
-        "version", WEIR_FILE_VERSION, "bytes", (json_int_t)file->n_bytes,
-        "n_units", (json_int_t)file->n_units, "n_tensors",
-        (json_int_t)file->n_tensors, "n_tiles", (json_int_t)file->n_tiles,
-        "files", blobs_json(file), "sums", sums_json(args), "provenance",
-        args->provenance);
+        "{s:o, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:O?}", "file",
+        path_json(args->model), "version", WEIR_FILE_VERSION, "bytes",
+        (json_int_t)file->n_bytes, "n_units", (json_int_t)file->n_units,
+        "n_tensors", (json_int_t)file->n_tensors, "n_tiles",
+        (json_int_t)file->n_tiles, "files", blobs_json(file), "sums",
+        sums_json(args), "provenance", args->provenance);
 
-    json_dumpf(root, stdout, JSON_COMPACT | JSON_EMBED);
-    json_decref(root);
+    dump(args, root, "", JSON_EMBED);
 }
 
 static json_t *tensor_json(const struct weir_file *file,
@@ -260,7 +281,7 @@ static json_t *tile_json(const struct weir_file *file, uint64_t tile)
                      weir_codec_name(record.codec), "xxh3", hex);
 }
 
-static void dump_all(const struct inspect_args *args)
+static void dump_all(struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
 
@@ -269,13 +290,14 @@ static void dump_all(const struct inspect_args *args)
     if (args->tensors) {
         fputs(",\"tensors\":[", stdout);
         for (uint32_t i = 0; i < file->n_tensors; i++)
-            dump(tensor_json(file, &file->tensors[i]), i ? ",\n" : "\n");
+            dump(args, tensor_json(file, &file->tensors[i]), i ? ",\n" : "\n",
+                 0);
         fputs("]", stdout);
     }
     if (args->tiles) {
         fputs(",\"tiles\":[", stdout);
         for (uint64_t i = 0; i < file->n_tiles; i++)
-            dump(tile_json(file, i), i ? ",\n" : "\n");
+            dump(args, tile_json(file, i), i ? ",\n" : "\n", 0);
         fputs("]", stdout);
     }
     puts("}");
@@ -325,6 +347,8 @@ static int run(int argc, char **argv)
         else
             print_all(&args);
     }
+    if (args.failed)
+        rc = weir_err_nomem(&err, 4096, "JSON");
     status = rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
     json_decref(args.provenance);
     weir_file_close(args.file);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "engine/session.h"
 #include "offload/safetensors_write.h"
 #include "tools/cli.h"
@@ -223,8 +224,12 @@ static int run_job(struct job *job, struct weir_err *err)
 {
     const struct logits_args *args = job->args;
     struct weir_session_options options = args->session_options;
-    int rc = ids_read(args->ids, &job->ids, &job->n_ids, err);
+    int rc = weir_path_check_output(args->output, args->model, err);
 
+    if (!rc)
+        rc = weir_path_check_output(args->output, args->ids, err);
+    if (!rc)
+        rc = ids_read(args->ids, &job->ids, &job->n_ids, err);
     if (rc)
         return rc;
     options.n_ctx = job->n_ids + args->n_greedy;

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/path.h"
+#include "base/pool.h"
 #include "model/import.h"
 #include "text/tokenizer.h"
 #include "tools/cli.h"
@@ -67,7 +69,7 @@ static void take_option(struct pack_args *args, int option)
         args->dense_given = 1;
         break;
     case OPT_pack_threads:
-        import->n_threads = (unsigned)cli_uint(cli, 1, 512);
+        import->n_threads = (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
         break;
     case OPT_pack_quiet:
         args->quiet = 1;
@@ -111,7 +113,7 @@ static int check_tokenizer(const char *folder, const char *name, int *found,
 
     if (asprintf(&path, "%s/%s", folder, name) < 0)
         return weir_err_nomem(err, strlen(folder), "a path");
-    *found = !access(path, F_OK);
+    *found = weir_path_exists(path);
     rc = *found ? weir_buf_add_file(&text, path, err) : 0;
     if (!rc && *found)
         rc = weir_tokenizer_parse(text.data, text.n_bytes, path, &tokenizer,

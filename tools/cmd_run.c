@@ -170,7 +170,7 @@ static int prepare(struct run *run, struct weir_err *err)
     if (rc)
         return rc;
     if (run->n_ids == 0)
-        return weir_err_set(err, WEIR_EARG,
+        return weir_err_set(err, WEIR_EFORMAT,
                             "the prompt is empty, and the "
                             "model has no id to begin with");
     options.n_ctx = run->n_ids + run->args.n_tokens;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "base/pool.h"
 #include "offload/verify.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
@@ -35,7 +36,8 @@ static void parse(struct verify_args *args, int argc, char **argv)
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END) {
         if (option == OPT_verify_threads)
-            args->verify.n_threads = (unsigned)cli_uint(&args->cli, 1, 512);
+            args->verify.n_threads =
+                (unsigned)cli_uint(&args->cli, 1, WEIR_POOL_MAX_THREADS);
         else if (option == OPT_verify_quiet)
             args->quiet = 1;
         else if (args->model)

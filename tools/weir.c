@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,9 +41,33 @@ static int unknown_command(const char *name)
     return CLI_USAGE;
 }
 
+/* A file that took the place of a closed standard stream would be mixed up
+ * with it. */
+static void fill_standard_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int finish(void)
+{
+    if (!fflush(stdout) && !ferror(stdout))
+        return CLI_OK;
+    fprintf(stderr, "weir: cannot write to standard output: %s\n",
+            strerror(errno));
+    return CLI_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
+
+    fill_standard_streams();
 
     if (argc < 2) {
         fprintf(stderr, "weir: no command; see 'weir --help'\n");
@@ -50,11 +76,11 @@ int main(int argc, char **argv)
     if (!strcmp(name, "--help") || !strcmp(name, "-h") ||
         !strcmp(name, "help")) {
         cli_print_commands();
-        return fflush(stdout) ? CLI_FAILED : CLI_OK;
+        return finish();
     }
     if (!strcmp(name, "--version")) {
         printf("weir %s\n", weir_version());
-        return fflush(stdout) ? CLI_FAILED : CLI_OK;
+        return finish();
     }
     guard_maps();
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

@@ -192,7 +192,7 @@ weir logits ids.weir -o second
 is 2 "no ids"
 mkdir folder
 weir logits ids.weir --ids ids -o folder
-is 1 "a folder in the place of the output"
+is 2 "a folder in the place of the output"
 [ ! -e folder.part ]
 tap_ok $? "leaves nothing beside it"
 tap_done

@@ -36,7 +36,7 @@ options_of_help() { # COMMAND
     "$WEIR" "$1" --help | sed -nE \
         -e 's/^  (-.),( --[a-z0-9-]+).*/\1\2/p' -e t \
         -e 's/^      (--[a-z0-9-]+).*/\1/p' |
-        tr ' ' '\n' | grep -v '^--help$' | sort
+        tr ' ' '\n' | grep -vx -e -h -e --help | sort
 }
 
 same() { # TEXT ONE OTHER: ok when both are the same, and not empty
