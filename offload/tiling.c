@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "offload/tiling.h"
 
+#include <stdio.h>
+
 #define N_EIGHTHS 8
 
 static uint64_t round_up(uint64_t n, uint64_t step)
@@ -109,4 +111,16 @@ uint64_t weir_tiling_tile_bytes(const struct weir_tensor *tensor, uint64_t tile)
 
     weir_tiling_span(tensor, tile, &span);
     return span.rows * weir_tiling_row_bytes(tensor);
+}
+
+void weir_tiling_print_shape(const uint64_t *shape, unsigned n_dims, char *text,
+                             size_t size)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < n_dims && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%llu", i ? ", " : "[",
+                              (unsigned long long)shape[i]);
+    if (n < size)
+        snprintf(text + n, size - n, n_dims ? "]" : "[]");
 }

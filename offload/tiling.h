@@ -45,6 +45,10 @@ void weir_tiling_group(const struct weir_tensor *tensor, uint64_t group,
 void weir_tiling_span(const struct weir_tensor *tensor, uint64_t tile,
                       struct weir_tile_span *span);
 
+/* Writes a shape as "[16384, 4096]", cut to `size`. */
+void weir_tiling_print_shape(const uint64_t *shape, unsigned n_dims, char *text,
+                             size_t size);
+
 /* Unpacked bytes of tile `tile`, counted from the tensor's first. */
 uint64_t weir_tiling_tile_bytes(const struct weir_tensor *tensor,
                                 uint64_t tile);

@@ -76,15 +76,6 @@ static double ratio_of(const struct sum *sum)
     return sum->stored ? (double)sum->unpacked / (double)sum->stored : 1.0;
 }
 
-static void print_shape(const struct weir_tensor *tensor, char text[96])
-{
-    int n = 0;
-
-    for (unsigned i = 0; i < tensor->n_dims; i++)
-        n += snprintf(text + n, 96 - (size_t)n, "%s%" PRIu64, i ? "x" : "",
-                      tensor->shape[i]);
-}
-
 static const char *provenance_of(const struct inspect_args *args,
                                  const char *key)
 {
@@ -143,7 +134,8 @@ static void print_tensors(const struct inspect_args *args)
         const struct weir_tensor *tensor = &file->tensors[i];
 
         sum = sum_tensor(file, tensor, by_codec);
-        print_shape(tensor, shape);
+        weir_tiling_print_shape(tensor->shape, tensor->n_dims, shape,
+                                sizeof(shape));
         printf("%-58s %-5s %-16s %8" PRIu64 " %14" PRIu64 " %7.3f\n",
                tensor->name, weir_dtype_name(tensor->dtype), shape, sum.n_tiles,
                sum.stored, ratio_of(&sum));

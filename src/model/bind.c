@@ -55,27 +55,13 @@ static const struct weir_tensor *tensor_of(const struct binder *binder,
     return &binder->file->tensors[number];
 }
 
-/* "[16384, 4096]" */
-static void print_shape(char *out, size_t size, const uint64_t *shape,
-                        unsigned n_dims)
-{
-    size_t n = 0;
-
-    out[0] = '\0';
-    for (unsigned i = 0; i < n_dims && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%llu", i ? ", " : "[",
-                              (unsigned long long)shape[i]);
-    if (n < size)
-        snprintf(out + n, size - n, "]");
-}
-
 static int refuse_shape(struct binder *binder, const struct weir_tensor *tensor,
                         const uint64_t *shape, unsigned n_dims)
 {
     char is[96], wanted[96];
 
-    print_shape(is, sizeof(is), tensor->shape, tensor->n_dims);
-    print_shape(wanted, sizeof(wanted), shape, n_dims);
+    weir_tiling_print_shape(tensor->shape, tensor->n_dims, is, sizeof(is));
+    weir_tiling_print_shape(shape, n_dims, wanted, sizeof(wanted));
     return weir_err_set(binder->err, WEIR_EFORMAT,
                         "%s: tensor %s is %s, but its config.json calls for "
                         "%s; pack the model again",

@@ -186,17 +186,6 @@ static struct weir_pack_tensor *add_tensor(struct layer_out *out)
     return tensor;
 }
 
-static void print_shape(const uint64_t *shape, unsigned n_dims, char *text,
-                        size_t size)
-{
-    size_t n = 0;
-
-    text[0] = '\0';
-    for (unsigned i = 0; i < n_dims && n < size; i++)
-        n += (size_t)snprintf(text + n, size - n, "%s%llu", i ? ", " : "",
-                              (unsigned long long)shape[i]);
-}
-
 /* Finds `name` in the checkpoint, with that shape and a dtype we read. */
 static int find_source(struct layer_out *out, const char *name,
                        const uint64_t *shape, unsigned n_dims,
@@ -216,11 +205,11 @@ static int find_source(struct layer_out *out, const char *name,
     path = out->checkpoint->files[source->file].path;
     if (source->n_dims != n_dims ||
         memcmp(source->shape, shape, n_dims * sizeof(*shape))) {
-        print_shape(source->shape, source->n_dims, is, sizeof(is));
-        print_shape(shape, n_dims, wanted, sizeof(wanted));
+        weir_tiling_print_shape(source->shape, source->n_dims, is, sizeof(is));
+        weir_tiling_print_shape(shape, n_dims, wanted, sizeof(wanted));
         return weir_err_set(out->err, WEIR_EFORMAT,
-                            "%s: %s has shape [%s] where config.json calls "
-                            "for [%s]; config and checkpoint do not belong "
+                            "%s: %s has shape %s where config.json calls "
+                            "for %s; config and checkpoint do not belong "
                             "together",
                             path, name, is, wanted);
     }
