@@ -9,8 +9,6 @@
 #include "offload/codec.h"
 #include "offload/tiling.h"
 
-#define WEIR_PACK_SLACK 8192
-
 struct weir_pack_tensor {
     char name[WEIR_NAME_BYTES + 1];
     enum weir_dtype src_dtype;
@@ -46,9 +44,8 @@ struct weir_pack {
     unsigned n_threads;    /* 0: one per CPU */
 
     /*
-     * `n` elements from `first` on, in src_dtype; any thread.  `buffer` has
-     * room for them and WEIR_PACK_SLACK bytes more and is aligned to 4096;
-     * *data is where in it the elements begin.
+     * `n` elements from `first` on, in src_dtype; any thread.  `buffer` is a
+     * weir_source_buffer() for them; *data is where in it they begin.
      */
     int (*read)(void *ctx, const struct weir_pack_tensor *tensor,
                 uint64_t first, size_t n, void *buffer, const void **data,

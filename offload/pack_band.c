@@ -3,11 +3,11 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <xxhash.h>
 
 #include "base/buf.h"
 #include "kernels/quantize.h"
+#include "offload/safetensors.h"
 
 struct weir_band_worker {
     const struct weir_pack *pack;
@@ -19,18 +19,6 @@ struct weir_band_worker {
     uint8_t *out;    /* coded tiles at page boundaries */
     float *wide;     /* one row */
 };
-
-/* Direct reads into 4 KiB pages are at most half as fast as into huge ones. */
-static void *huge_buffer(size_t n_bytes)
-{
-    size_t huge = 2 << 20;
-    size_t whole = (n_bytes + huge - 1) / huge * huge;
-    void *buffer = aligned_alloc(huge, whole);
-
-    if (buffer)
-        madvise(buffer, whole, MADV_HUGEPAGE);
-    return buffer;
-}
 
 static void keep_max(uint64_t *max, uint64_t n)
 {
@@ -60,7 +48,7 @@ int weir_band_worker_new(const struct weir_pack *pack,
     }
     worker->pack = pack;
     worker->cut = cut;
-    worker->source = huge_buffer(source + WEIR_PACK_SLACK);
+    worker->source = weir_source_buffer(source);
     worker->rows = malloc(rows);
     worker->tile = malloc(tile);
     worker->out = malloc(coded);

@@ -55,15 +55,17 @@ void weir_checkpoint_close(struct weir_checkpoint *checkpoint);
 int64_t weir_checkpoint_find(const struct weir_checkpoint *checkpoint,
                              const char *name);
 
-/* What a buffer for weir_source_read() is aligned to, and has room for
- * beyond what it reads. */
-#define WEIR_SOURCE_ALIGN 4096
-#define WEIR_SOURCE_SLACK (2 * WEIR_SOURCE_ALIGN)
+/*
+ * A buffer for reads of up to `n_bytes`: huge pages, because direct reads into
+ * 4 KiB pages are at most half as fast.  NULL without memory; release it with
+ * free().
+ */
+void *weir_source_buffer(size_t n_bytes);
 
 /*
- * Reads `n_bytes` at byte `at` of `file` into `buffer`; *data points to the
- * first of them in it.  Leaves nothing in the page cache, so that a pass over a
- * large checkpoint leaves memory alone.  Any thread.
+ * Reads `n_bytes` at byte `at` of `file` into a weir_source_buffer(); *data
+ * points to the first of them in it.  Leaves nothing in the page cache, so that
+ * a pass over a large checkpoint leaves memory alone.  Any thread.
  */
 int weir_source_read(const struct weir_source_file *file, uint64_t at,
                      size_t n_bytes, void *buffer, const void **data,

@@ -3,19 +3,35 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+
+#define PAGE      4096      /* what direct reads begin and end on */
+#define HUGE_PAGE (2 << 20) /* a huge page */
+
+/* A read may begin and end up to a page off the grid. */
+void *weir_source_buffer(size_t n_bytes)
+{
+    size_t whole = (n_bytes + 2 * PAGE + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *buffer = aligned_alloc(HUGE_PAGE, whole);
+
+    if (buffer)
+        madvise(buffer, whole, MADV_HUGEPAGE);
+    return buffer;
+}
 
 /* Whole pages around the bytes, past the page cache; < 0: errno. */
 static int read_direct(const struct weir_source_file *file, uint64_t at,
                        size_t n_bytes, char *buffer)
 {
-    uint64_t page = at & ~(uint64_t)(WEIR_SOURCE_ALIGN - 1);
+    uint64_t page = at & ~(uint64_t)(PAGE - 1);
     size_t wanted = (size_t)(at - page) + n_bytes, got = 0, room;
     ssize_t n;
 
-    room = (wanted + WEIR_SOURCE_ALIGN - 1) & ~(size_t)(WEIR_SOURCE_ALIGN - 1);
+    room = (wanted + PAGE - 1) & ~(size_t)(PAGE - 1);
     while (got < wanted) {
         n = pread(file->direct_fd, buffer + got, room - got,
                   (off_t)(page + got));
@@ -24,7 +40,7 @@ static int read_direct(const struct weir_source_file *file, uint64_t at,
         if (n <= 0)
             return n < 0 ? -errno : -EINVAL;
         got += (size_t)n;
-        if (got < wanted && got % WEIR_SOURCE_ALIGN)
+        if (got < wanted && got % PAGE)
             return -EINVAL; /* the file was cut; the other way says so */
     }
     return 0;
@@ -34,7 +50,7 @@ int weir_source_read(const struct weir_source_file *file, uint64_t at,
                      size_t n_bytes, void *buffer, const void **data,
                      struct weir_err *err)
 {
-    uint64_t page = at & ~(uint64_t)(WEIR_SOURCE_ALIGN - 1);
+    uint64_t page = at & ~(uint64_t)(PAGE - 1);
     int rc;
 
     *data = (char *)buffer + (at - page);

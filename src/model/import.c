@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -131,13 +130,12 @@ static void hash_file(void *ctx, size_t item, unsigned worker)
 {
     struct hasher *hasher = ctx;
     XXH3_state_t *state = XXH3_createState();
-    void *block = aligned_alloc(HASH_BLOCK, 2 * HASH_BLOCK);
+    void *block = weir_source_buffer(HASH_BLOCK);
     struct weir_err why = {0};
     int rc;
 
     (void)worker;
     if (state && block) {
-        madvise(block, 2 * HASH_BLOCK, MADV_HUGEPAGE);
         XXH3_128bits_reset(state);
         rc = hash_blocks(hasher, &hasher->in->checkpoint.files[item], state,
                          block, &why);
