@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pool.h"
+
 struct option {
     const char *command;
     char letter; /* or 0 */
@@ -316,4 +318,17 @@ int cli_choice(const struct cli *cli, const char *words)
     }
     cli_usage(cli, "%s must be one of %s, not '%s'", cli->option, words,
               cli->value);
+}
+
+void cli_keep_argument(const struct cli *cli, const char **kept,
+                       const char *what)
+{
+    if (*kept)
+        cli_usage(cli, "one %s at a time; '%s' is too much", what, cli->value);
+    *kept = cli->value;
+}
+
+unsigned cli_threads(const struct cli *cli)
+{
+    return (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
 }

@@ -58,6 +58,13 @@ double cli_real(const struct cli *cli, double min, double max);
 /* Position of the value in `words`, "auto|raw|zstd". */
 int cli_choice(const struct cli *cli, const char *words);
 
+/* Keeps the argument found, of which there may be one; `what` names it. */
+void cli_keep_argument(const struct cli *cli, const char **kept,
+                       const char *what);
+
+/* Number of threads that the current option asks for. */
+unsigned cli_threads(const struct cli *cli);
+
 /* Prints "weir COMMAND: ..." and a pointer to --help; exits with CLI_USAGE. */
 void cli_usage(const struct cli *cli, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), noreturn));

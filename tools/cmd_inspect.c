@@ -35,11 +35,8 @@ static void parse(struct inspect_args *args, int argc, char **argv)
             args->tiles = 1;
         else if (option == OPT_inspect_json)
             args->json = 1;
-        else if (args->model)
-            cli_usage(&args->cli, "one model at a time; '%s' is too much",
-                      args->cli.value);
         else
-            args->model = args->cli.value;
+            cli_keep_argument(&args->cli, &args->model, "model");
     }
     if (!args->model)
         cli_usage(&args->cli, "which model?");

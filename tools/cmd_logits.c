@@ -66,16 +66,13 @@ static void take_option(struct logits_args *args, int option)
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
     case OPT_logits_threads:
-        args->model_options.n_threads =
-            (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
+        args->model_options.n_threads = cli_threads(cli);
         break;
     case OPT_logits_last:
         args->last = 1;
         break;
     default:
-        if (args->model)
-            cli_usage(cli, "one model at a time, not '%s' too", cli->value);
-        args->model = cli->value;
+        cli_keep_argument(cli, &args->model, "model");
     }
 }
 

@@ -6,7 +6,6 @@
 
 #include "base/buf.h"
 #include "base/path.h"
-#include "base/pool.h"
 #include "model/import.h"
 #include "text/tokenizer.h"
 #include "tools/cli.h"
@@ -69,16 +68,13 @@ static void take_option(struct pack_args *args, int option)
         args->dense_given = 1;
         break;
     case OPT_pack_threads:
-        import->n_threads = (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
+        import->n_threads = cli_threads(cli);
         break;
     case OPT_pack_quiet:
         args->quiet = 1;
         break;
     default:
-        if (args->folder)
-            cli_usage(cli, "one folder at a time; '%s' is too much",
-                      cli->value);
-        args->folder = cli->value;
+        cli_keep_argument(cli, &args->folder, "folder");
     }
 }
 

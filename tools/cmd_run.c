@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -14,6 +13,7 @@
 #include "text/sampler.h"
 #include "tools/cli.h"
 #include "tools/ids.h"
+#include "tools/progress.h"
 
 #define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
 
@@ -42,14 +42,6 @@ struct run {
     struct weir_buf answer; /* its ids as int32_t, likewise */
     double load_s, prompt_s, answer_s;
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void take_source(const struct run_args *args)
 {
@@ -88,8 +80,7 @@ static void take_option(struct run_args *args, int option)
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
     case OPT_run_threads:
-        args->model_options.n_threads =
-            (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
+        args->model_options.n_threads = cli_threads(cli);
         break;
     case OPT_run_stats:
         args->stats = 1;
@@ -98,9 +89,7 @@ static void take_option(struct run_args *args, int option)
         args->json = 1;
         break;
     default:
-        if (args->model)
-            cli_usage(cli, "one model at a time, not '%s' too", cli->value);
-        args->model = cli->value;
+        cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -158,13 +147,13 @@ static int read_prompt(struct run *run, struct weir_err *err)
 static int prepare(struct run *run, struct weir_err *err)
 {
     struct weir_session_options options = run->args.session_options;
-    double start = now_s();
+    double start = progress_seconds();
     size_t n_vocab;
     int rc;
 
     rc = weir_model_open(run->args.model, &run->args.model_options, &run->model,
                          err);
-    run->load_s = now_s() - start;
+    run->load_s = progress_seconds() - start;
     if (!rc)
         rc = read_prompt(run, err);
     if (rc)
@@ -232,14 +221,14 @@ static int next_token(struct run *run, int32_t *id, struct weir_err *err)
 
 static int generate(struct run *run, struct weir_err *err)
 {
-    double start = now_s();
+    double start = progress_seconds();
     int32_t id;
     int rc;
 
     rc =
         weir_session_eval(run->session, run->ids, run->n_ids, run->logits, err);
-    run->prompt_s = now_s() - start;
-    start = now_s();
+    run->prompt_s = progress_seconds() - start;
+    start = progress_seconds();
     while (!rc) {
         rc = next_token(run, &id, err);
         run->at_eos = !rc && weir_model_is_eos(run->model, id);
@@ -251,7 +240,7 @@ static int generate(struct run *run, struct weir_err *err)
         if (!rc)
             rc = weir_session_eval(run->session, &id, 1, run->logits, err);
     }
-    run->answer_s = now_s() - start;
+    run->answer_s = progress_seconds() - start;
     return rc || run->broken ? rc : put_token(run, -1, err);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
-#include "base/pool.h"
 #include "offload/verify.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
@@ -36,15 +35,11 @@ static void parse(struct verify_args *args, int argc, char **argv)
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END) {
         if (option == OPT_verify_threads)
-            args->verify.n_threads =
-                (unsigned)cli_uint(&args->cli, 1, WEIR_POOL_MAX_THREADS);
+            args->verify.n_threads = cli_threads(&args->cli);
         else if (option == OPT_verify_quiet)
             args->quiet = 1;
-        else if (args->model)
-            cli_usage(&args->cli, "one model at a time; '%s' is too much",
-                      args->cli.value);
         else
-            args->model = args->cli.value;
+            cli_keep_argument(&args->cli, &args->model, "model");
     }
     if (!args->model)
         cli_usage(&args->cli, "which model?");

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static double now(void)
+double progress_seconds(void)
 {
     struct timespec t;
 
@@ -24,7 +24,7 @@ static void begin_phase(struct progress *progress, const char *phase,
                         uint64_t done)
 {
     progress->phase = phase;
-    progress->started = now();
+    progress->started = progress_seconds();
     progress->last = 0;
     progress->first = done;
 }
@@ -38,7 +38,7 @@ void progress_show(struct progress *progress, const char *phase, uint64_t done,
         return;
     if (!progress->phase || strcmp(progress->phase, phase))
         begin_phase(progress, phase, done);
-    at = now();
+    at = progress_seconds();
     if (at - progress->last < 0.1 && done < total)
         return;
     progress->last = at;

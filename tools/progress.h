@@ -20,6 +20,9 @@ void progress_init(struct progress *progress, int quiet);
 void progress_show(struct progress *progress, const char *phase, uint64_t done,
                    uint64_t total);
 
+/* Seconds on a clock that only goes forward. */
+double progress_seconds(void);
+
 /* Clears the line. */
 void progress_end(struct progress *progress);
 
