@@ -22,7 +22,7 @@ struct run_args {
     const char *model;
     const char *prompt, *file, *ids; /* at most one */
     size_t n_tokens;
-    struct weir_sampler sampler;
+    struct weir_sampling sampling;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
     int stats, json;
@@ -32,6 +32,7 @@ struct run {
     struct run_args args;
     weir_model *model;
     weir_session *session;
+    struct weir_sampler sampler;
     int32_t *ids; /* the prompt */
     size_t n_ids;
     float *logits;
@@ -70,10 +71,10 @@ static void take_option(struct run_args *args, int option)
         args->n_tokens = cli_uint(cli, 1, INT32_MAX);
         break;
     case OPT_run_temp:
-        args->sampler.temperature = cli_real(cli, 0, 100);
+        args->sampling.temperature = cli_real(cli, 0, 100);
         break;
     case OPT_run_seed:
-        args->sampler.seed = cli_uint(cli, 0, UINT64_MAX);
+        args->sampling.seed = cli_uint(cli, 0, UINT64_MAX);
         break;
     case OPT_run_kv:
         args->session_options.kv =
@@ -165,6 +166,9 @@ static int prepare(struct run *run, struct weir_err *err)
     options.n_ctx = run->n_ids + run->args.n_tokens;
     rc = weir_session_new(run->model, &options, &run->session, err);
     n_vocab = weir_model_n_vocab(run->model);
+    if (!rc)
+        rc =
+            weir_sampler_init(&run->sampler, &run->args.sampling, n_vocab, err);
     run->logits = calloc(n_vocab, sizeof(*run->logits));
     if (!rc && !run->logits)
         rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
@@ -209,8 +213,8 @@ static int put_token(struct run *run, int32_t id, struct weir_err *err)
 
 static int next_token(struct run *run, int32_t *id, struct weir_err *err)
 {
-    *id = weir_sampler_next(&run->args.sampler, run->logits,
-                            weir_model_n_vocab(run->model));
+    *id = weir_sampler_next(&run->sampler, run->logits);
+    weir_sampler_see_answer(&run->sampler, *id);
     if (*id >= 0)
         return 0;
     return weir_err_set(err, WEIR_ECORRUPT,
@@ -228,6 +232,7 @@ static int generate(struct run *run, struct weir_err *err)
     rc =
         weir_session_eval(run->session, run->ids, run->n_ids, run->logits, err);
     run->prompt_s = progress_seconds() - start;
+    weir_sampler_see_prompt(&run->sampler, run->ids, run->n_ids);
     start = progress_seconds();
     while (!rc) {
         rc = next_token(run, &id, err);
@@ -294,6 +299,7 @@ static void print_stats(const struct run *run)
 
 static void release(struct run *run)
 {
+    weir_sampler_fini(&run->sampler);
     weir_session_free(run->session);
     weir_model_close(run->model);
     weir_buf_fini(&run->text);
@@ -305,7 +311,8 @@ static void release(struct run *run)
 /* A reader that goes away is an error to report, not a signal to die from. */
 static int run_main(int argc, char **argv)
 {
-    struct run run = {.text = WEIR_BUF(PROMPT_BYTES),
+    struct run run = {.args.sampling = WEIR_SAMPLING_NEUTRAL,
+                      .text = WEIR_BUF(PROMPT_BYTES),
                       .answer = WEIR_BUF(PROMPT_BYTES)};
     struct weir_err err;
     int rc, status;

@@ -1,84 +1,196 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The sampler but for its distributions: those are in sampler_shares.c. */
 #include "text/sampler.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "tests/tap.h"
-
-#define N_DRAWS 20000
 
 static const float scores[] = {1.0f, 3.0f, -INFINITY, 3.0f, 0.0f};
 #define N (sizeof(scores) / sizeof(scores[0]))
 
+static struct weir_sampler make(double temperature, uint64_t seed)
+{
+    struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
+    struct weir_sampler sampler;
+    struct weir_err err;
+
+    sampling.temperature = temperature;
+    sampling.seed = seed;
+    if (weir_sampler_init(&sampler, &sampling, N, &err))
+        tap_diag("%s", err.message);
+    return sampler;
+}
+
 static void test_greedy(void)
 {
-    struct weir_sampler greedy = {0, 7, 0};
-    struct weir_sampler cold = {1e-4, 7, 0};
+    struct weir_sampler greedy = make(0, 7), cold = make(1e-4, 7);
     int good = 1;
 
     for (int i = 0; i < 100; i++) {
-        int32_t id = weir_sampler_next(&cold, scores, N);
+        int32_t id = weir_sampler_next(&cold, scores);
 
-        good &= weir_sampler_next(&greedy, scores, N) == 1;
+        good &= weir_sampler_next(&greedy, scores) == 1;
         good &= id == 1 || id == 3;
     }
     tap_ok(good, "temperature 0 takes the first of the best, a low one a best");
+    weir_sampler_fini(&greedy);
+    weir_sampler_fini(&cold);
 }
 
-/* Draws at a temperature come as often as softmax says. */
-static void test_shares(double temperature)
+/* Penalties and biases come before the choice of the best. */
+static void test_greedy_moved(void)
 {
-    struct weir_sampler sampler = {temperature, 42, 0};
-    double n[N] = {0}, sum = 0, chi2 = 0;
+    struct weir_sampler sampler = make(0, 0);
+    const int32_t strangers[] = {-1, N, INT32_MAX};
 
-    for (int i = 0; i < N_DRAWS; i++)
-        n[weir_sampler_next(&sampler, scores, N)]++;
-    for (unsigned i = 0; i < N; i++)
-        sum += exp(scores[i] / temperature);
-    for (unsigned i = 0; i < N; i++) {
-        double want = N_DRAWS * exp(scores[i] / temperature) / sum;
-
-        chi2 += want > 0 ? (n[i] - want) * (n[i] - want) / want : 0;
-    }
-    /* 3 degrees of freedom: beyond 16.3 once in a thousand seeds */
-    tap_ok(chi2 < 16.3, "temperature %g draws as softmax says (chi2 %.1f)",
-           temperature, chi2);
-    tap_ok(n[2] == 0, "a score of minus infinity never comes");
+    sampler.sampling.presence_penalty = 1;
+    weir_sampler_see_answer(&sampler, 1);
+    weir_sampler_see_answer(&sampler, -1);
+    weir_sampler_see_prompt(&sampler, strangers, 3);
+    tap_ok(weir_sampler_next(&sampler, scores) == 3,
+           "a penalty moves the best");
+    sampler.sampling.biases[0] = (struct weir_logit_bias){4, 3};
+    sampler.sampling.biases[1] = (struct weir_logit_bias){4, 0.5};
+    sampler.sampling.n_biases = 2;
+    tap_ok(weir_sampler_next(&sampler, scores) == 4, "biases add up");
+    sampler.sampling.biases[0] = (struct weir_logit_bias){2, 100};
+    sampler.sampling.n_biases = 1;
+    tap_ok(weir_sampler_next(&sampler, scores) == 3,
+           "no bias brings back what must not come");
+    weir_sampler_fini(&sampler);
 }
 
 static void test_seeds(void)
 {
-    struct weir_sampler a = {1, 5, 0}, b = {1, 5, 0}, c = {1, 6, 0};
+    struct weir_sampler a = make(1, 5), b = make(1, 5), c = make(1, 6);
     int same = 1, other = 0;
 
     for (int i = 0; i < 200; i++) {
-        int32_t id = weir_sampler_next(&a, scores, N);
+        int32_t id = weir_sampler_next(&a, scores);
 
-        same &= id == weir_sampler_next(&b, scores, N);
-        other |= id != weir_sampler_next(&c, scores, N);
+        same &= id == weir_sampler_next(&b, scores);
+        other |= id != weir_sampler_next(&c, scores);
     }
     tap_ok(same && other, "the seed alone decides");
+    weir_sampler_fini(&a);
+    weir_sampler_fini(&b);
+    weir_sampler_fini(&c);
 }
 
-static void test_bad(void)
+/* What was drawn before, and from what, does not move the random numbers. */
+static void test_steps(void)
 {
-    static const float bad[][2] = {
-        {0, NAN}, {NAN, 0}, {0, INFINITY}, {-INFINITY, -INFINITY}};
+    static const float even[N] = {0};
+    struct weir_sampler a = make(1, 5), b = make(1, 5);
+    int same = 1;
+
+    b.sampling.top_k = 2;
+    for (int i = 0; i < 100; i++) {
+        weir_sampler_next(&a, even);
+        weir_sampler_next(&b, scores);
+    }
+    b.sampling.top_k = 0;
+    for (int i = 0; i < 100; i++)
+        same &= weir_sampler_next(&a, even) == weir_sampler_next(&b, even);
+    tap_ok(same, "the random number of a step hangs on seed and step alone");
+    weir_sampler_fini(&a);
+    weir_sampler_fini(&b);
+}
+
+static void test_bad_scores(void)
+{
+    static const float bad[][N] = {
+        {0, NAN},
+        {NAN, 0},
+        {0, INFINITY},
+        {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY},
+    };
     int good = 1;
 
-    for (unsigned i = 0; i < 4; i++)
-        for (double t = 0; t <= 1; t++)
-            good &= weir_sampler_next(&(struct weir_sampler){t, 0, 0}, bad[i],
-                                      2) == -1;
+    for (int t = 0; t <= 1; t++) {
+        struct weir_sampler sampler = make(t, 0);
+
+        for (unsigned i = 0; i < 4; i++)
+            good &= weir_sampler_next(&sampler, bad[i]) == -1;
+        weir_sampler_fini(&sampler);
+    }
     tap_ok(good, "scores that are not finite are refused");
+}
+
+static const struct {
+    enum weir_sampling_field field;
+    double good[2], bad[2];
+} ranges[] = {
+    {WEIR_TEMPERATURE, {0, 100}, {-0.1, 100.1}},
+    {WEIR_TOP_K, {0, INT32_MAX}, {-1, 1.5}},
+    {WEIR_TOP_P, {1e-9, 1}, {0, 1.01}},
+    {WEIR_MIN_P, {0, 1}, {-0.01, 1.01}},
+    {WEIR_REPETITION_PENALTY, {0.01, 100}, {0, -1}},
+    {WEIR_PRESENCE_PENALTY, {-2, 2}, {-2.1, 2.1}},
+    {WEIR_FREQUENCY_PENALTY, {-2, 2}, {-2.1, 2.1}},
+};
+
+static void test_range(unsigned i)
+{
+    struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
+    const char *name = weir_sampling_name(ranges[i].field);
+    struct weir_err err;
+    int good = 1;
+
+    for (int j = 0; j < 2; j++) {
+        good &= !weir_sampling_set(&sampling, ranges[i].field,
+                                   ranges[i].good[j], "x", &err);
+        good &=
+            weir_sampling_get(&sampling, ranges[i].field) == ranges[i].good[j];
+        good &= weir_sampling_set(&sampling, ranges[i].field, ranges[i].bad[j],
+                                  "--this", &err) == WEIR_EARG;
+        good &= strstr(err.message, "--this must be a ") != NULL;
+    }
+    good &= weir_sampling_set(&sampling, ranges[i].field, NAN, "x", NULL) ==
+            WEIR_EARG;
+    good &= !weir_sampling_check(&sampling, N, &err);
+    tap_ok(good, "the range of %s: %s", name, err.message);
+}
+
+static void test_bad_parameters(void)
+{
+    static struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
+    struct weir_sampler sampler;
+    struct weir_err err;
+    int good = 1;
+
+    sampling.top_p = 0;
+    tap_ok(weir_sampler_init(&sampler, &sampling, N, &err) == WEIR_EARG &&
+               strstr(err.message, "top_p"),
+           "a sampler with a bad value: %s", err.message);
+    sampling.top_p = 1;
+    tap_ok(weir_sampling_add_bias(&sampling, 0, 100.5, &err) == WEIR_EARG &&
+               weir_sampling_add_bias(&sampling, 0, NAN, &err) == WEIR_EARG &&
+               sampling.n_biases == 0,
+           "a bias out of range: %s", err.message);
+    for (int i = 0; i < WEIR_MAX_BIASES; i++)
+        good &= !weir_sampling_add_bias(&sampling, 4, -100, &err);
+    good &= weir_sampling_add_bias(&sampling, 4, 0, &err) == WEIR_EARG;
+    tap_ok(good, "too many biases: %s", err.message);
+    good = !weir_sampling_check(&sampling, N, &err);
+    sampling.biases[1].id = N;
+    good &= weir_sampling_check(&sampling, N, &err) == WEIR_EARG;
+    sampling.biases[1].id = -1;
+    good &= weir_sampling_check(&sampling, N, &err) == WEIR_EARG;
+    tap_ok(good, "a bias for no token: %s", err.message);
 }
 
 int main(void)
 {
     test_greedy();
-    test_shares(1);
-    test_shares(2.5);
+    test_greedy_moved();
     test_seeds();
-    test_bad();
+    test_steps();
+    test_bad_scores();
+    for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        test_range(i);
+    test_bad_parameters();
     return tap_done();
 }
