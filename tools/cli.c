@@ -59,7 +59,7 @@ static void print_option(const struct option *option)
     if (option->operand)
         n += snprintf(left + n, sizeof(left) - (size_t)n, " %s",
                       option->operand);
-    printf("%-30s %s\n", left, option->help);
+    printf("%-32s %s\n", left, option->help);
 }
 
 void cli_print_help(const char *command)
@@ -71,7 +71,7 @@ void cli_print_help(const char *command)
     for (int i = 0; i < CLI_N_OPTIONS; i++)
         if (!strcmp(options[i].command, command))
             print_option(&options[i]);
-    printf("%-30s %s\n", "  -h, --help", "print this and exit");
+    printf("%-32s %s\n", "  -h, --help", "print this and exit");
 }
 
 void cli_init(struct cli *cli, int argc, char **argv)

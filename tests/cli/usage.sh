@@ -65,9 +65,18 @@ weir inspect --json=1 x.weir
 is 2 "a value for an option that takes none"
 weir verify -t 0 x.weir
 is 2 "a number out of its range"
-weir pack folder -o x.weir --codec best
-is 2 "a word that is not among those allowed"
-says err 'auto|raw|zstd'
+# COMMAND OPTION this|that, for every option whose operand is one of words.
+for command in $commands; do
+    "$WEIR" "$command" --help |
+        sed -nE "s/^.* (--[a-z0-9-]+) ([^ ]+\\|[^ ]+) .*/$command \\1 \\2/p"
+done >choices
+[ -s choices ]
+tap_ok $? "there are options whose operand is one of some words"
+while read -r command option words; do
+    weir "$command" "$option" best
+    is 2 "weir $command $option with a word that is not among those allowed"
+    says err "must be one of $words, not 'best'"
+done <choices
 for command in inspect verify; do
     weir "$command" no-such-file.weir
     is 1 "$command of a file that is not there"

@@ -39,6 +39,17 @@ options_of_help() { # COMMAND
         tr ' ' '\n' | grep -vx -e -h -e --help | sort
 }
 
+# The choices of a command as its page heads them, "-codec Cm auto | raw".
+choices_of_help() { # COMMAND
+    "$WEIR" "$1" --help |
+        sed -nE 's/^.* -(-[a-z0-9-]+) ([^ ]+\|[^ ]+) .*/\1 Cm \2/p' |
+        sed 's/|/ | /g' | sort
+}
+
+choices_of_page() { # COMMAND
+    sed -nE 's/^\.It .*Fl (-[a-z0-9-]+ Cm .* \| )/\1/p' "man/weir-$1.1" | sort
+}
+
 same() { # TEXT ONE OTHER: ok when both are the same, and not empty
     [ -n "$2" ] && [ "$2" = "$3" ]
     tap_ok $? "$1"
@@ -57,6 +68,10 @@ for command in $(commands_of_table); do
             "$(options_of_table "$command")" "$(options_of_help "$command")"
     else
         tap_skip "weir $command --help: there is no WEIR"
+    fi
+    if [ -n "$WEIR" ] && [ -n "$(choices_of_help "$command")" ]; then
+        same "weir-$command(1) has the choices of weir $command --help" \
+            "$(choices_of_help "$command")" "$(choices_of_page "$command")"
     fi
     grep -q "^\.Xr weir-$command 1" man/weir.1
     tap_ok $? "weir(1) names weir-$command(1)"
