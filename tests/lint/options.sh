@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# options.def, --help and the man pages name the same commands and options.
+# options.def, --help, the man pages and the completions name the same commands
+# and options.
 . "${srcdir:-.}/tests/tap.sh"
 . "${srcdir:-.}/tests/lint/files.sh"
+completions=$build_folder/tools/completions
 
 commands_of_table() {
     sed -nE 's/^COMMAND\(([a-z]+), *".*/\1/p' tools/options.def
@@ -39,6 +41,27 @@ options_of_help() { # COMMAND
         tr ' ' '\n' | grep -vx -e -h -e --help | sort
 }
 
+# The options in the text of a completion; tests/cli/completions.sh runs it.
+options_of_completion() { # SHELL COMMAND
+    case $1 in
+    bash)
+        sed -n "/^    $2)\$/,/;;/s/^ *options='\(.*\)'/\1/p" \
+            "$completions/weir" | tr ' ' '\n'
+        ;;
+    zsh)
+        sed -n "/^    $2)\$/,/;;/p" "$completions/_weir" |
+            sed -nE -e 's/^ .*\{(-.)\+?,(--[a-z0-9-]+).*/\1\n\2/p' -e t \
+                -e "s/^ *'(--[a-z0-9-]+).*/\\1/p"
+        ;;
+    fish)
+        sed -n "s/^complete -c weir -n '__weir_command $2' //p" \
+            "$completions/weir.fish" |
+            sed -nE -e 's/^-s (.) -l ([a-z0-9-]+) .*/-\1\n--\2/p' -e t \
+                -e 's/^-l ([a-z0-9-]+) .*/--\1/p'
+        ;;
+    esac | grep -vx -e -h -e --help | sort
+}
+
 # The choices of a command as its page heads them, "-codec Cm auto | raw".
 choices_of_help() { # COMMAND
     "$WEIR" "$1" --help |
@@ -73,6 +96,15 @@ for command in $(commands_of_table); do
         same "weir-$command(1) has the choices of weir $command --help" \
             "$(choices_of_help "$command")" "$(choices_of_page "$command")"
     fi
+    for shell in bash zsh fish; do
+        if [ -d "$completions" ]; then
+            same "weir-$command(1) has the options that $shell completes" \
+                "$(options_of_completion $shell "$command")" \
+                "$(options_of_page "$command")"
+        else
+            tap_skip "completions for $shell: they were not built"
+        fi
+    done
     grep -q "^\.Xr weir-$command 1" man/weir.1
     tap_ok $? "weir(1) names weir-$command(1)"
 done

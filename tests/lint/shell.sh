@@ -8,9 +8,9 @@ command -v shellcheck >/dev/null || tap_skip_all "there is no shellcheck"
 # 1090 and 1091: it cannot follow the sourced files.  2154: nor see what the
 # test driver sets.
 check_scripts() {
-    all_files | grep -E '\.sh$|^setup$|^\.ci/run$' |
+    all_files | grep -E '\.(sh|bash)$|^setup$|^\.ci/run$' |
         while IFS= read -r file; do
-            head -n 1 "$file" | grep -q 'bash$' && dialect=bash || dialect=dash
+            head -n 2 "$file" | grep -q 'bash$' && dialect=bash || dialect=dash
             shellcheck -s "$dialect" -e 1090,1091,2154 -f gcc "$file"
         done
 }
