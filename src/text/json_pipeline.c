@@ -234,7 +234,8 @@ static int read_template_token(struct weir_json_reader *reader,
                       "text");
     id = json_integer_value(json_array_get(ids, 0));
     if (!json_is_integer(json_array_get(ids, 0)) || id < 0 ||
-        (size_t)id >= reader->tokenizer->vocab.n)
+        (size_t)id >= reader->tokenizer->vocab.n ||
+        !reader->tokenizer->vocab.pieces[id].flags)
         return malformed(reader, "special_tokens of TemplateProcessing");
     reader->tokenizer->bos = (int32_t)id;
     return 0;
