@@ -352,19 +352,37 @@ static int read_decoder(struct weir_json_reader *reader, const json_t *object,
     return refuse(reader, "decoder", type);
 }
 
-/* What the piece decodes to, as the first of a text or not. */
-static int show_piece(struct weir_json_reader *reader,
-                      struct weir_scratch *scratch, struct weir_piece *piece,
-                      int first, struct weir_span *span)
+int weir_json_apply(struct weir_json_reader *reader,
+                    const struct weir_text_ops *ops,
+                    struct weir_scratch *scratch, int first,
+                    struct weir_span from, const char *part,
+                    struct weir_span *span)
 {
     struct weir_vocab *vocab = &reader->tokenizer->vocab;
-    const char *text = weir_vocab_at(vocab, piece->text);
-    size_t n_bytes = piece->text.n_bytes;
+    const char *text = weir_vocab_at(vocab, from);
+    size_t n_bytes = from.n_bytes;
     int rc;
 
-    rc = weir_text_apply(&reader->decoders, vocab, scratch, first, &text,
-                         &n_bytes, reader->err);
-    return rc ? rc : weir_vocab_keep(vocab, text, n_bytes, span, reader->err);
+    rc = weir_text_apply(ops, vocab, scratch, first, &text, &n_bytes,
+                         reader->err);
+    if (!rc)
+        rc = weir_vocab_keep(vocab, text, n_bytes, span, reader->err);
+    if (rc == WEIR_ELIMIT)
+        rc = weir_err_set(reader->err, rc,
+                          "%s: its %s makes too much text of a token; fetch "
+                          "the file again",
+                          reader->what, part);
+    return rc;
+}
+
+/* What the piece decodes to, as the first of a text or not. */
+static int show_piece(struct weir_json_reader *reader,
+                      struct weir_scratch *scratch,
+                      const struct weir_piece *piece, int first,
+                      struct weir_span *span)
+{
+    return weir_json_apply(reader, &reader->decoders, scratch, first,
+                           piece->text, "decoder", span);
 }
 
 static int show_pieces(struct weir_json_reader *reader,
@@ -400,7 +418,7 @@ int weir_json_read_decoder(struct weir_json_reader *reader, const json_t *root)
         return rc;
     reader->tokenizer->runs = reader->has_byte_fallback;
     reader->tokenizer->joins_with_space = !decoder || json_is_null(decoder);
-    weir_scratch_init(&scratch);
+    weir_scratch_init(&scratch, WEIR_SHOWN_BYTES);
     rc = show_pieces(reader, &scratch);
     weir_scratch_fini(&scratch);
     return rc;

@@ -5,10 +5,17 @@
 
 #define NORMAL_BYTES (4UL << 30) /* most in a normalised text */
 
-void weir_scratch_init(struct weir_scratch *scratch)
+size_t weir_text_ceiling(size_t n_bytes)
+{
+    size_t ceiling = (64 << 10) + 16 * n_bytes;
+
+    return ceiling < NORMAL_BYTES ? ceiling : NORMAL_BYTES;
+}
+
+void weir_scratch_init(struct weir_scratch *scratch, size_t ceiling)
 {
     memset(scratch, 0, sizeof(*scratch));
-    scratch->bufs[0].ceiling = scratch->bufs[1].ceiling = NORMAL_BYTES;
+    scratch->bufs[0].ceiling = scratch->bufs[1].ceiling = ceiling;
 }
 
 void weir_scratch_fini(struct weir_scratch *scratch)

@@ -164,6 +164,11 @@ static int encode_raw(struct encoder *encoder, const char *text, size_t n_bytes,
         return rc;
     rc = weir_text_apply(&tokenizer->normalizers, &tokenizer->vocab,
                          &encoder->normal, first, &text, &n_bytes, err);
+    if (rc == WEIR_ELIMIT)
+        return weir_err_set(err, rc,
+                            "the tokenizer's normalizer makes more than %zu "
+                            "bytes of the text; use another tokenizer",
+                            encoder->normal.bufs[0].ceiling);
     if (rc)
         return rc;
     if (tokenizer->collapses_spaces)
@@ -176,13 +181,15 @@ static int encode_raw(struct encoder *encoder, const char *text, size_t n_bytes,
 
 static int encoder_init(struct encoder *encoder,
                         const struct weir_tokenizer *tokenizer, int special,
-                        struct weir_err *err)
+                        size_t n_bytes, struct weir_err *err)
 {
+    size_t ceiling = weir_text_ceiling(n_bytes);
+
     memset(encoder, 0, sizeof(*encoder));
     encoder->tokenizer = tokenizer;
     encoder->special = special;
-    weir_scratch_init(&encoder->normal);
-    weir_scratch_init(&encoder->pre);
+    weir_scratch_init(&encoder->normal, ceiling);
+    weir_scratch_init(&encoder->pre, ceiling);
     return weir_bpe_init(&encoder->bpe, tokenizer, &encoder->ids, err);
 }
 
@@ -241,7 +248,7 @@ int weir_tokenizer_encode(const struct weir_tokenizer *tokenizer,
     rc = check_text(text, n_bytes, err);
     if (rc)
         return rc;
-    rc = encoder_init(&encoder, tokenizer, special, err);
+    rc = encoder_init(&encoder, tokenizer, special, n_bytes, err);
     if (!rc)
         rc = encode_between(&encoder, &tokenizer->raw, encode_raw, text,
                             n_bytes, 1, err);

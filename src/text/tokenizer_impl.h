@@ -8,6 +8,9 @@
 
 #define WEIR_TEXT_OPS 32 /* most normalizers or decoders in a file */
 
+/* The most that these make of a token. */
+#define WEIR_SHOWN_BYTES (4 * WEIR_PIECE_BYTES)
+
 /* One step of a normalizer, or of a decoder on one piece. */
 struct weir_text_op {
     enum weir_text_op_kind {
@@ -64,12 +67,20 @@ struct weir_tokenizer {
     size_t max_shown_bytes;
 };
 
+/*
+ * The most that may become of `n_bytes` of text.  Files in use make three bytes
+ * of a space; one that makes many characters of each, again and again, must not
+ * fill the memory.
+ */
+size_t weir_text_ceiling(size_t n_bytes);
+
 /* Text being normalised; the buffers are used in turn. */
 struct weir_scratch {
     struct weir_buf bufs[2];
 };
 
-void weir_scratch_init(struct weir_scratch *scratch);
+/* `ceiling`: most bytes of the text on its way. */
+void weir_scratch_init(struct weir_scratch *scratch, size_t ceiling);
 void weir_scratch_fini(struct weir_scratch *scratch);
 
 /*

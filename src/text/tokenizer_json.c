@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_GAPS 4096 /* beside four for each token */
+
 static int unsupported(const struct weir_json_reader *reader,
                        const char *feature)
 {
@@ -85,9 +87,9 @@ static int check_id(const struct weir_json_reader *reader, const json_t *value,
 static int count_ids(const struct weir_json_reader *reader, const json_t *vocab,
                      const json_t *added, size_t *n)
 {
+    size_t n_tokens = json_object_size(vocab) + json_array_size(added), i;
     const json_t *value;
     const char *text;
-    size_t i;
     int rc = 0;
 
     *n = 0;
@@ -103,6 +105,12 @@ static int count_ids(const struct weir_json_reader *reader, const json_t *vocab,
         if (rc)
             return rc;
     }
+    if (*n > MOST_GAPS + 4 * n_tokens)
+        return weir_err_set(
+            reader->err, WEIR_ELIMIT,
+            "%s: token ids up to %zu for %zu tokens; weir takes "
+            "no vocabulary with so many gaps",
+            reader->what, *n - 1, n_tokens);
     return *n ? 0 : malformed(reader, "model.vocab");
 }
 
@@ -112,7 +120,8 @@ static int read_vocab(struct weir_json_reader *reader, const json_t *vocab,
     struct weir_tokenizer *tokenizer = reader->tokenizer;
     const json_t *value;
     const char *text;
-    int rc = weir_vocab_init(&tokenizer->vocab, n, reader->err);
+    int rc = weir_vocab_init(&tokenizer->vocab, n,
+                             weir_text_ceiling(reader->n_bytes), reader->err);
 
     if (rc)
         return rc;
@@ -408,18 +417,13 @@ static int normalize_tokens(struct weir_json_reader *reader)
     struct weir_scratch scratch;
     int rc = 0;
 
-    weir_scratch_init(&scratch);
+    weir_scratch_init(&scratch, WEIR_SHOWN_BYTES);
     for (size_t i = 0; !rc && i < matcher->n; i++) {
         struct weir_span *span = &matcher->entries[i].text;
-        const char *text = weir_vocab_at(&tokenizer->vocab, *span);
-        size_t n_bytes = span->n_bytes;
 
-        rc = weir_text_apply(&tokenizer->normalizers, &tokenizer->vocab,
-                             &scratch, 0, &text, &n_bytes, reader->err);
-        if (!rc && tokenizer->normalizers.n)
-            rc = weir_vocab_keep(&tokenizer->vocab, text, n_bytes, span,
-                                 reader->err);
-        if (!rc && n_bytes == 0)
+        rc = weir_json_apply(reader, &tokenizer->normalizers, &scratch, 0,
+                             *span, "normalizer", span);
+        if (!rc && span->n_bytes == 0)
             rc = unsupported(reader, "an added token that normalizes to "
                                      "nothing");
     }
@@ -457,7 +461,7 @@ int weir_tokenizer_read_json(struct weir_tokenizer *tokenizer, const char *data,
                              struct weir_err *err)
 {
     struct weir_json_reader reader = {
-        .tokenizer = tokenizer, .what = what, .err = err};
+        .tokenizer = tokenizer, .what = what, .n_bytes = n_bytes, .err = err};
     json_t *root;
     int rc;
 

@@ -543,7 +543,8 @@ int weir_tokenizer_read_spm(struct weir_tokenizer *tokenizer, const char *data,
     if (!rc)
         rc = check_settings(&reader);
     if (!rc)
-        rc = weir_vocab_init(&tokenizer->vocab, reader.n_pieces, err);
+        rc = weir_vocab_init(&tokenizer->vocab, reader.n_pieces,
+                             weir_text_ceiling(n_bytes), err);
     if (rc)
         return rc;
     reader.scores = calloc(reader.n_pieces, sizeof(*reader.scores));

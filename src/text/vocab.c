@@ -19,10 +19,12 @@ static size_t table_size(size_t n)
     return size;
 }
 
-int weir_vocab_init(struct weir_vocab *vocab, size_t n, struct weir_err *err)
+int weir_vocab_init(struct weir_vocab *vocab, size_t n, size_t arena_bytes,
+                    struct weir_err *err)
 {
     memset(vocab, 0, sizeof(*vocab));
-    vocab->arena.ceiling = WEIR_ARENA_BYTES;
+    vocab->arena.ceiling =
+        arena_bytes < WEIR_ARENA_BYTES ? arena_bytes : WEIR_ARENA_BYTES;
     vocab->n = n;
     vocab->n_slots = table_size(n);
     vocab->pieces = calloc(n, sizeof(*vocab->pieces));

@@ -43,8 +43,12 @@ struct weir_vocab {
     size_t max_indexed_bytes;
 };
 
-/* Room for ids below `n` (1 to WEIR_VOCAB_MAX); all are absent. */
-int weir_vocab_init(struct weir_vocab *vocab, size_t n, struct weir_err *err);
+/*
+ * Room for ids below `n` (1 to WEIR_VOCAB_MAX), all of them absent, and for
+ * `arena_bytes` (or WEIR_ARENA_BYTES, if that is less) of texts.
+ */
+int weir_vocab_init(struct weir_vocab *vocab, size_t n, size_t arena_bytes,
+                    struct weir_err *err);
 void weir_vocab_fini(struct weir_vocab *vocab);
 
 /* Copies bytes into the arena, unless they are a part of it. */

@@ -79,6 +79,39 @@ static void refused(const char *extra, const char *rest, int code,
     "{\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": " stop  \
     "}"
 
+#define TEN(text) text text text text text text text text text text
+#define TEN_A                                                                  \
+    "{\"type\": \"Replace\", \"pattern\": {\"String\": "                       \
+    "\"a\"}, \"content\": \"" TEN("a") "\"}"
+#define MILLION_A TEN_A ", " TEN_A ", " TEN_A ", " TEN_A ", " TEN_A ", " TEN_A
+#define NORMALIZERS(items)                                                     \
+    ", \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [" items "]}"
+
+/* Small files that would take much memory. */
+static void check_bombs(void)
+{
+    struct weir_buf json = small_json("", NORMALIZERS(MILLION_A));
+    struct weir_tokenizer *t = tok_parse(json.data, json.n_bytes);
+    struct weir_err err = {0};
+    int32_t *ids;
+    size_t n_ids;
+    int rc;
+
+    refused("", ", \"added_tokens\": [{\"id\": 4000000, \"content\": \"<x>\"}]",
+            WEIR_ELIMIT, "gaps");
+    refused("", DECODERS(MILLION_A), WEIR_ELIMIT, "decoder");
+    refused("",
+            NORMALIZERS(MILLION_A) ", \"added_tokens\": [{\"id\": 40, "
+                                   "\"content\": \"<a>\", \"normalized\": "
+                                   "true}]",
+            WEIR_ELIMIT, "normalizer");
+    rc = t ? weir_tokenizer_encode(t, "a", 1, 0, 0, &ids, &n_ids, &err) : 0;
+    tap_ok(rc == WEIR_ELIMIT && strstr(err.message, "normalizer"),
+           "a normalizer that makes a million letters of one: %s", err.message);
+    weir_tokenizer_free(t);
+    weir_buf_fini(&json);
+}
+
 static void check_refusals(void)
 {
     static const char *const types[] = {"NFC", "NFKC",        "Lowercase",
@@ -331,5 +364,6 @@ int main(void)
     check_byte_merges();
     check_pipelines();
     check_refusals();
+    check_bombs();
     return tap_done();
 }
