@@ -6,7 +6,7 @@
 # Data, and the licence itself, cannot.
 unlicensed() {
     all_files | grep -vE '^COPYING$|\.(json|jsonl|safetensors|jinja|model)$' |
-        grep -vE '\.(bin|txt|ids|out|weir)$|^tests/fuzz/corpus/' |
+        grep -vE '\.(bin|txt|ids|out|png|weir)$|^tests/fuzz/corpus/' |
         while IFS= read -r file; do
             head -n 5 "$file" |
                 grep -q 'SPDX-License-Identifier: Apache-2\.0' ||
