@@ -8,15 +8,27 @@ const char *weir_version(void)
     return PACKAGE_VERSION;
 }
 
-/* Adds the ids that generation_config.json, if there is one, ends texts with */
-static int read_generation_config(struct weir_jamba *jamba,
+/* How texts end and how tokens are chosen, beyond what config.json says */
+static int take_generation_config(struct weir_model *model, const json_t *root,
+                                  const char *what, struct weir_err *err)
+{
+    int rc;
+
+    if (!json_is_object(root))
+        return weir_err_set(err, WEIR_EFORMAT, "%s: not a JSON object", what);
+    rc = weir_config_add_eos(root, what, &model->jamba->config, err);
+    return rc ? rc : weir_sampling_read(root, what, &model->sampling, err);
+}
+
+static int read_generation_config(struct weir_model *model,
                                   struct weir_err *err)
 {
     static const char what[] = "generation_config.json";
     json_t *root;
     size_t n_bytes;
     char *json;
-    int rc = weir_file_read_blob(jamba->file, what, &json, &n_bytes, err);
+    int rc =
+        weir_file_read_blob(model->jamba->file, what, &json, &n_bytes, err);
 
     if (rc || !json)
         return rc;
@@ -24,7 +36,7 @@ static int read_generation_config(struct weir_jamba *jamba,
     free(json);
     if (rc)
         return rc;
-    rc = weir_config_add_eos(root, what, &jamba->config, err);
+    rc = take_generation_config(model, root, what, err);
     json_decref(root);
     return rc;
 }
@@ -38,10 +50,11 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
     *out = NULL;
     if (!model)
         return weir_err_nomem(err, sizeof(*model), "a model");
+    model->sampling = (struct weir_sampling)WEIR_SAMPLING_NEUTRAL;
     rc = weir_jamba_open(path, options ? options->n_threads : 0, &model->jamba,
                          err);
     if (!rc)
-        rc = read_generation_config(model->jamba, err);
+        rc = read_generation_config(model, err);
     if (!rc)
         rc = weir_tokenizer_from_file(model->jamba->file, &model->tokenizer,
                                       err);

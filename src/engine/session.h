@@ -7,11 +7,13 @@
 #define WEIR_ENGINE_SESSION_H
 
 #include "model/jamba.h"
+#include "text/sampling.h"
 #include "text/tokenizer.h"
 
 struct weir_model {
     struct weir_jamba *jamba;
     struct weir_tokenizer *tokenizer; /* NULL: packed without one */
+    struct weir_sampling sampling;    /* as generation_config.json has it */
 };
 
 /*

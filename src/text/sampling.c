@@ -2,6 +2,7 @@
 #include "text/sampling.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const struct {
     const char *name;
@@ -32,7 +33,13 @@ double weir_sampling_get(const struct weir_sampling *sampling,
     return *(const double *)((const char *)sampling + fields[field].offset);
 }
 
-static int check_value(enum weir_sampling_field field, double x,
+static double *at(struct weir_sampling *sampling,
+                  enum weir_sampling_field field)
+{
+    return (double *)((char *)sampling + fields[field].offset);
+}
+
+static int check_value(enum weir_sampling_field field, double x, int code,
                        const char *name, struct weir_err *err)
 {
     double min = fields[field].min, max = fields[field].max;
@@ -40,9 +47,8 @@ static int check_value(enum weir_sampling_field field, double x,
     if (x >= min && x <= max && !(fields[field].above && x == min) &&
         !(fields[field].whole && x != floor(x)))
         return 0;
-    return weir_err_set(err, WEIR_EARG,
-                        "%s must be a %snumber %s %.10g %s %.10g", name,
-                        fields[field].whole ? "whole " : "",
+    return weir_err_set(err, code, "%s must be a %snumber %s %.10g %s %.10g",
+                        name, fields[field].whole ? "whole " : "",
                         fields[field].above ? "above" : "from", min,
                         fields[field].above ? "and up to" : "to", max);
 }
@@ -51,10 +57,46 @@ int weir_sampling_set(struct weir_sampling *sampling,
                       enum weir_sampling_field field, double x,
                       const char *name, struct weir_err *err)
 {
-    int rc = check_value(field, x, name, err);
+    int rc = check_value(field, x, WEIR_EARG, name, err);
 
     if (!rc)
-        *(double *)((char *)sampling + fields[field].offset) = x;
+        *at(sampling, field) = x;
+    return rc;
+}
+
+/* A number that is absent or null leaves the default alone. */
+static int read_field(const json_t *root, const char *what,
+                      enum weir_sampling_field field,
+                      struct weir_sampling *sampling, struct weir_err *err)
+{
+    const json_t *value = json_object_get(root, fields[field].name);
+    double x = json_is_number(value) ? json_number_value(value) : NAN;
+    char name[128];
+    int rc;
+
+    if (!value || json_is_null(value))
+        return 0;
+    snprintf(name, sizeof(name), "%s: %s", what, fields[field].name);
+    rc = check_value(field, x, WEIR_EFORMAT, name, err);
+    if (!rc)
+        *at(sampling, field) = x;
+    return rc;
+}
+
+int weir_sampling_read(const json_t *root, const char *what,
+                       struct weir_sampling *sampling, struct weir_err *err)
+{
+    static const enum weir_sampling_field named[] = {
+        WEIR_TEMPERATURE, WEIR_TOP_K, WEIR_TOP_P, WEIR_MIN_P,
+        WEIR_REPETITION_PENALTY};
+    int do_sample = 0;
+    int rc = weir_json_get_bool(root, "do_sample", what, &do_sample, err);
+
+    sampling->temperature = 1;
+    for (size_t i = 0; !rc && i < sizeof(named) / sizeof(named[0]); i++)
+        rc = read_field(root, what, named[i], sampling, err);
+    if (!do_sample)
+        sampling->temperature = 0;
     return rc;
 }
 
@@ -87,8 +129,8 @@ int weir_sampling_check(const struct weir_sampling *sampling, size_t n_vocab,
     int rc = 0;
 
     for (int i = 0; !rc && i < WEIR_N_SAMPLING_FIELDS; i++)
-        rc =
-            check_value(i, weir_sampling_get(sampling, i), fields[i].name, err);
+        rc = check_value(i, weir_sampling_get(sampling, i), WEIR_EARG,
+                         fields[i].name, err);
     for (size_t i = 0; !rc && i < sampling->n_biases; i++) {
         int32_t id = sampling->biases[i].id;
 

@@ -3,7 +3,7 @@
 #ifndef WEIR_TEXT_SAMPLING_H
 #define WEIR_TEXT_SAMPLING_H
 
-#include "base/err.h"
+#include "base/json.h"
 
 #define WEIR_MAX_BIASES   1024
 #define WEIR_BIAS_EXTREME 100 /* a bias lies between minus this and this */
@@ -58,6 +58,17 @@ double weir_sampling_get(const struct weir_sampling *sampling,
 int weir_sampling_set(struct weir_sampling *sampling,
                       enum weir_sampling_field field, double x,
                       const char *name, struct weir_err *err);
+
+/*
+ * Takes over the temperature, top_k, top_p, min_p and repetition_penalty that
+ * a generation_config.json names; what it does not name, or sets to null, stays
+ * as it is.  As in transformers, the temperature is 0 unless do_sample is true,
+ * and then 1 unless it is named.  (The top_k of 50 that transformers has for
+ * files that name none is not taken over.)  WEIR_EFORMAT, naming the key, for
+ * a bad value.
+ */
+int weir_sampling_read(const json_t *root, const char *what,
+                       struct weir_sampling *sampling, struct weir_err *err);
 
 /* Adds a bias; WEIR_EARG when it is out of range or one too many. */
 int weir_sampling_add_bias(struct weir_sampling *sampling, int32_t id,

@@ -4,6 +4,7 @@
 
 #include "model/config.h"
 #include "tests/fuzz/fuzz.h"
+#include "text/sampling.h"
 
 static void check_numbers(const struct weir_config *c)
 {
@@ -46,6 +47,7 @@ static void check_tokens(const struct weir_config *c)
 static void add_generation_config(struct weir_config *config, const char *json,
                                   size_t n_bytes)
 {
+    struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
     struct weir_err err = {0};
     json_t *root;
     int rc =
@@ -53,11 +55,15 @@ static void add_generation_config(struct weir_config *config, const char *json,
 
     if (!rc) {
         rc = weir_config_add_eos(root, "generation_config.json", config, &err);
+        if (!rc)
+            rc = weir_sampling_read(root, "generation_config.json", &sampling,
+                                    &err);
         json_decref(root);
     }
     if (rc)
         fuzz_check_refused(rc, &err);
     check_tokens(config);
+    FUZZ_CHECK(!weir_sampling_check(&sampling, config->n_vocab, &err));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
