@@ -275,6 +275,11 @@ int cli_next(struct cli *cli)
     return next_letter(cli);
 }
 
+const char *cli_option_name(int option)
+{
+    return option < 0 ? "" : options[option].name;
+}
+
 uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max)
 {
     unsigned long long n;
@@ -288,18 +293,6 @@ uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max)
                   cli->option, (unsigned long long)min, (unsigned long long)max,
                   cli->value);
     return n;
-}
-
-double cli_real(const struct cli *cli, double min, double max)
-{
-    double x;
-    char *end;
-
-    x = strtod(cli->value, &end);
-    if (end == cli->value || *end || !(x >= min && x <= max))
-        cli_usage(cli, "%s must be a number from %g to %g, not '%s'",
-                  cli->option, min, max, cli->value);
-    return x;
 }
 
 int cli_choice(const struct cli *cli, const char *words)

@@ -52,9 +52,11 @@ void cli_init(struct cli *cli, int argc, char **argv);
  */
 int cli_next(struct cli *cli);
 
+/* "codec" and so on; "" for what is not an option. */
+const char *cli_option_name(int option);
+
 /* Values of the current option; a bad one prints what is allowed and exits. */
 uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max);
-double cli_real(const struct cli *cli, double min, double max);
 /* Position of the value in `words`, "auto|raw|zstd". */
 int cli_choice(const struct cli *cli, const char *words);
 

@@ -14,6 +14,7 @@
 #include "tools/cli.h"
 #include "tools/ids.h"
 #include "tools/progress.h"
+#include "tools/sampling.h"
 
 #define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
 
@@ -22,7 +23,7 @@ struct run_args {
     const char *model;
     const char *prompt, *file, *ids; /* at most one */
     size_t n_tokens;
-    struct weir_sampling sampling;
+    struct sampling sampling;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
     int stats, json;
@@ -70,12 +71,6 @@ static void take_option(struct run_args *args, int option)
     case OPT_run_n_tokens:
         args->n_tokens = cli_uint(cli, 1, INT32_MAX);
         break;
-    case OPT_run_temp:
-        args->sampling.temperature = cli_real(cli, 0, 100);
-        break;
-    case OPT_run_seed:
-        args->sampling.seed = cli_uint(cli, 0, UINT64_MAX);
-        break;
     case OPT_run_kv:
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
@@ -90,7 +85,8 @@ static void take_option(struct run_args *args, int option)
         args->json = 1;
         break;
     default:
-        cli_keep_argument(cli, &args->model, "model");
+        if (!sampling_take(&args->sampling, cli, option))
+            cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -99,6 +95,7 @@ static void parse(struct run_args *args, int argc, char **argv)
     int option;
 
     args->n_tokens = 256;
+    sampling_init(&args->sampling);
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END)
         take_option(args, option);
@@ -156,6 +153,9 @@ static int prepare(struct run *run, struct weir_err *err)
                          err);
     run->load_s = progress_seconds() - start;
     if (!rc)
+        rc = sampling_settle(&run->args.sampling, &run->args.cli, run->model,
+                             err);
+    if (!rc)
         rc = read_prompt(run, err);
     if (rc)
         return rc;
@@ -167,22 +167,40 @@ static int prepare(struct run *run, struct weir_err *err)
     rc = weir_session_new(run->model, &options, &run->session, err);
     n_vocab = weir_model_n_vocab(run->model);
     if (!rc)
-        rc =
-            weir_sampler_init(&run->sampler, &run->args.sampling, n_vocab, err);
+        rc = weir_sampler_init(&run->sampler, &run->args.sampling.values,
+                               n_vocab, err);
     run->logits = calloc(n_vocab, sizeof(*run->logits));
     if (!rc && !run->logits)
         rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
     return rc;
 }
 
-static int put_text(struct run *run, const char *text, size_t n_bytes,
-                    struct weir_err *err)
+static int show(struct run *run, const char *text, size_t n_bytes,
+                struct weir_err *err)
 {
     if (run->args.json)
         return weir_buf_add(&run->text, text, n_bytes, err);
     fwrite(text, 1, n_bytes, stdout);
     run->broken = fflush(stdout) != 0;
     return 0;
+}
+
+static int show_both(struct run *run, const struct weir_stop_out *out,
+                     struct weir_err *err)
+{
+    int rc = show(run, out->text[0], out->n_bytes[0], err);
+
+    return rc ? rc : show(run, out->text[1], out->n_bytes[1], err);
+}
+
+/* Shows the text less what is, or may yet become, a stop string. */
+static int put_text(struct run *run, const char *text, size_t n_bytes,
+                    struct weir_err *err)
+{
+    struct weir_stop_out out;
+
+    weir_stop_push(&run->args.sampling.stop, text, n_bytes, &out);
+    return show_both(run, &out, err);
 }
 
 /* The next token of the answer, or with id < 0 its end */
@@ -223,6 +241,17 @@ static int next_token(struct run *run, int32_t *id, struct weir_err *err)
                         run->args.model, weir_session_n_tok(run->session));
 }
 
+static int put_end(struct run *run, struct weir_err *err)
+{
+    struct weir_stop_out out;
+    int rc = put_token(run, -1, err);
+
+    if (rc)
+        return rc;
+    weir_stop_finish(&run->args.sampling.stop, &out);
+    return show_both(run, &out, err);
+}
+
 static int generate(struct run *run, struct weir_err *err)
 {
     double start = progress_seconds();
@@ -236,17 +265,20 @@ static int generate(struct run *run, struct weir_err *err)
     start = progress_seconds();
     while (!rc) {
         rc = next_token(run, &id, err);
-        run->at_eos = !rc && weir_model_is_eos(run->model, id);
+        run->at_eos =
+            !rc && sampling_is_eos(&run->args.sampling, run->model, id);
         if (rc || run->at_eos)
             break;
         rc = put_token(run, id, err);
-        if (++run->n_out == run->args.n_tokens || run->broken)
+        run->n_out++;
+        if (run->n_out == run->args.n_tokens || run->broken ||
+            run->args.sampling.stop.met >= 0)
             break;
         if (!rc)
             rc = weir_session_eval(run->session, &id, 1, run->logits, err);
     }
     run->answer_s = progress_seconds() - start;
-    return rc || run->broken ? rc : put_token(run, -1, err);
+    return rc || run->broken ? rc : put_end(run, err);
 }
 
 static double per_second(size_t n, double s)
@@ -258,6 +290,23 @@ static double per_second(size_t n, double s)
 static size_t n_steps(const struct run *run)
 {
     return weir_session_n_tok(run->session) - run->n_ids;
+}
+
+static const char *stop_reason(const struct run *run)
+{
+    if (run->args.sampling.stop.met >= 0)
+        return "stop";
+    return run->at_eos ? "eos" : "length";
+}
+
+static json_t *stop_string(const struct run *run)
+{
+    const struct weir_stop *stop = &run->args.sampling.stop;
+
+    if (stop->met < 0)
+        return json_null();
+    return json_stringn(stop->strings[stop->met].text,
+                        stop->strings[stop->met].n_bytes);
 }
 
 static int print_json(const struct run *run, struct weir_err *err)
@@ -272,15 +321,17 @@ static int print_json(const struct run *run, struct weir_err *err)
         text = json_stringn(run->text.data ? run->text.data : "",
                             run->text.n_bytes);
     root = json_pack(
-        "{s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:f, s:f}", "prompt_tokens",
-        (json_int_t)run->n_ids, "generated_tokens", (json_int_t)run->n_out,
-        "text", text, "ids", ids, "stop", run->at_eos ? "eos" : "length",
-        "load_s", run->load_s, "prompt_s", run->prompt_s, "prompt_tok_per_s",
+        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:f, s:f, s:f, s:f, s:f}",
+        "prompt_tokens", (json_int_t)run->n_ids, "generated_tokens",
+        (json_int_t)run->n_out, "text", text, "ids", ids, "stop",
+        stop_reason(run), "stop_string", stop_string(run), "sampling",
+        sampling_json(&run->args.sampling), "load_s", run->load_s, "prompt_s",
+        run->prompt_s, "prompt_tok_per_s",
         per_second(run->n_ids, run->prompt_s), "generate_s", run->answer_s,
         "generate_tok_per_s", per_second(n_steps(run), run->answer_s));
     if (!root)
         return weir_err_nomem(err, run->text.n_bytes, "JSON");
-    rc = json_dumpf(root, stdout, JSON_COMPACT);
+    rc = json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);
     return rc ? weir_err_errno(err, errno, "write", "standard output") : 0;
@@ -295,6 +346,7 @@ static void print_stats(const struct run *run)
             run->load_s, run->n_ids, run->prompt_s,
             per_second(run->n_ids, run->prompt_s), run->n_out, run->answer_s,
             per_second(n_steps(run), run->answer_s));
+    sampling_print(&run->args.sampling);
 }
 
 static void release(struct run *run)
@@ -311,8 +363,7 @@ static void release(struct run *run)
 /* A reader that goes away is an error to report, not a signal to die from. */
 static int run_main(int argc, char **argv)
 {
-    struct run run = {.args.sampling = WEIR_SAMPLING_NEUTRAL,
-                      .text = WEIR_BUF(PROMPT_BYTES),
+    struct run run = {.text = WEIR_BUF(PROMPT_BYTES),
                       .answer = WEIR_BUF(PROMPT_BYTES)};
     struct weir_err err;
     int rc, status;
