@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.model, the protocol buffer of SentencePiece. */
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
@@ -22,13 +23,23 @@ static int is_exact(const struct weir_tokenizer *tokenizer)
            weir_vocab_find(vocab, mark, sizeof(mark) - 1) >= 0;
 }
 
+/* A piece of type 6, without a score. */
+static void add_byte(struct weir_buf *out, unsigned byte)
+{
+    char piece[16];
+    int n = snprintf(piece, sizeof(piece), "\n\n\n\x06<0x%02X>\x18\x06", byte);
+
+    weir_buf_add(out, piece, (size_t)n, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
+    static const struct fuzz_tokenizer kind = {(char)0xfe, add_byte, is_exact};
     size_t at = 0;
 
     while (at < n_bytes && data[at] && strchr(" \t\r\n", data[at]))
         at++;
     if (at == n_bytes || data[at] != '{')
-        fuzz_tokenizer((const char *)data, n_bytes, is_exact);
+        fuzz_tokenizer(&kind, (const char *)data, n_bytes);
     return 0;
 }

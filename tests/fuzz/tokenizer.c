@@ -9,6 +9,7 @@
 
 #define MAX_PIECES 32  /* of the vocabulary, that are tried as text */
 #define MAX_TEXT   512 /* most bytes of it */
+#define MAX_FILE   (64 << 10)
 
 /* Decodes the ids one by one; the result must be `text`. */
 static void check_stream(const struct weir_tokenizer *tokenizer,
@@ -133,6 +134,23 @@ static void check_pieces(const struct weir_tokenizer *tokenizer)
     weir_buf_fini(&text);
 }
 
+/* Each of the last bytes of the input as an id, if there is such. */
+static void check_any_ids(const struct weir_tokenizer *tokenizer,
+                          const char *data, size_t n_bytes)
+{
+    size_t n = n_bytes < MAX_PIECES ? n_bytes : MAX_PIECES, n_ids = 0;
+    int32_t ids[MAX_PIECES];
+
+    for (size_t i = 0; i < n; i++) {
+        size_t id = (unsigned char)data[n_bytes - n + i] % tokenizer->vocab.n;
+
+        if (tokenizer->vocab.pieces[id].flags)
+            ids[n_ids++] = (int32_t)id;
+    }
+    check_decode(tokenizer, ids, n_ids, 0, NULL, 0);
+    check_decode(tokenizer, ids, n_ids, 1, NULL, 0);
+}
+
 /* Ids that are not in the vocabulary, and text that is not UTF-8. */
 static void check_refusals(const struct weir_tokenizer *tokenizer)
 {
@@ -152,13 +170,32 @@ static void check_refusals(const struct weir_tokenizer *tokenizer)
     FUZZ_CHECK(rc == WEIR_EFORMAT && !ids && err.offset == 1);
 }
 
-void fuzz_tokenizer(const char *data, size_t n_bytes,
-                    int (*is_exact)(const struct weir_tokenizer *tokenizer))
+/* The file that the input stands for. */
+static struct weir_buf make_file(const struct fuzz_tokenizer *kind,
+                                 const char *data, size_t n_bytes)
 {
+    const char *mark = n_bytes ? memchr(data, kind->mark, n_bytes) : NULL;
+    size_t n = mark ? (size_t)(mark - data) : n_bytes;
+    struct weir_buf file = WEIR_BUF(MAX_FILE);
+
+    weir_buf_add(&file, data, n, NULL);
+    for (unsigned i = 0; mark && i < 256; i++)
+        kind->add_byte(&file, i);
+    if (mark)
+        weir_buf_add(&file, mark + 1, n_bytes - n - 1, NULL);
+    return file;
+}
+
+void fuzz_tokenizer(const struct fuzz_tokenizer *kind, const char *data,
+                    size_t n_bytes)
+{
+    struct weir_buf file = make_file(kind, data, n_bytes);
     struct weir_tokenizer *tokenizer;
     struct weir_err err = {0};
-    int rc = weir_tokenizer_parse(data, n_bytes, "file", &tokenizer, &err);
+    int rc =
+        weir_tokenizer_parse(file.data, file.n_bytes, "file", &tokenizer, &err);
 
+    weir_buf_fini(&file);
     if (rc) {
         FUZZ_CHECK(!tokenizer);
         fuzz_check_refused(rc, &err);
@@ -167,8 +204,9 @@ void fuzz_tokenizer(const char *data, size_t n_bytes,
     FUZZ_CHECK(weir_tokenizer_n_vocab(tokenizer) > 0);
     FUZZ_CHECK(weir_tokenizer_bos(tokenizer) <
                (int64_t)weir_tokenizer_n_vocab(tokenizer));
-    check_texts(tokenizer, is_exact(tokenizer));
+    check_texts(tokenizer, kind->is_exact(tokenizer));
     check_pieces(tokenizer);
+    check_any_ids(tokenizer, data, n_bytes);
     check_refusals(tokenizer);
     weir_tokenizer_free(tokenizer);
 }
