@@ -55,6 +55,18 @@ static void check_planes(const uint8_t *stored, const uint8_t *out, size_t n)
         FUZZ_CHECK(out[2 * i] == stored[i]);
 }
 
+/* Nothing may hide behind what was decoded, not even an empty frame. */
+static void check_end(unsigned codec, size_t n_bytes, const uint8_t *data,
+                      size_t stored_bytes)
+{
+    static const uint8_t empty[] = {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0};
+    uint8_t *stored = area_ends[STORED] - stored_bytes - sizeof(empty);
+
+    memcpy(stored, data, stored_bytes);
+    memcpy(stored + stored_bytes, empty, sizeof(empty));
+    FUZZ_CHECK(decode(codec, stored, stored_bytes + sizeof(empty), n_bytes, 0));
+}
+
 static void fuzz_decode(unsigned codec, size_t n_bytes, const uint8_t *data,
                         size_t stored_bytes)
 {
@@ -78,6 +90,7 @@ static void fuzz_decode(unsigned codec, size_t n_bytes, const uint8_t *data,
     FUZZ_CHECK(!decode(codec, stored, stored_bytes, n_bytes, 0xaa));
     FUZZ_CHECK(!memcmp(out, first, n_bytes));
     free(first);
+    check_end(codec, n_bytes, data, stored_bytes);
 }
 
 /* What was encoded decodes to itself, and not when a byte of it is missing. */
