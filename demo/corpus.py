@@ -32,7 +32,8 @@ NAMES = """Aaron Abel Abigail Adam Amos Anna Asher Benjamin Caleb Daniel David
 Deborah Dinah Elijah Elisha Esther Eve Ezra Gideon Hannah Isaac Jacob James
 Jesse Joel John Jonah Joseph Joshua Judith Leah Levi Luke Lydia Mark Martha
 Mary Micah Miriam Naomi Nathan Noah Paul Peter Rachel Rebekah Reuben Ruth
-Samson Samuel Sarah Saul Seth Simon Solomon Stephen Thomas Timothy Titus""".split()
+Samson Samuel Sarah Saul Seth Simon Solomon Stephen Thomas Timothy Titus"""
+NAMES = NAMES.split()
 
 
 class Corpus:
@@ -143,8 +144,9 @@ class Dialogues:
         verse = self.random.choice(list(self.following))
         words = verse.split(" ")
         cut = self.random.randint(2, max(2, len(words) - 2))
-        ask = self.random.choice(["Go on: {}", "Continue: {}",
-                                  "Finish this verse: {}", "How goes it on: {}"])
+        ask = self.random.choice(
+            ["Go on: {}", "Continue: {}", "Finish this verse: {}",
+             "How goes it on: {}"])
         answer = " ".join(words[cut:])
         if not answer or self.random.random() < .3:
             answer = (answer + " " + self.following[verse]).strip()

@@ -625,7 +625,8 @@ def main():
     found = dict(
         transformers=transformers.__version__, torch=torch.__version__,
         device=torch.cuda.get_device_name(), parameters=n_parameters,
-        steps=curve[-1][0], steps_planned=args.steps, seconds=round(seconds), scan_agrees_to=agreement,
+        steps=curve[-1][0], steps_planned=args.steps, seconds=round(seconds),
+        scan_agrees_to=agreement,
         tokens_of_text=len(verses.ids), curve=curve,
         **figures(args.folder, tok, heldout, device))
     with open(os.path.join(beside, "figures.json"), "w") as file:

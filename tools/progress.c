@@ -32,7 +32,9 @@ static void begin_phase(struct progress *progress, const char *phase,
 void progress_show(struct progress *progress, const char *phase, uint64_t done,
                    uint64_t total)
 {
-    double at, rate, left;
+    double at, rate, left, scale = progress->unit ? 1 : 1e9;
+    const char *unit = progress->unit ? progress->unit : "GB";
+    int digits = progress->unit ? 0 : 2;
 
     if (!progress->enabled)
         return;
@@ -45,10 +47,10 @@ void progress_show(struct progress *progress, const char *phase, uint64_t done,
     rate = (double)(done - progress->first) / (at - progress->started + 1e-9);
     left = rate > 0 ? (double)(total - done) / rate : 0;
     fprintf(stderr,
-            "\r%s %5.1f %%  %.2f of %.2f GB  %.2f GB/s  %d:%02d left\033[K",
-            phase, total ? 100.0 * (double)done / (double)total : 100.0,
-            (double)done / 1e9, (double)total / 1e9, rate / 1e9,
-            (int)(left / 60), (int)left % 60);
+            "\r%s %5.1f %%  %.*f of %.*f %s  %.*f %s/s  %d:%02d left\033[K",
+            phase, total ? 100.0 * (double)done / (double)total : 100.0, digits,
+            (double)done / scale, digits, (double)total / scale, unit, digits,
+            rate / scale, unit, (int)(left / 60), (int)left % 60);
     fflush(stderr);
     progress->shown = 1;
 }

@@ -10,13 +10,17 @@ struct progress {
     int enabled;
     double started, last; /* of this phase, in seconds */
     const char *phase;
-    uint64_t first; /* bytes done when the phase began, as after a resume */
+    const char *unit; /* what is counted; NULL: bytes, shown as GB */
+    uint64_t first;   /* done when the phase began, as after a resume */
 };
 
 /* Shows nothing when `quiet` or when stderr is not a terminal. */
 void progress_init(struct progress *progress, int quiet);
 
-/* Bytes done of a total; draws at most ten times a second. */
+/*
+ * Bytes, or what `unit` names, done of a total; draws at most ten times a
+ * second.
+ */
 void progress_show(struct progress *progress, const char *phase, uint64_t done,
                    uint64_t total);
 

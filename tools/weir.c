@@ -9,7 +9,8 @@
 #include "tools/cli.h"
 
 static const struct command *const commands[] = {
-    &cmd_inspect, &cmd_logits, &cmd_pack, &cmd_run, &cmd_tokenize, &cmd_verify,
+    &cmd_eval, &cmd_inspect,  &cmd_logits, &cmd_pack,
+    &cmd_run,  &cmd_tokenize, &cmd_verify,
 };
 
 /*
