@@ -80,7 +80,7 @@ int main(int argc, char **argv)
         return finish();
     }
     if (!strcmp(name, "--version")) {
-        printf("weir %s\n", weir_version());
+        printf("weir %s\nmodules %s\n", weir_version(), WEIR_MODULE_DIR);
         return finish();
     }
     guard_maps();
