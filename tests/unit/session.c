@@ -11,6 +11,8 @@
 
 #include "model/import.h"
 #include "tests/tap.h"
+#include "text/sampler.h"
+#include "text/stop.h"
 
 #define N_VOCAB 512
 #define N_TOK   40
@@ -209,21 +211,39 @@ static void test_threads(weir_model *model)
 
 static void test_allocations(weir_model *model)
 {
+    static const struct weir_sampling sampling = {.temperature = 1,
+                                                  .top_k = 100,
+                                                  .top_p = 0.9,
+                                                  .min_p = 0.1,
+                                                  .repetition_penalty = 1.1};
     static float logits[N_VOCAB];
+    static struct weir_stop stop;
     weir_session *session = new_session(model, N_TOK);
+    struct weir_sampler sampler;
+    struct weir_stop_out out;
     unsigned long before;
+    int32_t id;
 
     if (!COUNTS) {
         tap_skip("allocations cannot be counted here");
         weir_session_free(session);
         return;
     }
+    weir_sampler_init(&sampler, &sampling, N_VOCAB, NULL);
+    weir_stop_init(&stop);
+    weir_stop_add(&stop, "stop", 4, NULL);
     before = n_allocations;
     weir_session_eval(session, ids, N_TOK - 5, logits, NULL);
-    for (size_t i = N_TOK - 5; i < N_TOK; i++)
-        weir_session_eval(session, ids + i, 1, logits, NULL);
+    weir_sampler_see_prompt(&sampler, ids, N_TOK - 5);
+    for (size_t i = N_TOK - 5; i < N_TOK; i++) {
+        id = weir_sampler_next(&sampler, logits);
+        weir_sampler_see_answer(&sampler, id);
+        weir_stop_push(&stop, "sto", 3, &out);
+        weir_session_eval(session, &id, 1, logits, NULL);
+    }
     tap_ok(before && n_allocations == before,
            "a prompt and five tokens: %lu allocations", n_allocations - before);
+    weir_sampler_fini(&sampler);
     weir_session_free(session);
 }
 
