@@ -2,23 +2,13 @@
 # weir pack, verify and inspect from outside: outputs that must not be lost,
 # a pack that is killed, and what inspect says.
 . "${srcdir:-.}/tests/tap.sh"
+. "${srcdir:-.}/tests/cli/weir.sh"
 
 case=$(cd "${srcdir:-.}/tests/golden/moe-8l" && pwd) || exit 99
 work=$(mktemp -d "$PWD/pack.XXXXXX") || exit 99
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 99
-
-# weir ARGUMENT...: runs it with its answer in out, messages in err, status.
-weir() {
-    status=0
-    "$WEIR" "$@" >out 2>err </dev/null || status=$?
-}
-
-is() { # STATUS TEXT
-    [ "$status" -eq "$1" ]
-    tap_ok $? "$2"
-    [ "$status" -eq "$1" ] || tap_diag <err
-}
+exec </dev/null
 
 weir pack "$case" -o whole.weir
 is 0 "a pack"

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # What every command has in common: help, wrong command lines, exit statuses.
 . "${srcdir:-.}/tests/tap.sh"
+. "${srcdir:-.}/tests/cli/weir.sh"
 
 commands=$(sed -nE 's/^COMMAND\(([a-z]+), *".*/\1/p' \
     "${srcdir:-.}/tools/options.def")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 99
-
-# weir ARGUMENT...: runs it with its answer in out, messages in err, status.
-weir() {
-    status=0
-    "$WEIR" "$@" >out 2>err </dev/null || status=$?
-}
+exec </dev/null
 
 # The last run exited with STATUS and, if that is not 0, said in one line why.
-is() { # STATUS TEXT
+ends() { # STATUS TEXT
     if [ "$1" -eq 0 ]; then
         [ "$status" -eq 0 ] && [ ! -s err ]
     else
@@ -29,42 +25,37 @@ is() { # STATUS TEXT
     }
 }
 
-says() { # FILE PATTERN
-    grep -q -e "$2" "$1"
-    tap_ok $? "it says '$2'"
-}
-
 weir --version
-is 0 "--version"
+ends 0 "--version"
 says out '^weir [0-9]*\.[0-9]*\.[0-9]*$'
 weir --help
-is 0 "--help"
+ends 0 "--help"
 for command in $commands; do
     says out "^  $command "
 done
 weir
-is 2 "no command"
+ends 2 "no command"
 weir pcak
-is 2 "an unknown command"
+ends 2 "an unknown command"
 says err pcak
 for command in $commands; do
     weir "$command" --help
-    is 0 "$command --help"
+    ends 0 "$command --help"
     weir "$command"
-    is 2 "$command without arguments"
+    ends 2 "$command without arguments"
     weir "$command" --no-such-option x
-    is 2 "$command with an unknown option"
+    ends 2 "$command with an unknown option"
     says err "weir $command --help"
 done
 weir pack --quan none folder -o x.weir
-is 2 "a misspelt option"
+ends 2 "a misspelt option"
 says err 'did you mean --quant'
 weir pack folder -o
-is 2 "an option without its operand"
+ends 2 "an option without its operand"
 weir inspect --json=1 x.weir
-is 2 "a value for an option that takes none"
+ends 2 "a value for an option that takes none"
 weir verify -t 0 x.weir
-is 2 "a number out of its range"
+ends 2 "a number out of its range"
 # COMMAND OPTION this|that, for every option whose operand is one of words.
 for command in $commands; do
     "$WEIR" "$command" --help |
@@ -74,16 +65,16 @@ done >choices
 tap_ok $? "there are options whose operand is one of some words"
 while read -r command option words; do
     weir "$command" "$option" best
-    is 2 "weir $command $option with a word that is not among those allowed"
+    ends 2 "weir $command $option with a word that is not among those allowed"
     says err "must be one of $words, not 'best'"
 done <choices
 for command in inspect verify; do
     weir "$command" no-such-file.weir
-    is 1 "$command of a file that is not there"
+    ends 1 "$command of a file that is not there"
     says err no-such-file.weir
     echo 'This is not a model.' >text.weir
     weir "$command" text.weir
-    is 3 "$command of a file that is no model"
+    ends 3 "$command of a file that is no model"
     says err text.weir
 done
 if [ -e /dev/full ]; then

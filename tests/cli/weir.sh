@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
 #
-# What tests of running models share; they are in a folder of their own.
+# What tests of the program share; they are in a folder of their own.
 
 # weir ARGUMENT...: runs it with its answer in out, messages in err, status.
 weir() {
