@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define NONE         UINT32_MAX
 #define SYMBOLS_MAX  (1UL << 31) /* in one part */

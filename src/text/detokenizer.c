@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
 
 #define DECODED_BYTES (8UL << 30) /* most that one call decodes to */
 

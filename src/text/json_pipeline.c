@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "text/tokenizer_json.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define MAX_DEPTH 8 /* Sequences within Sequences */
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 void weir_stop_init(struct weir_stop *stop)
 {

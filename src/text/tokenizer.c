@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "offload/file.h"
 #include "text/bpe.h"
-#include "text/utf8.h"
 
 #define FILE_BYTES (256UL << 20) /* most in a tokenizer file */
 

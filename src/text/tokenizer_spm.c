@@ -13,7 +13,7 @@
 
 #include "text/protobuf.h"
 #include "text/tokenizer_impl.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum {
     MODEL_PIECES = 1,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* The smallest power of two that is at least twice `n`. */
 static size_t table_size(size_t n)

@@ -5,7 +5,7 @@
 
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tokenizer.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /*
  * Every character is a piece or bytes, spaces are kept and written as the

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define MAX_PIECES 32  /* of the vocabulary, that are tried as text */
 #define MAX_TEXT   512 /* most bytes of it */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "tests/tap.h"
-#include "text/utf8.h"
 
 static uint32_t seed = 12345;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* UTF-8 as RFC 3629 defines it: no surrogates, no overlong forms. */
-#ifndef WEIR_TEXT_UTF8_H
-#define WEIR_TEXT_UTF8_H
+#ifndef WEIR_BASE_UTF8_H
+#define WEIR_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
