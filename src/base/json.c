@@ -1,60 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 
-#include <string.h>
-
-#define MAX_DEPTH 64
-
-/*
- * Depth of nesting, counted before jansson recurses.  Brackets inside strings
- * do not count.
- */
-static unsigned nesting_depth(const char *text, size_t n_bytes)
-{
-    unsigned depth = 0, deepest = 0;
-    int in_string = 0;
-
-    for (size_t i = 0; i < n_bytes; i++) {
-        char c = text[i];
-
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = 0;
-        } else if (c == '"') {
-            in_string = 1;
-        } else if (c == '{' || c == '[') {
-            if (++depth > deepest)
-                deepest = depth;
-        } else if ((c == '}' || c == ']') && depth) {
-            depth--;
-        }
-    }
-    return deepest;
-}
-
-int weir_json_parse(const char *text, size_t n_bytes, const char *what,
-                    json_t **out, struct weir_err *err)
-{
-    json_error_t why;
-
-    *out = NULL;
-    if (nesting_depth(text, n_bytes) > MAX_DEPTH)
-        return weir_err_set(err, WEIR_ELIMIT,
-                            "%s: JSON nested deeper than %d levels", what,
-                            MAX_DEPTH);
-    *out = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &why);
-    if (*out)
-        return 0;
-    if (json_error_code(&why) == json_error_out_of_memory)
-        return weir_err_nomem(err, n_bytes, what);
-    return weir_err_at(err, WEIR_EFORMAT, (uint64_t)why.position,
-                       "%s: line %d, column %d: %s; the file is damaged or "
-                       "is not JSON",
-                       what, why.line, why.column, why.text);
-}
-
 static const json_t *get_value(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON of strangers: jansson with ceilings, and getters whose errors name the
- * file and the key.  Numbers are accepted only in the range asked for.
+ * JSON of strangers as values of jansson: a parser with ceilings, and getters
+ * whose errors name the file and the key.  Numbers are accepted only in the
+ * range asked for.
  */
 #ifndef WEIR_BASE_JSON_H
 #define WEIR_BASE_JSON_H
