@@ -87,6 +87,10 @@ static const char *cure_of(int errnum)
     case EMFILE:
     case ENFILE:
         return "; raise the limit of open files (ulimit -n)";
+    case ENOMEM:
+        return "; close other programs or use a machine with more memory";
+    case EAGAIN:
+        return "; use fewer threads";
     default:
         return "";
     }
@@ -99,6 +103,7 @@ int weir_err_errno(struct weir_err *err, int errnum, const char *verb,
 
     /* the GNU strerror_r, which may return a string of its own */
     const char *why = strerror_r(errnum, text, sizeof(text));
-    return weir_err_set(err, WEIR_EIO, "%s: cannot %s: %s%s", path, verb, why,
+    return weir_err_set(err, errnum == ENOMEM ? WEIR_ENOMEM : WEIR_EIO,
+                        "%s: cannot %s: %s%s", path, verb, why,
                         cure_of(errnum));
 }

@@ -20,7 +20,8 @@ int weir_err_at(struct weir_err *err, int code, uint64_t offset,
 /* WEIR_ENOMEM, saying what `n_bytes` were wanted for. */
 int weir_err_nomem(struct weir_err *err, size_t n_bytes, const char *what);
 
-/* WEIR_EIO with the text of `errnum` (an errno value). */
+/* WEIR_EIO, for ENOMEM WEIR_ENOMEM, with the text of `errnum`, an errno value.
+ */
 int weir_err_errno(struct weir_err *err, int errnum, const char *verb,
                    const char *path);
 
