@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 struct weir_encoder {
     ZSTD_CCtx *zstd;
@@ -73,48 +74,61 @@ static enum weir_codec codec_for(enum weir_codec_policy policy,
     return policy == WEIR_POLICY_ZSTD ? WEIR_CODEC_ZSTD : WEIR_CODEC_RAW;
 }
 
-/* Stored bytes of the frame, or 0 when it does not fit in `capacity`. */
-static size_t put_frame(struct weir_encoder *encoder, const void *src, size_t n,
-                        void *out, size_t capacity)
+/* *stored is the bytes of the frame, or 0 when it does not fit. */
+static int put_frame(struct weir_encoder *encoder, const void *src, size_t n,
+                     void *out, size_t capacity, size_t *stored,
+                     struct weir_err *err)
 {
-    size_t stored = ZSTD_compress2(encoder->zstd, out, capacity, src, n);
+    size_t made = ZSTD_compress2(encoder->zstd, out, capacity, src, n);
 
-    return ZSTD_isError(stored) ? 0 : stored;
+    *stored = ZSTD_isError(made) ? 0 : made;
+    if (ZSTD_getErrorCode(made) == ZSTD_error_memory_allocation)
+        return weir_err_nomem(err, n, "compressing a tile");
+    return 0;
 }
 
-static size_t put_planes(struct weir_encoder *encoder, const uint8_t *tile,
-                         size_t n_bytes, uint8_t *out, size_t capacity)
+static int put_planes(struct weir_encoder *encoder, const uint8_t *tile,
+                      size_t n_bytes, uint8_t *out, size_t capacity,
+                      size_t *stored, struct weir_err *err)
 {
-    size_t half = n_bytes / 2, stored;
+    size_t half = n_bytes / 2;
+    int rc;
 
+    *stored = 0;
     if (capacity <= half)
         return 0;
     for (size_t i = 0; i < half; i++) {
         out[i] = tile[2 * i];
         encoder->high[i] = tile[2 * i + 1];
     }
-    stored =
-        put_frame(encoder, encoder->high, half, out + half, capacity - half);
-    return stored ? half + stored : 0;
+    rc = put_frame(encoder, encoder->high, half, out + half, capacity - half,
+                   stored, err);
+    if (*stored)
+        *stored += half;
+    return rc;
 }
 
-size_t weir_encoder_run(struct weir_encoder *encoder,
-                        enum weir_codec_policy policy, enum weir_dtype dtype,
-                        const void *tile, size_t n_bytes, void *out,
-                        enum weir_codec *codec)
+int weir_encoder_run(struct weir_encoder *encoder,
+                     enum weir_codec_policy policy, enum weir_dtype dtype,
+                     const void *tile, size_t n_bytes, void *out,
+                     struct weir_coded *coded, struct weir_err *err)
 {
-    size_t most = n_bytes - n_bytes / 20, stored = 0;
+    size_t most = n_bytes - n_bytes / 20;
+    int rc = 0;
 
-    *codec = codec_for(policy, dtype);
-    if (*codec == WEIR_CODEC_PLANES)
-        stored = put_planes(encoder, tile, n_bytes, out, most);
-    else if (*codec == WEIR_CODEC_ZSTD)
-        stored = put_frame(encoder, tile, n_bytes, out, most);
-    if (stored)
-        return stored;
-    *codec = WEIR_CODEC_RAW;
+    coded->n_bytes = 0;
+    coded->codec = codec_for(policy, dtype);
+    if (coded->codec == WEIR_CODEC_PLANES)
+        rc =
+            put_planes(encoder, tile, n_bytes, out, most, &coded->n_bytes, err);
+    else if (coded->codec == WEIR_CODEC_ZSTD)
+        rc = put_frame(encoder, tile, n_bytes, out, most, &coded->n_bytes, err);
+    if (rc || coded->n_bytes)
+        return rc;
+    coded->codec = WEIR_CODEC_RAW;
+    coded->n_bytes = n_bytes;
     memcpy(out, tile, n_bytes);
-    return n_bytes;
+    return 0;
 }
 
 size_t weir_decode_workspace_bytes(void)

@@ -18,14 +18,21 @@ struct weir_encoder;
 int weir_encoder_new(struct weir_encoder **encoder, struct weir_err *err);
 void weir_encoder_free(struct weir_encoder *encoder);
 
+/* What became of a tile. */
+struct weir_coded {
+    enum weir_codec codec;
+    size_t n_bytes; /* stored */
+};
+
 /*
  * Codes the `n_bytes` of `tile` into `out`, which has room for n_bytes.  A tile
- * that saves under 5 % stays raw.  Returns the stored bytes; *codec says how.
+ * that saves under 5 % stays raw; one that there is no memory for does not, so
+ * that the same tile always becomes the same bytes.
  */
-size_t weir_encoder_run(struct weir_encoder *encoder,
-                        enum weir_codec_policy policy, enum weir_dtype dtype,
-                        const void *tile, size_t n_bytes, void *out,
-                        enum weir_codec *codec);
+int weir_encoder_run(struct weir_encoder *encoder,
+                     enum weir_codec_policy policy, enum weir_dtype dtype,
+                     const void *tile, size_t n_bytes, void *out,
+                     struct weir_coded *coded, struct weir_err *err);
 
 /*
  * Working memory of weir_decode(): its bytes, and how it is made ready once

@@ -139,23 +139,21 @@ static size_t cut_tile(struct weir_band_worker *worker,
     return span->rows * padded;
 }
 
-static void put_tile(struct weir_band_worker *worker,
-                     enum weir_codec_policy policy, enum weir_dtype dtype,
-                     size_t n_bytes, struct weir_band_out *out)
+/* Pads what stands at the end of the band to whole pages and records it. */
+static void end_tile(struct weir_band_worker *worker,
+                     const struct weir_coded *coded, struct weir_band_out *out)
 {
     struct weir_tile_record *record = &out->tiles[out->n_tiles++];
-    uint8_t *to = worker->out + out->n_bytes;
-    enum weir_codec codec;
-    size_t stored = weir_encoder_run(worker->encoder, policy, dtype,
-                                     worker->tile, n_bytes, to, &codec);
+    uint8_t *at = worker->out + out->n_bytes;
 
-    memset(to + stored, 0, weir_page_up(stored) - stored);
+    memset(at + coded->n_bytes, 0,
+           weir_page_up(coded->n_bytes) - coded->n_bytes);
     record->offset = out->n_bytes;
-    record->stored_bytes = (uint32_t)stored;
-    record->xxh3 = XXH3_64bits(to, stored);
+    record->stored_bytes = (uint32_t)coded->n_bytes;
+    record->xxh3 = XXH3_64bits(at, coded->n_bytes);
     record->file = 0;
-    record->codec = (uint8_t)codec;
-    out->n_bytes += weir_page_up(stored);
+    record->codec = (uint8_t)coded->codec;
+    out->n_bytes += weir_page_up(coded->n_bytes);
 }
 
 int weir_band_run(struct weir_band_worker *worker, uint32_t tensor,
@@ -164,6 +162,7 @@ int weir_band_run(struct weir_band_worker *worker, uint32_t tensor,
 {
     const struct weir_tensor *cut = &worker->cut[tensor];
     struct weir_tile_span span;
+    struct weir_coded coded;
     const uint8_t *rows;
     int rc;
 
@@ -172,13 +171,16 @@ int weir_band_run(struct weir_band_worker *worker, uint32_t tensor,
     rc = load_rows(worker, tensor, span.row, span.rows, scales, &rows, err);
     if (rc)
         return rc;
-    for (uint32_t b = 0; b < cut->col_blocks; b++) {
+    for (uint32_t b = 0; b < cut->col_blocks && !rc; b++) {
         weir_tiling_span(cut, group * cut->col_blocks + b, &span);
-        put_tile(worker, worker->pack->policy, cut->dtype,
-                 cut_tile(worker, cut, rows, &span), out);
+        rc = weir_encoder_run(worker->encoder, worker->pack->policy, cut->dtype,
+                              worker->tile, cut_tile(worker, cut, rows, &span),
+                              worker->out + out->n_bytes, &coded, err);
+        if (!rc)
+            end_tile(worker, &coded, out);
     }
     out->is_zero = weir_is_all_zero(worker->out, out->n_bytes);
-    return 0;
+    return rc;
 }
 
 static size_t vector_bytes(size_t n_bytes)
@@ -198,10 +200,10 @@ void weir_band_reserve_vector(size_t n_bytes, struct weir_band_out *out)
 void weir_band_put_vector(struct weir_band_worker *worker, const void *data,
                           size_t n_bytes, struct weir_band_out *out)
 {
-    size_t padded = vector_bytes(n_bytes);
+    struct weir_coded coded = {WEIR_CODEC_RAW, vector_bytes(n_bytes)};
 
     memset(out, 0, sizeof(*out));
-    memcpy(worker->tile, data, n_bytes);
-    memset(worker->tile + n_bytes, 0, padded - n_bytes);
-    put_tile(worker, WEIR_POLICY_RAW, WEIR_F32, padded, out);
+    memcpy(worker->out, data, n_bytes);
+    memset(worker->out + n_bytes, 0, coded.n_bytes - n_bytes);
+    end_tile(worker, &coded, out);
 }

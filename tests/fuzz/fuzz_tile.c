@@ -97,21 +97,20 @@ static void fuzz_decode(unsigned codec, size_t n_bytes, const uint8_t *data,
 static void fuzz_encode(unsigned kind, const uint8_t *tile, size_t n_bytes)
 {
     enum weir_dtype dtype = (enum weir_dtype)(kind / 3 % WEIR_N_DTYPES);
-    size_t stored_bytes;
-    enum weir_codec codec;
+    struct weir_coded coded;
     uint8_t *out = malloc(n_bytes + 1), *stored;
 
     n_bytes -= n_bytes % weir_dtype_bytes(dtype);
-    stored_bytes = weir_encoder_run(encoder, (enum weir_codec_policy)(kind % 3),
-                                    dtype, tile, n_bytes, out, &codec);
-    FUZZ_CHECK(stored_bytes <= n_bytes && codec < WEIR_N_CODECS);
-    FUZZ_CHECK(codec == WEIR_CODEC_RAW || stored_bytes < n_bytes);
-    stored = area_ends[STORED] - stored_bytes;
-    memcpy(stored, out, stored_bytes);
-    FUZZ_CHECK(!decode(codec, stored, stored_bytes, n_bytes, 0x55));
+    FUZZ_CHECK(!weir_encoder_run(encoder, (enum weir_codec_policy)(kind % 3),
+                                 dtype, tile, n_bytes, out, &coded, NULL));
+    FUZZ_CHECK(coded.n_bytes <= n_bytes && coded.codec < WEIR_N_CODECS);
+    FUZZ_CHECK(coded.codec == WEIR_CODEC_RAW || coded.n_bytes < n_bytes);
+    stored = area_ends[STORED] - coded.n_bytes;
+    memcpy(stored, out, coded.n_bytes);
+    FUZZ_CHECK(!decode(coded.codec, stored, coded.n_bytes, n_bytes, 0x55));
     FUZZ_CHECK(!memcmp(area_ends[UNPACKED] - n_bytes, tile, n_bytes));
-    if (stored_bytes)
-        FUZZ_CHECK(decode(codec, stored, stored_bytes - 1, n_bytes, 0));
+    if (coded.n_bytes)
+        FUZZ_CHECK(decode(coded.codec, stored, coded.n_bytes - 1, n_bytes, 0));
     free(out);
 }
 
