@@ -306,19 +306,32 @@ static void pack_thread(void *ctx, size_t item, unsigned number)
 
 /* ---- the whole ---- */
 
-static int sync_folder(const char *path, struct weir_err *err)
+/* The descriptor of the folder that `path` is in; < 0 and an error. */
+static int open_folder_of(const char *path, struct weir_err *err)
 {
     char *copy = strdup(path);
-    int fd, rc = 0;
+    int fd;
 
     if (!copy)
         return weir_err_nomem(err, strlen(path), "a path");
     fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd))
-        rc = weir_err_errno(err, errno, "sync the folder of", path);
-    if (fd >= 0)
-        close(fd);
     free(copy);
+    return fd < 0 ? weir_err_errno(err, errno, "open the folder of", path) : fd;
+}
+
+static int publish(const struct weir_packer *packer, const char *path,
+                   struct weir_err *err)
+{
+    int fd = open_folder_of(path, err), rc = 0;
+
+    if (fd < 0)
+        return fd;
+    if (rename(packer->part, path))
+        rc = weir_err_errno(err, errno, "give the finished .part its name,",
+                            path);
+    else if (fsync(fd))
+        rc = weir_err_errno(err, errno, "sync the folder of", path);
+    close(fd);
     return rc;
 }
 
@@ -343,10 +356,7 @@ static int finish(struct weir_packer *packer, const char *path,
                              packer->part, err);
     if (!rc && fsync(packer->fd))
         rc = weir_err_errno(err, errno, "sync", packer->part);
-    if (!rc && rename(packer->part, path))
-        rc = weir_err_errno(err, errno, "give the finished .part its name,",
-                            path);
-    return rc ? rc : sync_folder(path, err);
+    return rc ? rc : publish(packer, path, err);
 }
 
 static int run_threads(struct weir_packer *packer, struct weir_err *err)
