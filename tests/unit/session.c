@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sessions: their errors, their independence, and what they allocate. */
+/* Sessions: their errors and their independence. */
 #include "engine/session.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,62 +10,12 @@
 
 #include "model/import.h"
 #include "tests/tap.h"
-#include "text/sampler.h"
-#include "text/stop.h"
 
 #define N_VOCAB 512
 #define N_TOK   40
 
 static char path[] = "session.XXXXXX";
 static int32_t ids[N_TOK];
-
-/* Sanitizers have allocators of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#define SANITIZED                                                              \
-    (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define SANITIZED 0
-#endif
-
-/* Every allocation of the process goes through here and is counted. */
-#if defined(__GLIBC__) && !SANITIZED
-#define COUNTS 1
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t n);
-void *__libc_memalign(size_t align, size_t n);
-
-static atomic_ulong n_allocations;
-
-void *malloc(size_t n)
-{
-    n_allocations++;
-    return __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t size)
-{
-    n_allocations++;
-    return __libc_calloc(n, size);
-}
-
-void *realloc(void *p, size_t n)
-{
-    n_allocations++;
-    return __libc_realloc(p, n);
-}
-
-void *aligned_alloc(size_t align, size_t n)
-{
-    n_allocations++;
-    return __libc_memalign(align, n);
-}
-#else
-#define COUNTS 0
-static unsigned long n_allocations;
-#endif
 
 static weir_model *open_model(unsigned n_threads)
 {
@@ -209,44 +158,6 @@ static void test_threads(weir_model *model)
     tap_ok(same, "sessions of three threads do not disturb each other");
 }
 
-static void test_allocations(weir_model *model)
-{
-    static const struct weir_sampling sampling = {.temperature = 1,
-                                                  .top_k = 100,
-                                                  .top_p = 0.9,
-                                                  .min_p = 0.1,
-                                                  .repetition_penalty = 1.1};
-    static float logits[N_VOCAB];
-    static struct weir_stop stop;
-    weir_session *session = new_session(model, N_TOK);
-    struct weir_sampler sampler;
-    struct weir_stop_out out;
-    unsigned long before;
-    int32_t id;
-
-    if (!COUNTS) {
-        tap_skip("allocations cannot be counted here");
-        weir_session_free(session);
-        return;
-    }
-    weir_sampler_init(&sampler, &sampling, N_VOCAB, NULL);
-    weir_stop_init(&stop);
-    weir_stop_add(&stop, "stop", 4, NULL);
-    before = n_allocations;
-    weir_session_eval(session, ids, N_TOK - 5, logits, NULL);
-    weir_sampler_see_prompt(&sampler, ids, N_TOK - 5);
-    for (size_t i = N_TOK - 5; i < N_TOK; i++) {
-        id = weir_sampler_next(&sampler, logits);
-        weir_sampler_see_answer(&sampler, id);
-        weir_stop_push(&stop, "sto", 3, &out);
-        weir_session_eval(session, &id, 1, logits, NULL);
-    }
-    tap_ok(before && n_allocations == before,
-           "a prompt and five tokens: %lu allocations", n_allocations - before);
-    weir_sampler_fini(&sampler);
-    weir_session_free(session);
-}
-
 static void test_text(weir_model *model)
 {
     weir_session *session = new_session(model, N_TOK);
@@ -338,7 +249,6 @@ int main(void)
     test_spoiled(model);
     test_all_rows(model);
     test_threads(model);
-    test_allocations(model);
     test_text(model);
     weir_model_close(model);
     test_damage();

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory that runs out.  Opening a model, encoding, starting a session and
+ * packing are done over and over, and each time another request for memory
+ * is refused, once alone and once with all that follow it.  Every time the
+ * call must fail with a reason, leave nothing behind, and succeed when it is
+ * repeated.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "tests/fault/fault_malloc.h"
+#include "tests/fault/fault_model.h"
+#include "tests/tap.h"
+#include "text/sampler.h"
+#include "weir.h"
+
+#define N_VOCAB 512
+
+/*
+ * Packing makes many requests: of so many one is refused, until the last few,
+ * when the file gets its name.
+ */
+#define PACK_GAP 37
+#define PACK_END 8
+
+/* ---- one request after the other ---- */
+
+/*
+ * Does something under the armed fault, calls fault_disarm(), and releases
+ * what it made.  Sets *wrong when it claims success with another result.
+ */
+typedef int attempt_fn(const void *what, int *wrong, struct weir_err *err);
+
+struct tally {
+    unsigned long n;              /* refused one by one */
+    unsigned n_spared, n_threads; /* of them */
+    unsigned n_bad, n_left;       /* wrong endings; something left behind */
+};
+
+/* The lowest free descriptor: a lost one raises it. */
+static int next_fd(void)
+{
+    int fd = dup(0);
+
+    close(fd);
+    return fd;
+}
+
+/* What the call should have returned. */
+static int is_due(int rc, const struct weir_err *err)
+{
+    switch (fault_refused()) {
+    case FAULT_NOBODY:
+        return rc == 0;
+    case FAULT_MEMORY:
+        return rc == WEIR_ENOMEM && err->code == rc && *err->message;
+    case FAULT_LIBC:
+        return rc == 0 || rc == WEIR_ENOMEM;
+    case FAULT_THREAD:
+        return rc == WEIR_EIO && err->code == rc && *err->message;
+    }
+    return 0;
+}
+
+/* One attempt; 0 when nothing was left to refuse. */
+static int try_one(attempt_fn *attempt, const void *what, unsigned long nth,
+                   int lasting, struct tally *tally)
+{
+    struct weir_err err = {0};
+    long live = fault_n_live(), left;
+    int fd = next_fd(), wrong = 0, rc;
+
+    fault_arm(nth, lasting);
+    rc = attempt(what, &wrong, &err);
+    left = fault_n_live() - live;
+    if (!is_due(rc, &err) || wrong) {
+        tap_diag("request %lu (%s): %d, %s%s", nth, fault_symbol(), rc,
+                 wrong ? "with another result" : "", err.message);
+        tally->n_bad++;
+    }
+    if (left || next_fd() != fd) {
+        tap_diag("request %lu (%s): %ld blocks, %d descriptors left", nth,
+                 fault_symbol(), left, next_fd() - fd);
+        tally->n_left++;
+    }
+    tally->n_spared += fault_refused() == FAULT_LIBC && rc == 0;
+    tally->n_threads += fault_refused() == FAULT_THREAD;
+    return fault_refused() != FAULT_NOBODY;
+}
+
+/* One of `gap` requests is refused, and each of the last PACK_END. */
+static void try_each(const char *name, attempt_fn *attempt, const void *what,
+                     unsigned long gap)
+{
+    struct tally tally = {0};
+    unsigned long nth, total;
+    int wrong;
+
+    fault_arm(0, 0);
+    attempt(what, &wrong, NULL); /* what is made once and kept is there then */
+    total = fault_disarm();
+    for (int lasting = 0; lasting < 2; lasting++) {
+        nth = 1;
+        while (try_one(attempt, what, nth, lasting, &tally)) {
+            try_one(attempt, what, 0, 0, &tally);
+            tally.n++;
+            nth += nth + gap + PACK_END < total ? gap : 1;
+        }
+    }
+    tap_ok(tally.n && !tally.n_bad,
+           "%s: %lu refused requests (%u for threads) end it, but for %u of "
+           "the C library",
+           name, tally.n, tally.n_threads, tally.n_spared);
+    tap_ok(!tally.n_left, "%s: nothing is left behind", name);
+}
+
+/* ---- the attempts ---- */
+
+/* The scores after three ids; 0 when they could not be had. */
+static int score(weir_model *model, float *logits)
+{
+    struct weir_session_options options = {4, WEIR_KV_F32};
+    const int32_t ids[] = {1, 300, 20};
+    weir_session *session;
+    int rc;
+
+    if (weir_session_new(model, &options, &session, NULL))
+        return 0;
+    rc = weir_session_eval(session, ids, 3, logits, NULL);
+    weir_session_free(session);
+    return rc == 0;
+}
+
+struct opening {
+    char path[64];
+    float logits[N_VOCAB]; /* that the model should give */
+};
+
+static int open_model(const char *path, unsigned n_threads, weir_model **model,
+                      struct weir_err *err)
+{
+    struct weir_model_options options = {n_threads};
+
+    return weir_model_open(path, &options, model, err);
+}
+
+static int attempt_open(const void *what, int *wrong, struct weir_err *err)
+{
+    static float logits[N_VOCAB];
+    const struct opening *opening = what;
+    weir_model *model = NULL;
+    int rc = open_model(opening->path, 3, &model, err);
+
+    fault_disarm();
+    if (rc)
+        *wrong = model != NULL;
+    else
+        *wrong = !score(model, logits) ||
+                 memcmp(logits, opening->logits, sizeof(logits));
+    weir_model_close(model);
+    return rc;
+}
+
+struct encoding {
+    weir_model *model;
+    const char *text;
+    size_t n_bytes;
+    int32_t *ids; /* that the text should become */
+    size_t n_ids;
+};
+
+static int attempt_encode(const void *what, int *wrong, struct weir_err *err)
+{
+    const struct encoding *encoding = what;
+    int32_t *made;
+    size_t n = 0;
+    int rc = weir_model_encode(encoding->model, encoding->text,
+                               encoding->n_bytes, 1, 1, &made, &n, err);
+
+    fault_disarm();
+    if (rc)
+        *wrong = made != NULL;
+    else
+        *wrong = n != encoding->n_ids ||
+                 memcmp(made, encoding->ids, n * sizeof(*made)) != 0;
+    free(made);
+    return rc;
+}
+
+/* A tile that compresses, so that it is not raw but for want of memory. */
+static int attempt_code(const void *what, int *wrong, struct weir_err *err)
+{
+    static const uint8_t tile[4096];
+    static uint8_t out[sizeof(tile)];
+    struct weir_encoder *encoder;
+    struct weir_coded coded = {0};
+    int rc = weir_encoder_new(&encoder, err);
+
+    (void)what;
+    if (!rc)
+        rc = weir_encoder_run(encoder, WEIR_POLICY_ZSTD, WEIR_BF16, tile,
+                              sizeof(tile), out, &coded, err);
+    fault_disarm();
+    *wrong = !rc && coded.codec != WEIR_CODEC_PLANES;
+    weir_encoder_free(encoder);
+    return rc;
+}
+
+static int attempt_session(const void *what, int *wrong, struct weir_err *err)
+{
+    struct weir_session_options options = {100, WEIR_KV_BF16};
+    weir_session *session;
+    int rc = weir_session_new((weir_model *)what, &options, &session, err);
+
+    fault_disarm();
+    *wrong = rc ? session != NULL : weir_session_n_tok(session) != 0;
+    weir_session_free(session);
+    return rc;
+}
+
+static int attempt_sampler(const void *what, int *wrong, struct weir_err *err)
+{
+    struct weir_sampler sampler;
+    int rc = weir_sampler_init(&sampler, what, N_VOCAB, err);
+
+    fault_disarm();
+    *wrong = 0;
+    weir_sampler_fini(&sampler);
+    return rc;
+}
+
+static int attempt_pack(const void *what, int *wrong, struct weir_err *err)
+{
+    struct weir_buf whole = WEIR_BUF(64 << 20), made = WEIR_BUF(64 << 20);
+    int rc = fault_pack(what, "packed", err);
+
+    fault_disarm();
+    if (rc)
+        *wrong = !access(fault_at("packed"), F_OK);
+    else
+        *wrong = weir_buf_add_file(&whole, fault_at("whole"), NULL) ||
+                 weir_buf_add_file(&made, fault_at("packed"), NULL) ||
+                 whole.n_bytes != made.n_bytes ||
+                 memcmp(whole.data, made.data, made.n_bytes);
+    weir_buf_fini(&whole);
+    weir_buf_fini(&made);
+    unlink(fault_at("packed"));
+    return rc;
+}
+
+static void test_encode(weir_model *model)
+{
+    static char text[4096];
+    struct encoding encoding = {.model = model, .text = text};
+
+    while (encoding.n_bytes + 64 < sizeof(text))
+        encoding.n_bytes += (size_t)snprintf(
+            text + encoding.n_bytes, 64, "%s",
+            "ab <|startoftext|>aba xyz a a,b  bab<s>\xc3\xa9 ");
+    if (weir_model_encode(model, text, encoding.n_bytes, 1, 1, &encoding.ids,
+                          &encoding.n_ids, NULL))
+        tap_ok(0, "a text");
+    try_each("encode", attempt_encode, &encoding, 1);
+    free(encoding.ids);
+}
+
+/* ---- the tests ---- */
+
+static void test_model(const struct fault_model *kind)
+{
+    static struct opening opening;
+    struct weir_err err;
+    weir_model *model;
+    char name[64];
+
+    snprintf(opening.path, sizeof(opening.path), "%s", fault_at("model.weir"));
+    unlink(opening.path);
+    if (fault_lay(kind, "moe-8l") || fault_pack(kind, "model.weir", &err) ||
+        open_model(opening.path, 1, &model, &err)) {
+        tap_ok(0, "%s: %s", kind->name, err.message);
+        return;
+    }
+    if (!score(model, opening.logits))
+        tap_ok(0, "%s: no scores", kind->name);
+    snprintf(name, sizeof(name), "open, %s, %s", kind->name,
+             kind->tokenizer ? kind->tokenizer : "no tokenizer");
+    try_each(name, attempt_open, &opening, 1);
+    if (kind->tokenizer)
+        test_encode(model);
+    try_each("a session", attempt_session, model, 1);
+    weir_model_close(model);
+}
+
+static void test_sampler(void)
+{
+    struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
+
+    try_each("a sampler", attempt_sampler, &sampling, 1);
+}
+
+static void test_pack(void)
+{
+    struct fault_model kind = fault_models[1];
+    struct weir_err err;
+
+    try_each("compress", attempt_code, NULL, 1);
+    kind.import.n_threads = 2;
+    if (fault_lay(&kind, "dense-tied") || fault_pack(&kind, "whole", &err)) {
+        tap_ok(0, "packing: %s", err.message);
+        return;
+    }
+    try_each("pack", attempt_pack, &kind, PACK_GAP);
+    unlink(fault_at("whole"));
+}
+
+int main(void)
+{
+    if (!fault_stands())
+        tap_skip_all("this C library's allocator cannot be stood in for");
+    if (fault_room_make())
+        return 1;
+    for (size_t i = 0; i < N_FAULT_MODELS; i++)
+        test_model(&fault_models[i]);
+    test_sampler();
+    test_pack();
+    fault_room_remove();
+    return tap_done();
+}
