@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/err.h"
 
 /*
  * Rows of one column block of a weight matrix as they lie in a weir file:
@@ -106,8 +107,6 @@ struct weir_attention {
 };
 
 struct weir_kernels {
-    const char *level; /* "ref", ... */
-
     /*
      * y[t][r] = sum over c of w[r][c] * x[t][c], with x [n_tok][ld_x], y
      * [n_tok][ld_y].  Weights widen exactly; an int8 row is not scaled here.
@@ -166,8 +165,26 @@ struct weir_kernels {
     size_t (*argmax)(const float *x, size_t n);
 };
 
-/* The table for this machine, the same at every call.  Never NULL. */
-const struct weir_kernels *weir_kernels_select(void);
+/* The operations by name: WEIR_KERNELS(DO) is DO(matmul) and so on. */
+#define WEIR_KERNELS(DO)                                                       \
+    DO(matmul)                                                                 \
+    DO(block_fold)                                                             \
+    DO(scale_bias)                                                             \
+    DO(rms_norm)                                                               \
+    DO(silu_mul)                                                               \
+    DO(add_scaled)                                                             \
+    DO(route)                                                                  \
+    DO(conv)                                                                   \
+    DO(scan)                                                                   \
+    DO(attention)                                                              \
+    DO(argmax)
+
+/*
+ * The fastest operations that this machine can run, as kernels/levels.h has
+ * it; the same at every call.  WEIR_EARG when the environment variable
+ * WEIR_CPU names no level.
+ */
+int weir_kernels_select(struct weir_kernels *kernels, struct weir_err *err);
 
 extern const struct weir_kernels weir_kernels_ref;
 

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "offload/tiling.h"
 #include "tools/cli.h"
+#include "tools/inspect_cpu.h"
 
 /* What tiles of one dtype and codec add up to. */
 struct sum {
@@ -16,7 +17,7 @@ struct sum {
 struct inspect_args {
     struct cli cli;
     const char *model;
-    int tensors, tiles, json;
+    int cpu, tensors, tiles, json;
     struct weir_file *file;
     json_t *provenance; /* or NULL */
     int failed;         /* some JSON could not be made */
@@ -29,7 +30,9 @@ static void parse(struct inspect_args *args, int argc, char **argv)
 
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END) {
-        if (option == OPT_inspect_tensors)
+        if (option == OPT_inspect_cpu)
+            args->cpu = 1;
+        else if (option == OPT_inspect_tensors)
             args->tensors = 1;
         else if (option == OPT_inspect_tiles)
             args->tiles = 1;
@@ -38,8 +41,11 @@ static void parse(struct inspect_args *args, int argc, char **argv)
         else
             cli_keep_argument(&args->cli, &args->model, "model");
     }
-    if (!args->model)
+    if (!args->model && !args->cpu)
         cli_usage(&args->cli, "which model?");
+    if (args->cpu && (args->model || args->tensors || args->tiles))
+        cli_usage(&args->cli, "--cpu says nothing about a model; leave it away "
+                              "or --cpu");
 }
 
 static void add_sum(struct sum *sum, const struct sum *more)
@@ -323,6 +329,10 @@ static int run(int argc, char **argv)
     int rc, status;
 
     parse(&args, argc, argv);
+    if (args.cpu) {
+        rc = inspect_cpu(args.json, &err);
+        return rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
+    }
     rc = weir_file_open(args.model, &args.file, &err);
     if (rc)
         return cli_fail(&args.cli, &err);

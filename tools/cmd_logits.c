@@ -200,7 +200,7 @@ static int eval_ids(struct job *job, struct weir_err *err)
 
 static int eval_greedy(struct job *job, struct weir_err *err)
 {
-    const struct weir_kernels *kernels = job->model->jamba->kernels;
+    const struct weir_kernels *kernels = &job->model->jamba->kernels;
     size_t n = job->args->n_greedy;
     int rc = 0;
 

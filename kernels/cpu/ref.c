@@ -2,7 +2,6 @@
 #include "kernels/cpu/ref.h"
 
 const struct weir_kernels weir_kernels_ref = {
-    .level = "ref",
     .matmul = weir_ref_matmul,
     .block_fold = weir_ref_block_fold,
     .scale_bias = weir_ref_scale_bias,

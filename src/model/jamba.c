@@ -65,9 +65,9 @@ static void normalise(const struct pass *pass, const float *weight)
     const struct weir_jamba *jamba = pass->jamba;
     size_t hidden = jamba->config.n_hidden;
 
-    jamba->kernels->rms_norm(jamba->work.hidden, hidden, pass->n_tok, hidden,
-                             weight, jamba->config.rms_eps, jamba->work.normed,
-                             hidden);
+    jamba->kernels.rms_norm(jamba->work.hidden, hidden, pass->n_tok, hidden,
+                            weight, jamba->config.rms_eps, jamba->work.normed,
+                            hidden);
 }
 
 /* hidden = hidden + out */
@@ -76,8 +76,8 @@ static void add_out(const struct pass *pass)
     const struct weir_jamba *jamba = pass->jamba;
     size_t hidden = jamba->config.n_hidden;
 
-    jamba->kernels->add_scaled(jamba->work.hidden, hidden, jamba->work.out,
-                               hidden, NULL, pass->n_tok, hidden);
+    jamba->kernels.add_scaled(jamba->work.hidden, hidden, jamba->work.out,
+                              hidden, NULL, pass->n_tok, hidden);
 }
 
 /* out = mixer(normed) */
@@ -309,8 +309,9 @@ int weir_jamba_open(const char *path, unsigned n_threads,
     if (!jamba)
         return weir_err_nomem(err, sizeof(*jamba), "a model");
     pthread_mutex_init(&jamba->lock, NULL);
-    jamba->kernels = weir_kernels_select();
-    rc = open_parts(jamba, path, n_threads, err);
+    rc = weir_kernels_select(&jamba->kernels, err);
+    if (!rc)
+        rc = open_parts(jamba, path, n_threads, err);
     if (rc) {
         weir_jamba_close(jamba);
         return rc;

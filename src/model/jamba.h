@@ -16,7 +16,7 @@ struct weir_jamba {
     struct weir_file *file;
     struct weir_residency *residency;
     struct weir_pool *pool;
-    const struct weir_kernels *kernels;
+    struct weir_kernels kernels;
     struct weir_config config;
     struct weir_bind bind;
     struct weir_work work;

@@ -55,7 +55,7 @@ static void attend_head(void *ctx, size_t head, unsigned worker)
     };
 
     (void)worker;
-    jamba->kernels->attention(&attention);
+    jamba->kernels.attention(&attention);
 }
 
 static int project(struct weir_jamba *jamba,

@@ -53,7 +53,7 @@ static void conv_slice(void *ctx, size_t item, unsigned worker)
     };
 
     (void)worker;
-    jamba->kernels->conv(&conv);
+    jamba->kernels.conv(&conv);
 }
 
 /* u = scan(u, dt, B, C) * silu(z) */
@@ -87,7 +87,7 @@ static void scan_slice(void *ctx, size_t item, unsigned worker)
     };
 
     (void)worker;
-    jamba->kernels->scan(&scan);
+    jamba->kernels.scan(&scan);
 }
 
 /* p = W_x u, its three parts normalised, each over its own width */
@@ -105,9 +105,9 @@ static int select_parameters(const struct mixer *mixer,
 
     if (rc)
         return rc;
-    jamba->kernels->rms_norm(dt, ld, n, rank, layer->dt_norm, eps, dt, ld);
-    jamba->kernels->rms_norm(b, ld, n, n_state, layer->b_norm, eps, b, ld);
-    jamba->kernels->rms_norm(c, ld, n, n_state, layer->c_norm, eps, c, ld);
+    jamba->kernels.rms_norm(dt, ld, n, rank, layer->dt_norm, eps, dt, ld);
+    jamba->kernels.rms_norm(b, ld, n, n_state, layer->b_norm, eps, b, ld);
+    jamba->kernels.rms_norm(c, ld, n, n_state, layer->c_norm, eps, c, ld);
     return 0;
 }
 

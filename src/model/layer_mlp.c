@@ -16,7 +16,7 @@ int weir_layer_mlp(struct weir_jamba *jamba, const struct weir_bind_mlp *mlp,
                                err);
     if (rc)
         return rc;
-    jamba->kernels->silu_mul(gate, inter, up, inter, n_tok, inter);
+    jamba->kernels.silu_mul(gate, inter, up, inter, n_tok, inter);
     return weir_linear_apply(jamba, &mlp->down, gate, inter, n_tok, y, hidden,
                              err);
 }

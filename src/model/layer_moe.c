@@ -60,8 +60,8 @@ static void scatter(struct weir_jamba *jamba, uint32_t e, size_t n_tok,
 
         if (place < 0)
             continue;
-        jamba->kernels->add_scaled(y + t * hidden, hidden, from, hidden,
-                                   jamba->work.prob + t * k + place, 1, hidden);
+        jamba->kernels.add_scaled(y + t * hidden, hidden, from, hidden,
+                                  jamba->work.prob + t * k + place, 1, hidden);
         from += hidden;
     }
 }
@@ -108,9 +108,9 @@ int weir_layer_moe(struct weir_jamba *jamba,
                            work->router, config->n_experts, err);
     if (rc)
         return rc;
-    jamba->kernels->route(work->router, config->n_experts, n_tok,
-                          config->n_experts, config->n_top, work->expert,
-                          work->prob);
+    jamba->kernels.route(work->router, config->n_experts, n_tok,
+                         config->n_experts, config->n_top, work->expert,
+                         work->prob);
     want_experts(jamba, layer, n_tok);
     memset(y, 0, n_tok * config->n_hidden * sizeof(*y));
     return run_experts(jamba, layer, x, n_tok, y, err);

@@ -17,7 +17,7 @@ struct product {
 static int multiply_block(const struct product *p, size_t group, unsigned block,
                           uint32_t rows, struct weir_worker *worker)
 {
-    const struct weir_kernels *kernels = p->jamba->kernels;
+    const struct weir_kernels *kernels = &p->jamba->kernels;
     size_t cols = weir_tiling_block_cols(p->tensor);
     struct weir_tile tile = {.dtype = p->tensor->dtype,
                              .rows = rows,
@@ -53,9 +53,9 @@ static int multiply_group(const struct product *p, size_t group,
         if (rc)
             return rc;
     }
-    p->jamba->kernels->scale_bias(
-        worker->partial, rows, p->n_tok, rows, scale ? scale + row : NULL,
-        bias ? bias + row : NULL, p->y + row, p->ld_y);
+    p->jamba->kernels.scale_bias(worker->partial, rows, p->n_tok, rows,
+                                 scale ? scale + row : NULL,
+                                 bias ? bias + row : NULL, p->y + row, p->ld_y);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/levels.h"
 #include "tests/golden/compare.h"
 #include "tests/tap.h"
 
@@ -23,7 +24,7 @@
 #define TOLERANCE_INT8 1e-3
 
 struct golden {
-    const char *name;
+    char name[64]; /* level and case */
     char folder[PATH_BYTES];
     struct weir_checkpoint values;
     char n_greedy[16];
@@ -284,44 +285,69 @@ static void run_case(struct golden *golden)
     test_int8(golden);
 }
 
-static void test_case(const char *name, const char *parent)
+static void test_case(const char *folder, const char *parent,
+                      enum weir_level level)
 {
-    struct golden golden = {.name = name};
+    struct golden golden = {0};
     struct weir_err err;
     char path[PATH_BYTES + 64];
 
-    snprintf(golden.folder, sizeof(golden.folder), "%s/%s", parent, name);
+    setenv("WEIR_CPU", weir_level_name(level), 1);
+    snprintf(golden.name, sizeof(golden.name), "%s %s", weir_level_name(level),
+             folder);
+    snprintf(golden.folder, sizeof(golden.folder), "%s/%s", parent, folder);
     snprintf(path, sizeof(path), "%s/golden.safetensors", golden.folder);
     if (weir_checkpoint_open_file(path, &golden.values, &err)) {
-        tap_ok(0, "%s: %s", name, err.message);
+        tap_ok(0, "%s: %s", golden.name, err.message);
         return;
     }
     snprintf(room, sizeof(room), "golden.XXXXXX");
     if (mkdtemp(room))
         run_case(&golden);
     else
-        tap_ok(0, "%s: there is room for it", name);
+        tap_ok(0, "%s: there is room for it", golden.name);
     forget_room();
     weir_checkpoint_close(&golden.values);
 }
 
+/* At every level that this machine and this build have */
+static void test_here(const char *parent)
+{
+    static const char *const cases[] = {"moe-8l", "dense-tied", "odd"};
+
+    for (enum weir_level level = 0; level <= weir_level_detected(); level++)
+        for (size_t i = 0; weir_level_compiled(level) && i < 3; i++)
+            test_case(cases[i], parent, level);
+}
+
+/* At the lowest and the highest level: these take long */
+static void test_elsewhere(const char *parent)
+{
+    static const char *const cases[] = {"moe-16x2", "long"};
+    enum weir_level best = weir_level_detected();
+
+    while (!weir_level_compiled(best))
+        best--;
+    for (size_t i = 0; i < 2; i++) {
+        test_case(cases[i], parent, WEIR_LEVEL_REF);
+        if (best > WEIR_LEVEL_REF)
+            test_case(cases[i], parent, best);
+    }
+}
+
 int main(void)
 {
-    static const char *const here[] = {"moe-8l", "dense-tied", "odd"};
-    static const char *const elsewhere[] = {"moe-16x2", "long"};
     const char *srcdir = getenv("srcdir"), *more = getenv("WEIR_GOLDEN_DIR");
     char parent[PATH_BYTES - 64];
 
     if (!getenv("WEIR"))
         tap_skip_all("WEIR does not name the program");
     snprintf(parent, sizeof(parent), "%s/tests/golden", srcdir ? srcdir : ".");
-    for (size_t i = 0; i < 3; i++)
-        test_case(here[i], parent);
+    test_here(parent);
     snprintf(parent, sizeof(parent), "%s/golden", more ? more : "");
-    for (size_t i = 0; i < 2; i++)
-        if (more)
-            test_case(elsewhere[i], parent);
-        else
-            tap_skip("%s: WEIR_GOLDEN_DIR is not set", elsewhere[i]);
+    if (more)
+        test_elsewhere(parent);
+    else
+        tap_skip("moe-16x2 and long: WEIR_GOLDEN_DIR is not set");
     return tap_done();
 }

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tables of this build: one for each family of operations and level, with
+ * the operations of that family and NULL for all others.  A level's list is
+ * laid over those before it, in its own order.
+ */
+#ifndef WEIR_KERNELS_CPU_TABLES_H
+#define WEIR_KERNELS_CPU_TABLES_H
+
+#include "kernels/kernels.h"
+
+#ifdef WEIR_HAVE_AVX2
+extern const struct weir_kernels weir_avx2_matmul;
+#define WEIR_TABLES_AVX2 &weir_avx2_matmul
+#else
+#define WEIR_TABLES_AVX2 NULL
+#endif
+
+#ifdef WEIR_HAVE_AVX512
+extern const struct weir_kernels weir_avx512_matmul;
+#define WEIR_TABLES_AVX512 &weir_avx512_matmul
+#else
+#define WEIR_TABLES_AVX512 NULL
+#endif
+
+#define WEIR_TABLES_AVX512_BF16 NULL
+#define WEIR_TABLES_AMX         NULL
+
+#endif

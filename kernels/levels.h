@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this build has for each level of the CPU.  A level serves some
+ * operations; the others come from the next lower one that has them, in the end
+ * from the reference.
+ */
+#ifndef WEIR_KERNELS_LEVELS_H
+#define WEIR_KERNELS_LEVELS_H
+
+#include "base/cpu.h"
+#include "kernels/kernels.h"
+
+/* 1 when this build has kernels of that level. */
+int weir_level_compiled(enum weir_level level);
+
+/* The operations as `level` has them. */
+void weir_kernels_at(enum weir_level level, struct weir_kernels *kernels);
+
+/*
+ * The name of operation number `i`, as in struct weir_kernels, and the level
+ * that serves it at `level`; NULL when there is none of that number.
+ */
+const char *weir_kernels_operation(enum weir_level level, unsigned i,
+                                   enum weir_level *server);
+
+#endif

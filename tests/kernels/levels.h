@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every level of kernels that this build has and this machine runs is held
+ * against the reference, one family of operations a file, in buffers that end
+ * at a page which cannot be touched.
+ */
+#ifndef WEIR_TESTS_KERNELS_LEVELS_H
+#define WEIR_TESTS_KERNELS_LEVELS_H
+
+#include "kernels/levels.h"
+#include "tests/kernels/check.h"
+#include "tests/tap.h"
+
+/* A level, and what it is held against. */
+struct levels {
+    const char *name;
+    struct weir_kernels fast, ref;
+};
+
+/*
+ * `n_bytes` of memory that end where a page begins that cannot be read nor
+ * written; another such page lies before them.  Exits when there is none.
+ * Released by guard_free_all().
+ */
+void *guard_alloc(size_t n_bytes);
+void guard_free_all(void);
+
+/* The same, filled with numbers from fill(). */
+float *guard_floats(size_t n);
+
+/* 2-norm of y - want over that of want; not finite counts as far away. */
+double apart(const float *y, const float *want, size_t n);
+
+/* What a family does: results as TAP, or with --bench a table of speeds. */
+void check_matmul(const struct levels *levels);
+void bench_matmul(const struct levels *levels);
+
+/*
+ * The time of one call of run(ctx, kernels) in seconds: the median of several,
+ * each of about 20 ms.
+ */
+double bench_time(void (*run)(void *ctx, const struct weir_kernels *kernels),
+                  void *ctx, const struct weir_kernels *kernels);
+
+/* One line: what, the level's time and the reference's, and bytes/time. */
+void bench_print(const char *what, double fast_s, double ref_s, double n_bytes);
+
+#endif
