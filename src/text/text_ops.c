@@ -7,7 +7,7 @@
 
 size_t weir_text_ceiling(size_t n_bytes)
 {
-    size_t ceiling = (64 << 10) + 16 * n_bytes;
+    size_t ceiling = (16 << 10) + 16 * n_bytes;
 
     return ceiling < NORMAL_BYTES ? ceiling : NORMAL_BYTES;
 }

@@ -49,7 +49,7 @@ build() {
 fuzz() { # NAME
     mkdir -p "$build/corpus/$1" "$build/found/$1"
     "$build/tests/fuzz/fuzz_$1" -max_total_time="$seconds" \
-        -rss_limit_mb=1024 -malloc_limit_mb=256 -timeout=5 -max_len=16384 \
+        -rss_limit_mb=1024 -malloc_limit_mb=256 -timeout=10 -max_len=16384 \
         -dict="tests/fuzz/$1.dict" -artifact_prefix="$build/found/$1/" \
         -print_final_stats=1 \
         "$build/corpus/$1" "tests/fuzz/corpus/$1" >"$build/$1.log" 2>&1
