@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any JSON: what is taken, and the values that are made of it, are those of
+ * jansson's own parser.  That one passes over some NUL bytes and cannot be
+ * told how deep it may go, so that texts with either are only parsed.
+ */
+#include <string.h>
+
+#include "base/json.h"
+#include "tests/fuzz/fuzz.h"
+
+/* More brackets than there may be levels. */
+static int may_be_deep(const char *text, size_t n_bytes)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < n_bytes; i++)
+        n += text[i] == '[' || text[i] == '{';
+    return n > 64;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
+{
+    const char *text = (const char *)data;
+    struct weir_err err = {0};
+    json_t *root, *wanted = NULL;
+    int rc = weir_json_parse(text, n_bytes, "text", &root, &err);
+    int compares =
+        n_bytes && !memchr(data, '\0', n_bytes) && !may_be_deep(text, n_bytes);
+
+    FUZZ_CHECK(!rc == (root != NULL));
+    if (rc) {
+        fuzz_check_refused(rc, &err);
+        FUZZ_CHECK(err.offset <= n_bytes);
+    }
+    if (compares) {
+        wanted = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, NULL);
+        FUZZ_CHECK(!root == !wanted);
+        FUZZ_CHECK(!root || json_equal(root, wanted));
+    }
+    json_decref(root);
+    json_decref(wanted);
+    return 0;
+}
