@@ -108,7 +108,7 @@ void bench_print(const char *what, double fast_s, double ref_s, double n_bytes)
 
 static void visit(enum weir_level level, int bench)
 {
-    struct levels levels = {.name = weir_level_name(level)};
+    struct levels levels = {.level = level, .name = weir_level_name(level)};
 
     weir_kernels_at(level, &levels.fast);
     weir_kernels_at(WEIR_LEVEL_REF, &levels.ref);
@@ -118,6 +118,7 @@ static void visit(enum weir_level level, int bench)
         bench_matmul(&levels);
         return;
     }
+    check_exp(&levels);
     check_matmul(&levels);
 }
 

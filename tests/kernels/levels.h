@@ -13,6 +13,7 @@
 
 /* A level, and what it is held against. */
 struct levels {
+    enum weir_level level;
     const char *name;
     struct weir_kernels fast, ref;
 };
@@ -32,6 +33,7 @@ float *guard_floats(size_t n);
 double apart(const float *y, const float *want, size_t n);
 
 /* What a family does: results as TAP, or with --bench a table of speeds. */
+void check_exp(const struct levels *levels);
 void check_matmul(const struct levels *levels);
 void bench_matmul(const struct levels *levels);
 
