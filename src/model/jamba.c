@@ -104,9 +104,12 @@ static int feed_forward(const struct pass *pass, uint32_t i)
     struct weir_work *work = &jamba->work;
     int rc;
 
-    if (!weir_config_is_moe(&jamba->config, i))
-        return weir_layer_mlp(jamba, &layer->mlps[0], work->normed, pass->n_tok,
-                              work->out, pass->err);
+    if (!weir_config_is_moe(&jamba->config, i)) {
+        const struct weir_mlp_job job = {&layer->mlps[0], work->normed,
+                                         pass->n_tok, work->out};
+
+        return weir_layer_mlps(jamba, &job, 1, pass->err);
+    }
     rc = weir_layer_moe(jamba, layer, work->normed, pass->n_tok, work->out,
                         pass->err);
     if (rc)

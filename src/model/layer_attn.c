@@ -66,16 +66,13 @@ static int project(struct weir_jamba *jamba,
     struct weir_work *work = &jamba->work;
     size_t hidden = config->n_hidden, hd = config->head_dim;
     size_t q = config->n_heads * hd, kv = config->n_kv_heads * hd;
-    int rc;
+    struct weir_product products[] = {
+        {&layer->q, x, hidden, n_tok, work->q, q, 0},
+        {&layer->k, x, hidden, n_tok, work->k, kv, 0},
+        {&layer->v, x, hidden, n_tok, work->v, kv, 0},
+    };
 
-    rc = weir_linear_apply(jamba, &layer->q, x, hidden, n_tok, work->q, q, err);
-    if (!rc)
-        rc = weir_linear_apply(jamba, &layer->k, x, hidden, n_tok, work->k, kv,
-                               err);
-    if (!rc)
-        rc = weir_linear_apply(jamba, &layer->v, x, hidden, n_tok, work->v, kv,
-                               err);
-    return rc;
+    return weir_linear_run(jamba, products, 3, err);
 }
 
 int weir_layer_attention(struct weir_jamba *jamba,

@@ -1,22 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "model/layers.h"
+
 #include "model/linear.h"
 
-int weir_layer_mlp(struct weir_jamba *jamba, const struct weir_bind_mlp *mlp,
-                   const float *x, size_t n_tok, float *y, struct weir_err *err)
+static int run_gates(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
+                     size_t n_jobs, struct weir_err *err)
 {
     size_t hidden = jamba->config.n_hidden, inter = jamba->config.n_inter;
+    struct weir_product *products = jamba->work.products;
     float *gate = jamba->work.gate, *up = jamba->work.up;
-    int rc;
 
-    rc = weir_linear_apply(jamba, &mlp->gate, x, hidden, n_tok, gate, inter,
-                           err);
-    if (!rc)
-        rc = weir_linear_apply(jamba, &mlp->up, x, hidden, n_tok, up, inter,
-                               err);
+    for (size_t i = 0; i < n_jobs; i++) {
+        const struct weir_mlp_job *job = &jobs[i];
+
+        products[2 * i] = (struct weir_product){
+            &job->mlp->gate, job->x, hidden, job->n_tok, gate, inter, 0};
+        products[2 * i + 1] = (struct weir_product){
+            &job->mlp->up, job->x, hidden, job->n_tok, up, inter, 0};
+        gate += job->n_tok * inter;
+        up += job->n_tok * inter;
+    }
+    return weir_linear_run(jamba, products, 2 * n_jobs, err);
+}
+
+static int run_downs(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
+                     size_t n_jobs, struct weir_err *err)
+{
+    size_t hidden = jamba->config.n_hidden, inter = jamba->config.n_inter;
+    struct weir_product *products = jamba->work.products;
+    const float *gate = jamba->work.gate;
+
+    for (size_t i = 0; i < n_jobs; i++) {
+        products[i] = (struct weir_product){
+            &jobs[i].mlp->down, gate,   inter, jobs[i].n_tok,
+            jobs[i].y,          hidden, 0};
+        gate += jobs[i].n_tok * inter;
+    }
+    return weir_linear_run(jamba, products, n_jobs, err);
+}
+
+int weir_layer_mlps(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
+                    size_t n_jobs, struct weir_err *err)
+{
+    size_t inter = jamba->config.n_inter, n_tok = 0;
+    int rc = run_gates(jamba, jobs, n_jobs, err);
+
     if (rc)
         return rc;
-    jamba->kernels.silu_mul(gate, inter, up, inter, n_tok, inter);
-    return weir_linear_apply(jamba, &mlp->down, gate, inter, n_tok, y, hidden,
-                             err);
+    for (size_t i = 0; i < n_jobs; i++)
+        n_tok += jobs[i].n_tok;
+    jamba->kernels.silu_mul(jamba->work.gate, inter, jamba->work.up, inter,
+                            n_tok, inter);
+    return run_downs(jamba, jobs, n_jobs, err);
 }

@@ -25,10 +25,20 @@ int weir_layer_mamba(struct weir_jamba *jamba,
                      struct weir_state_layer *state, const float *x,
                      size_t n_tok, float *y, struct weir_err *err);
 
-/* down(silu(gate x) * (up x)): a dense MLP, or one expert */
-int weir_layer_mlp(struct weir_jamba *jamba, const struct weir_bind_mlp *mlp,
-                   const float *x, size_t n_tok, float *y,
-                   struct weir_err *err);
+/* down(silu(gate x) * (up x)) of some tokens: a dense MLP, or one expert */
+struct weir_mlp_job {
+    const struct weir_bind_mlp *mlp;
+    const float *x; /* [n_tok][n_hidden] */
+    size_t n_tok;   /* <= WEIR_CHUNK_TOK */
+    float *y;       /* [n_tok][n_hidden] */
+};
+
+/*
+ * n_jobs <= max(n_experts, 1) such, side by side; together they have at most
+ * work.ff_tok tokens.
+ */
+int weir_layer_mlps(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
+                    size_t n_jobs, struct weir_err *err);
 
 /*
  * Mixture of experts.  The router's logits [n_tok][n_experts] are left in

@@ -5,8 +5,13 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "model/layers.h"
+#include "model/linear.h"
 
 #define ALIGN 64
+
+/* Rows of the feed-forward: a chunk's, each with the usual two experts */
+#define FF_TOK (2 * WEIR_CHUNK_TOK)
 
 static size_t round_up(size_t n)
 {
@@ -44,7 +49,8 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
     const size_t n = WEIR_CHUNK_TOK, inner = c->n_inner;
     const size_t q = (size_t)c->n_heads * c->head_dim;
     const size_t kv = (size_t)c->n_kv_heads * c->head_dim;
-    float *expert = NULL;
+    const size_t ff = work->ff_tok;
+    float *expert = NULL, *slot = NULL;
     const struct part parts[] = {
         {&work->hidden, c->n_hidden, n},
         {&work->normed, c->n_hidden, n},
@@ -57,19 +63,31 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
         {&work->heads, q, n},
         {&work->k, kv, n},
         {&work->v, kv, n},
-        {&work->gate, c->n_inter, n},
-        {&work->up, c->n_inter, n},
-        {&work->expert_in, c->n_hidden, n},
-        {&work->expert_out, c->n_hidden, n},
+        {&work->gate, c->n_inter, ff},
+        {&work->up, c->n_inter, ff},
+        {&work->expert_in, c->n_hidden, ff},
+        {&work->expert_out, c->n_hidden, ff},
         {&work->router, c->n_experts, n},
         {&work->prob, c->n_top, n},
         {&expert, c->n_top, n},
+        {&slot, c->n_top, n},
         {&work->logits, c->n_vocab, WEIR_HEAD_TOK},
     };
     int rc = take_floats(work, parts, sizeof(parts) / sizeof(parts[0]), err);
 
     work->expert = (uint32_t *)expert;
+    work->slot = (uint32_t *)slot;
     return rc;
+}
+
+static int take_lists(struct weir_work *work, uint32_t n_experts,
+                      struct weir_err *err)
+{
+    work->jobs = calloc(n_experts, sizeof(*work->jobs));
+    work->products = calloc(2 * (size_t)n_experts, sizeof(*work->products));
+    if (work->jobs && work->products)
+        return 0;
+    return weir_err_nomem(err, n_experts * sizeof(*work->jobs), "experts");
 }
 
 static int take_workers(struct weir_work *work, size_t n_workers,
@@ -103,7 +121,10 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     int rc;
 
     memset(work, 0, sizeof(*work));
+    work->ff_tok = FF_TOK > config->n_top ? FF_TOK : config->n_top;
     rc = take_activations(work, config, err);
+    if (!rc)
+        rc = take_lists(work, config->n_experts, err);
     if (!rc)
         rc = take_workers(work, n_workers, max_tile_rows, tile_bytes, err);
     return rc;
@@ -112,6 +133,8 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
 void weir_work_fini(struct weir_work *work)
 {
     free(work->floats);
+    free(work->jobs);
+    free(work->products);
     free(work->workers);
     free(work->worker_bytes);
     memset(work, 0, sizeof(*work));

@@ -36,12 +36,19 @@ struct weir_work {
     /* attention: [tok][n_heads * head_dim] twice, [tok][n_kv * head_dim] */
     float *q, *heads, *k, *v;
 
-    /* feed-forward: [tok][n_inter] twice, then of one expert [tok][n_hidden] */
+    /*
+     * feed-forward: [ff_tok][n_inter] twice, then, of tokens grouped by
+     * expert, [ff_tok][n_hidden] twice; ff_tok >= WEIR_CHUNK_TOK and n_top
+     */
     float *gate, *up, *expert_in, *expert_out;
+    size_t ff_tok;
+    struct weir_mlp_job *jobs;     /* [n_experts], or one */
+    struct weir_product *products; /* two for each of them */
 
-    /* MoE: [tok][n_experts], then [tok][n_top] twice */
+    /* MoE: [tok][n_experts], then [tok][n_top] three times */
     float *router, *prob;
     uint32_t *expert;
+    uint32_t *slot; /* its row in expert_in and expert_out */
 
     float *logits; /* [WEIR_HEAD_TOK][n_vocab] */
 
