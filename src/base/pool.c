@@ -1,4 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A forward pass is hundreds of short rounds with little between them, so a
+ * thread that waits for a round, or for its end, looks for it a short while
+ * before it sleeps.  Not for long: where another process wants the core, a
+ * thread that spins keeps away the one that it waits for, and one that sleeps
+ * lets the scheduler move that one over.  For the same reason threads are not
+ * bound to cores.
+ *
+ * The gate is one number: that of the round, whether it is open, and how many
+ * workers are inside.  A worker enters an open round that it has not seen; the
+ * caller, when no item is left, closes it and waits for those inside alone.  A
+ * worker that the scheduler kept away in the meantime has missed the round, and
+ * nobody waited for it.
+ *
+ * A waiter that goes to sleep first says so (n_asleep, caller_asleep) and then
+ * looks once more; who ends its wait first changes the gate and then looks
+ * whether anyone sleeps.  All of these are sequentially consistent, so at least
+ * one of the two sees the other.
+ */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -6,6 +25,16 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* How long a waiter looks before it sleeps, and how often at the clock */
+#define SPIN_NS     30000
+#define SPIN_CHECKS 64
+
+/* The gate: round number, open, workers inside */
+#define ROUND  (UINT64_C(1) << 32)
+#define OPEN   (UINT64_C(1) << 31)
+#define INSIDE (OPEN - 1)
 
 struct worker {
     struct weir_pool *pool;
@@ -17,13 +46,14 @@ struct weir_pool {
     unsigned n_threads;
     unsigned n_started; /* threads besides the caller */
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* a new round, or stop */
-    pthread_cond_t idle; /* n_busy has reached 0 */
-    unsigned long round;
-    unsigned n_busy;
-    int stop;
+    pthread_cond_t wake; /* a round is open */
+    pthread_cond_t idle; /* nobody is inside */
+    atomic_uint_least64_t gate;
+    atomic_uint n_asleep;
+    atomic_int caller_asleep;
+    int stop; /* written before the last round opens */
 
-    /* the round's work; written under lock before it starts */
+    /* the round's work; written before it opens */
     void (*fn)(void *ctx, size_t item, unsigned worker);
     void *ctx;
     size_t n_items;
@@ -52,26 +82,113 @@ static void take_items(struct weir_pool *pool, unsigned worker)
         pool->fn(pool->ctx, item, worker);
 }
 
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static long now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+/* Enters the open round if it is not round `seen`, which it then is. */
+static int enter(struct weir_pool *pool, uint64_t *seen)
+{
+    uint64_t gate = atomic_load(&pool->gate);
+
+    while (gate & OPEN && gate / ROUND != *seen)
+        if (atomic_compare_exchange_weak(&pool->gate, &gate, gate + 1)) {
+            *seen = gate / ROUND;
+            return 1;
+        }
+    return 0;
+}
+
+static void wait_and_enter(struct weir_pool *pool, uint64_t *seen)
+{
+    long end = now_ns() + SPIN_NS;
+
+    do {
+        for (int i = 0; i < SPIN_CHECKS; i++) {
+            if (enter(pool, seen))
+                return;
+            relax();
+        }
+    } while (now_ns() < end);
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->n_asleep, 1);
+    while (!enter(pool, seen))
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->n_asleep, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void leave(struct weir_pool *pool)
+{
+    uint64_t left = atomic_fetch_sub(&pool->gate, 1) - 1;
+
+    if (left & (OPEN | INSIDE) || !atomic_load(&pool->caller_asleep))
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_signal(&pool->idle);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* The gate is closed with nobody inside, so that it is the caller's alone. */
+static void open_round(struct weir_pool *pool)
+{
+    atomic_store(&pool->gate, (atomic_load(&pool->gate) + ROUND) | OPEN);
+    if (!atomic_load(&pool->n_asleep))
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void close_round(struct weir_pool *pool)
+{
+    long end;
+
+    if (!(atomic_fetch_and(&pool->gate, ~OPEN) & INSIDE))
+        return;
+    end = now_ns() + SPIN_NS;
+    do {
+        for (int i = 0; i < SPIN_CHECKS; i++) {
+            if (!(atomic_load(&pool->gate) & INSIDE))
+                return;
+            relax();
+        }
+    } while (now_ns() < end);
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->caller_asleep, 1);
+    while (atomic_load(&pool->gate) & INSIDE)
+        pthread_cond_wait(&pool->idle, &pool->lock);
+    atomic_store(&pool->caller_asleep, 0);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *self = arg;
     struct weir_pool *pool = self->pool;
-    unsigned long seen = 0;
+    uint64_t seen = 0;
 
-    pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (pool->round == seen && !pool->stop)
-            pthread_cond_wait(&pool->wake, &pool->lock);
+        wait_and_enter(pool, &seen);
         if (pool->stop)
             break;
-        seen = pool->round;
-        pthread_mutex_unlock(&pool->lock);
         take_items(pool, self->number);
-        pthread_mutex_lock(&pool->lock);
-        if (--pool->n_busy == 0)
-            pthread_cond_signal(&pool->idle);
+        leave(pool);
     }
-    pthread_mutex_unlock(&pool->lock);
+    leave(pool);
     return NULL;
 }
 
@@ -116,10 +233,8 @@ void weir_pool_free(struct weir_pool *pool)
 {
     if (!pool)
         return;
-    pthread_mutex_lock(&pool->lock);
     pool->stop = 1;
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
+    open_round(pool);
     for (unsigned i = 0; i < pool->n_started; i++)
         pthread_join(pool->workers[i].thread, NULL);
     pthread_cond_destroy(&pool->idle);
@@ -142,20 +257,11 @@ void weir_pool_run(struct weir_pool *pool, size_t n_items,
             fn(ctx, i, 0);
         return;
     }
-    pthread_mutex_lock(&pool->lock);
     pool->fn = fn;
     pool->ctx = ctx;
     pool->n_items = n_items;
     atomic_store(&pool->next, 0);
-    pool->n_busy = pool->n_threads - 1;
-    pool->round++;
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
-
+    open_round(pool);
     take_items(pool, 0);
-
-    pthread_mutex_lock(&pool->lock);
-    while (pool->n_busy)
-        pthread_cond_wait(&pool->idle, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
+    close_round(pool);
 }
