@@ -9,6 +9,8 @@
 #include "base/json.h"
 #include "tests/fuzz/fuzz.h"
 
+#define MAX_LEVELS 64
+
 /* More brackets than there may be levels. */
 static int may_be_deep(const char *text, size_t n_bytes)
 {
@@ -16,7 +18,27 @@ static int may_be_deep(const char *text, size_t n_bytes)
 
     for (size_t i = 0; i < n_bytes; i++)
         n += text[i] == '[' || text[i] == '{';
-    return n > 64;
+    return n > MAX_LEVELS;
+}
+
+static unsigned levels_of(const json_t *value)
+{
+    unsigned most = 0, n;
+    const char *key;
+    json_t *child;
+    size_t i;
+
+    json_array_foreach(value, i, child)
+    {
+        n = levels_of(child);
+        most = n > most ? n : most;
+    }
+    json_object_foreach((json_t *)value, key, child)
+    {
+        n = levels_of(child);
+        most = n > most ? n : most;
+    }
+    return most + (json_is_array(value) || json_is_object(value));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
@@ -32,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     if (rc) {
         fuzz_check_refused(rc, &err);
         FUZZ_CHECK(err.offset <= n_bytes);
+    } else {
+        FUZZ_CHECK(levels_of(root) <= MAX_LEVELS);
     }
     if (compares) {
         wanted = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, NULL);
