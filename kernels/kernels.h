@@ -163,6 +163,24 @@ struct weir_kernels {
 
     /* Index of the largest of n > 0 values; the lowest of equals. */
     size_t (*argmax)(const float *x, size_t n);
+
+    /*
+     * What bounds a forward pass, to be measured: memory and arithmetic.
+     *
+     * Reads n_bytes at `data`, both multiples of 64, once from end to end as
+     * fast as one core can at this level; returns the exclusive or of their
+     * 64-bit words, which is the same at all levels.
+     */
+    uint64_t (*probe_read)(const void *data, size_t n_bytes);
+
+    /*
+     * n_steps steps of the instruction that matmul of many tokens is made of,
+     * on registers alone: each of some f32 numbers, which are 0, 1, 2 and so on
+     * at first, becomes itself * factor + term.  *sum is their sum; returns the
+     * floating-point operations done, 2 for each number and step.
+     */
+    uint64_t (*probe_flop)(uint64_t n_steps, float factor, float term,
+                           float *sum);
 };
 
 /* The operations by name: WEIR_KERNELS(DO) is DO(matmul) and so on. */
@@ -177,7 +195,9 @@ struct weir_kernels {
     DO(conv)                                                                   \
     DO(scan)                                                                   \
     DO(attention)                                                              \
-    DO(argmax)
+    DO(argmax)                                                                 \
+    DO(probe_read)                                                             \
+    DO(probe_flop)
 
 /*
  * The fastest operations that this machine can run, as kernels/levels.h has

@@ -13,4 +13,6 @@ const struct weir_kernels weir_kernels_ref = {
     .scan = weir_ref_scan,
     .attention = weir_ref_attention,
     .argmax = weir_ref_argmax,
+    .probe_read = weir_ref_probe_read,
+    .probe_flop = weir_ref_probe_flop,
 };

@@ -118,6 +118,9 @@ static void visit(enum weir_level level, int bench)
         bench_matmul(&levels);
         return;
     }
+    check_probe(&levels);
+    if (level == WEIR_LEVEL_REF)
+        return;
     check_exp(&levels);
     check_matmul(&levels);
 }
@@ -126,10 +129,11 @@ int main(int argc, char **argv)
 {
     int bench = argc > 1 && !strcmp(argv[1], "--bench");
 
-    for (enum weir_level i = WEIR_LEVEL_AVX2; i < WEIR_N_LEVELS; i++) {
+    for (int i = bench ? WEIR_LEVEL_AVX2 : WEIR_LEVEL_REF; i < WEIR_N_LEVELS;
+         i++) {
         if (!weir_level_compiled(i))
             continue;
-        if (i <= weir_level_detected())
+        if (i <= (int)weir_level_detected())
             visit(i, bench);
         else if (!bench)
             tap_skip("this machine has no %s", weir_level_name(i));

@@ -35,6 +35,7 @@ double apart(const float *y, const float *want, size_t n);
 /* What a family does: results as TAP, or with --bench a table of speeds. */
 void check_exp(const struct levels *levels);
 void check_matmul(const struct levels *levels);
+void check_probe(const struct levels *levels);
 void bench_matmul(const struct levels *levels);
 
 /*
