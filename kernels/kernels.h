@@ -151,7 +151,8 @@ struct weir_kernels {
     /*
      * The router: softmax over all n_experts logits of each token in f32, then
      * the k most probable, in ascending order of expert; their probabilities
-     * are not renormalised.  Of equals the lower expert wins.
+     * are not renormalised.  Of equals the lower expert wins; levels may see
+     * probabilities as equal that differ in their last bits at another.
      * expert [n_tok][k], prob [n_tok][k]; k <= n_experts <= 1024.
      */
     void (*route)(const float *logits, size_t ld_logits, size_t n_tok,
@@ -161,7 +162,10 @@ struct weir_kernels {
     void (*scan)(const struct weir_scan *scan);
     void (*attention)(const struct weir_attention *attention);
 
-    /* Index of the largest of n > 0 values; the lowest of equals. */
+    /*
+     * Index of the largest of n > 0 values; the lowest of equals.  NaN is
+     * passed over, but in x[0], which then is the answer.
+     */
     size_t (*argmax)(const float *x, size_t n);
 
     /*

@@ -116,6 +116,7 @@ static void visit(enum weir_level level, int bench)
         printf("%-36s %13s %13s %9s %13s\n", levels.name, "this level",
                "reference", "faster", "bytes");
         bench_matmul(&levels);
+        bench_rows(&levels);
         return;
     }
     check_probe(&levels);
@@ -123,6 +124,7 @@ static void visit(enum weir_level level, int bench)
         return;
     check_exp(&levels);
     check_matmul(&levels);
+    check_rows(&levels);
 }
 
 int main(int argc, char **argv)

@@ -37,6 +37,8 @@ void check_exp(const struct levels *levels);
 void check_matmul(const struct levels *levels);
 void check_probe(const struct levels *levels);
 void bench_matmul(const struct levels *levels);
+void check_rows(const struct levels *levels);
+void bench_rows(const struct levels *levels);
 
 /*
  * The time of one call of run(ctx, kernels) in seconds: the median of several,

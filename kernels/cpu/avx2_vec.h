@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vectors of 8 floats, as avx512_vec.h has those of 16. */
+#ifndef WEIR_KERNELS_CPU_AVX2_VEC_H
+#define WEIR_KERNELS_CPU_AVX2_VEC_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "kernels/cpu/avx2_exp.h"
+
+#define LANES  8
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16") /* a loop over registers */
+
+typedef __m256 vec;
+
+INLINE __m256i first_lanes(size_t n)
+{
+    static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+    return _mm256_loadu_si256((const __m256i *)(ones + LANES - n));
+}
+
+/* n <= LANES values, with zeros behind them; fastest for a constant LANES */
+INLINE vec vec_load(const float *x, size_t n)
+{
+    return n == LANES ? _mm256_loadu_ps(x)
+                      : _mm256_maskload_ps(x, first_lanes(n));
+}
+
+/* The same of values i to i + n - 1 of `dtype`, WEIR_F32 or WEIR_BF16 */
+INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
+{
+    const uint16_t *h = (const uint16_t *)x + i;
+    uint16_t some[LANES] = {0};
+
+    if (dtype == WEIR_F32)
+        return vec_load((const float *)x + i, n);
+    if (n != LANES) {
+        memcpy(some, h, n * sizeof(*h));
+        h = some;
+    }
+    return _mm256_castsi256_ps(_mm256_slli_epi32(
+        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)h)), 16));
+}
+
+INLINE void vec_store(float *y, vec v, size_t n)
+{
+    if (n == LANES)
+        _mm256_storeu_ps(y, v);
+    else
+        _mm256_maskstore_ps(y, first_lanes(n), v);
+}
+
+INLINE vec vec_all(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+INLINE float vec_first(vec v)
+{
+    return _mm256_cvtss_f32(v);
+}
+
+/* a * b + c, rounded once */
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+/* The larger of each lane; that of b where a is no number */
+INLINE vec vec_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+INLINE vec vec_exp(vec v)
+{
+    return avx2_exp(v);
+}
+
+INLINE vec vec_silu(vec v)
+{
+    return avx2_silu(v);
+}
+
+/* Bit i: lane i of both is equal */
+INLINE unsigned vec_equal(vec a, vec b)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+}
+
+/* Halves added: 4, 2, 1 */
+INLINE float vec_sum(vec v)
+{
+    __m128 half =
+        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+INLINE float vec_largest(vec v)
+{
+    __m128 half =
+        _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+}
+
+/* Lane i: the sum of v[i], its lanes added 1, 2, 4 apart */
+INLINE vec vec_sum_each(const vec v[LANES])
+{
+    vec low =
+        _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    vec high =
+        _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+
+    return _mm256_permute2f128_ps(low, high, 0x20) +
+           _mm256_permute2f128_ps(low, high, 0x31);
+}
+
+#endif

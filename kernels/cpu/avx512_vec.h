@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Vectors of 16 floats, under the names that the bodies of kernels use which
+ * are written once for several levels (rows.h, attention.h).  Arithmetic is
+ * written with operators.
+ */
+#ifndef WEIR_KERNELS_CPU_AVX512_VEC_H
+#define WEIR_KERNELS_CPU_AVX512_VEC_H
+
+#include <immintrin.h>
+
+#include "base/dtype.h"
+#include "kernels/cpu/avx512_exp.h"
+
+#define LANES  16
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16") /* a loop over registers */
+
+typedef __m512 vec;
+
+INLINE __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+
+/* n <= LANES values, with zeros behind them; fastest for a constant LANES */
+INLINE vec vec_load(const float *x, size_t n)
+{
+    return n == LANES ? _mm512_loadu_ps(x)
+                      : _mm512_maskz_loadu_ps(first_lanes(n), x);
+}
+
+/* The same of values i to i + n - 1 of `dtype`, WEIR_F32 or WEIR_BF16 */
+INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
+{
+    const uint16_t *h = (const uint16_t *)x + i;
+    __m256i half;
+
+    if (dtype == WEIR_F32)
+        return vec_load((const float *)x + i, n);
+    half = n == LANES ? _mm256_loadu_si256((const __m256i *)h)
+                      : _mm256_maskz_loadu_epi16(first_lanes(n), h);
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+INLINE void vec_store(float *y, vec v, size_t n)
+{
+    if (n == LANES)
+        _mm512_storeu_ps(y, v);
+    else
+        _mm512_mask_storeu_ps(y, first_lanes(n), v);
+}
+
+INLINE vec vec_all(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+INLINE float vec_first(vec v)
+{
+    return _mm512_cvtss_f32(v);
+}
+
+/* a * b + c, rounded once */
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* The larger of each lane; that of b where a is no number */
+INLINE vec vec_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE vec vec_exp(vec v)
+{
+    return avx512_exp(v);
+}
+
+INLINE vec vec_silu(vec v)
+{
+    return avx512_silu(v);
+}
+
+/* Bit i: lane i of both is equal */
+INLINE unsigned vec_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* Halves added: 8, 4, 2, 1 */
+INLINE float vec_sum(vec v)
+{
+    __m256 half =
+        _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half),
+                                _mm256_extractf128_ps(half, 1));
+
+    quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+
+INLINE float vec_largest(vec v)
+{
+    return _mm512_reduce_max_ps(v);
+}
+
+/* In each quarter: a0 + a2, b0 + b2, a1 + a3, b1 + b3 */
+INLINE vec add_twos(vec a, vec b)
+{
+    return _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
+}
+
+/* In each quarter: the sums of a's halves, then of b's */
+INLINE vec add_halves(vec a, vec b)
+{
+    __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(x, y)) +
+           _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+}
+
+/* Lane i: the sum of v[i], its lanes added 2, 1, 8, 4 apart */
+INLINE vec vec_sum_each(const vec v[LANES])
+{
+    vec four[4], low, high;
+
+    UNROLL
+    for (unsigned i = 0; i < 4; i++)
+        four[i] = add_halves(add_twos(v[4 * i], v[4 * i + 1]),
+                             add_twos(v[4 * i + 2], v[4 * i + 3]));
+    low = _mm512_shuffle_f32x4(four[0], four[1], 0x44) +
+          _mm512_shuffle_f32x4(four[0], four[1], 0xee);
+    high = _mm512_shuffle_f32x4(four[2], four[3], 0x44) +
+           _mm512_shuffle_f32x4(four[2], four[3], 0xee);
+    return _mm512_shuffle_f32x4(low, high, 0x88) +
+           _mm512_shuffle_f32x4(low, high, 0xdd);
+}
+
+#endif
