@@ -90,21 +90,33 @@ struct weir_conv {
 };
 
 /*
- * Causal attention of one query head over the cached K and V of its group, for
- * tokens [0, n_tok), of which token t sees positions [0, n_past + t].  Softmax
- * of q.k * scale in one pass over positions ascending (Milakov and Gimelshein
+ * Causal attention over the positions [first, first + n_pos), for tokens
+ * [0, n_tok), of which token t sees positions [0, n_past + t].  Query heads
+ * share heads of K and V in groups of n_heads / n_kv neighbours.  Softmax of
+ * q.k * scale in one pass over positions ascending (Milakov and Gimelshein
  * 2018), f32; q.k summed as in matmul.
+ *
+ * What is left of each token and head is a part, which attention_join() goes on
+ * with: the largest score m, the sum of exp(score - m), and the sum of
+ * exp(score - m) * v; of no position at all: -infinity, 0 and zeros.
  */
 struct weir_attention {
-    size_t n_tok, n_past, head_dim;
+    size_t n_tok, n_past, n_heads, n_kv, head_dim;
+    size_t first, n_pos;
     float scale;
     enum weir_dtype kv_dtype; /* WEIR_F32 or WEIR_BF16 */
-    const float *q;           /* [n_tok][ld_q] */
-    const void *k;            /* [n_past + n_tok][ld_kv] of kv_dtype */
-    const void *v;            /* [n_past + n_tok][ld_kv] of kv_dtype */
-    float *y;                 /* [n_tok][ld_y] */
-    size_t ld_q, ld_kv, ld_y;
+    const float *q;           /* [n_tok][ld_q], of it [n_heads][head_dim] */
+    const void *k; /* [position][ld_kv] of kv_dtype, of it [n_kv][head_dim] */
+    const void *v; /* the same; both from position 0 on */
+    float *part;   /* [n_tok][ld_part], of it [n_heads][weir_part_size()] */
+    size_t ld_q, ld_kv, ld_part;
 };
+
+/* Floats of a part: head_dim sums of v, the sum, the largest score. */
+static inline size_t weir_part_size(size_t head_dim)
+{
+    return head_dim + 2;
+}
 
 struct weir_kernels {
     /*
@@ -163,6 +175,15 @@ struct weir_kernels {
     void (*attention)(const struct weir_attention *attention);
 
     /*
+     * Joins the n_parts parts of neighbouring spans of positions, each
+     * [n_heads][weir_part_size()] and ld_part after the one before, into the
+     * first, one by one.  y [n_heads][head_dim] receives the sums of v over
+     * the sum, the attention; NULL when other parts are still to come.
+     */
+    void (*attention_join)(float *part, size_t ld_part, size_t n_parts,
+                           size_t n_heads, size_t head_dim, float *y);
+
+    /*
      * Index of the largest of n > 0 values; the lowest of equals.  NaN is
      * passed over, but in x[0], which then is the answer.
      */
@@ -199,6 +220,7 @@ struct weir_kernels {
     DO(conv)                                                                   \
     DO(scan)                                                                   \
     DO(attention)                                                              \
+    DO(attention_join)                                                         \
     DO(argmax)                                                                 \
     DO(probe_read)                                                             \
     DO(probe_flop)

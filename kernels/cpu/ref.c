@@ -12,6 +12,7 @@ const struct weir_kernels weir_kernels_ref = {
     .conv = weir_ref_conv,
     .scan = weir_ref_scan,
     .attention = weir_ref_attention,
+    .attention_join = weir_ref_attention_join,
     .argmax = weir_ref_argmax,
     .probe_read = weir_ref_probe_read,
     .probe_flop = weir_ref_probe_flop,

@@ -101,6 +101,8 @@ void weir_ref_route(const float *logits, size_t ld_logits, size_t n_tok,
 void weir_ref_conv(const struct weir_conv *conv);
 void weir_ref_scan(const struct weir_scan *scan);
 void weir_ref_attention(const struct weir_attention *attention);
+void weir_ref_attention_join(float *part, size_t ld_part, size_t n_parts,
+                             size_t n_heads, size_t head_dim, float *y);
 size_t weir_ref_argmax(const float *x, size_t n);
 uint64_t weir_ref_probe_read(const void *data, size_t n_bytes);
 uint64_t weir_ref_probe_flop(uint64_t n_steps, float factor, float term,

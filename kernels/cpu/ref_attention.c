@@ -4,7 +4,8 @@
  * the largest score so far; when a larger one comes, what has been summed is
  * scaled down to it (Milakov and Gimelshein 2018, algorithm 3, with V summed
  * along).  Memory does not grow with the context, and a token's result does
- * not depend on the tokens beside it.
+ * not depend on the tokens beside it.  Spans of positions are joined in the
+ * same way, as by a position that weighs as much as a whole span.
  */
 #include "kernels/cpu/ref.h"
 
@@ -18,18 +19,20 @@ static inline __attribute__((always_inline)) void mix(enum weir_dtype dtype,
         y[i] = y[i] * keep + ref_widen_one(dtype, v, i) * weight;
 }
 
-/* One token that sees positions [0, n_seen) */
+/* One token and head, over positions [attn->first, end) of K and V */
 static inline __attribute__((always_inline)) void attend(
     enum weir_dtype dtype, const struct weir_attention *attn, const float *q,
-    size_t n_seen, float *y)
+    size_t kv, size_t end, float *part)
 {
-    size_t ld_bytes = attn->ld_kv * weir_dtype_bytes(dtype);
-    const uint8_t *k = attn->k, *v = attn->v;
+    size_t hd = attn->head_dim, size = weir_dtype_bytes(dtype);
+    size_t at = (attn->first * attn->ld_kv + kv * hd) * size;
+    const uint8_t *k = (const uint8_t *)attn->k + at;
+    const uint8_t *v = (const uint8_t *)attn->v + at;
     float largest = -INFINITY, sum = 0.0f;
 
-    memset(y, 0, attn->head_dim * sizeof(*y));
-    for (size_t p = 0; p < n_seen; p++, k += ld_bytes, v += ld_bytes) {
-        float score = ref_dot(dtype, k, q, attn->head_dim) * attn->scale;
+    memset(part, 0, hd * sizeof(*part));
+    for (size_t p = attn->first; p < end; p++) {
+        float score = ref_dot(dtype, k, q, hd) * attn->scale;
         float keep = 1.0f, weight = 1.0f;
 
         if (score > largest) {
@@ -39,21 +42,56 @@ static inline __attribute__((always_inline)) void attend(
             weight = expf(score - largest);
         }
         sum = sum * keep + weight;
-        mix(dtype, y, keep, v, weight, attn->head_dim);
+        mix(dtype, part, keep, v, weight, hd);
+        k += attn->ld_kv * size;
+        v += attn->ld_kv * size;
     }
-    for (size_t i = 0; i < attn->head_dim; i++)
-        y[i] /= sum;
+    part[hd] = sum;
+    part[hd + 1] = largest;
 }
 
 void weir_ref_attention(const struct weir_attention *attn)
 {
-    for (size_t t = 0; t < attn->n_tok; t++) {
-        const float *q = attn->q + t * attn->ld_q;
-        float *y = attn->y + t * attn->ld_y;
+    size_t hd = attn->head_dim, group = attn->n_heads / attn->n_kv;
 
-        if (attn->kv_dtype == WEIR_BF16)
-            attend(WEIR_BF16, attn, q, attn->n_past + t + 1, y);
-        else
-            attend(WEIR_F32, attn, q, attn->n_past + t + 1, y);
+    for (size_t t = 0; t < attn->n_tok; t++)
+        for (size_t h = 0; h < attn->n_heads; h++) {
+            size_t n_seen = attn->n_past + t + 1;
+            size_t end = attn->first + attn->n_pos;
+            const float *q = attn->q + t * attn->ld_q + h * hd;
+            float *part =
+                attn->part + t * attn->ld_part + h * weir_part_size(hd);
+
+            end = n_seen < end ? n_seen : end;
+            if (attn->kv_dtype == WEIR_BF16)
+                attend(WEIR_BF16, attn, q, h / group, end, part);
+            else
+                attend(WEIR_F32, attn, q, h / group, end, part);
+        }
+}
+
+/* The part of no position has no say: not even a zero's sign is changed. */
+static void join(float *part, const float *next, size_t head_dim)
+{
+    float *sum = part + head_dim, *largest = sum + 1, keep, weight, most;
+
+    if (next[head_dim] == 0.0f)
+        return;
+    most = next[head_dim + 1] > *largest ? next[head_dim + 1] : *largest;
+    keep = expf(*largest - most);
+    weight = expf(next[head_dim + 1] - most);
+    *largest = most;
+    mix(WEIR_F32, part, keep, next, weight, head_dim);
+    *sum = *sum * keep + next[head_dim] * weight;
+}
+
+void weir_ref_attention_join(float *part, size_t ld_part, size_t n_parts,
+                             size_t n_heads, size_t head_dim, float *y)
+{
+    for (size_t h = 0; h < n_heads; h++, part += weir_part_size(head_dim)) {
+        for (size_t i = 1; i < n_parts; i++)
+            join(part, part + i * ld_part, head_dim);
+        for (size_t i = 0; i < head_dim && y; i++)
+            y[h * head_dim + i] = part[i] / part[head_dim];
     }
 }

@@ -18,6 +18,9 @@
 /* Most tokens whose logits are computed at once: they are wide. */
 #define WEIR_HEAD_TOK 8
 
+/* Spans of attention, of all heads of a token, that wait to be joined. */
+#define WEIR_PART_SLOTS (2 * WEIR_CHUNK_TOK)
+
 struct weir_worker {
     void *tile;     /* a decoded tile, aligned to 64 */
     float *partial; /* [WEIR_MAX_PARTIALS][WEIR_CHUNK_TOK * max tile rows] */
@@ -35,6 +38,7 @@ struct weir_work {
 
     /* attention: [tok][n_heads * head_dim] twice, [tok][n_kv * head_dim] */
     float *q, *heads, *k, *v;
+    float *parts; /* [WEIR_PART_SLOTS][n_heads][weir_part_size()] */
 
     /*
      * feed-forward: [ff_tok][n_inter] twice, then, of tokens grouped by

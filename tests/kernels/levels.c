@@ -117,6 +117,7 @@ static void visit(enum weir_level level, int bench)
                "reference", "faster", "bytes");
         bench_matmul(&levels);
         bench_rows(&levels);
+        bench_attention(&levels);
         return;
     }
     check_probe(&levels);
@@ -125,6 +126,7 @@ static void visit(enum weir_level level, int bench)
     check_exp(&levels);
     check_matmul(&levels);
     check_rows(&levels);
+    check_attention(&levels);
 }
 
 int main(int argc, char **argv)

@@ -39,6 +39,8 @@ void check_probe(const struct levels *levels);
 void bench_matmul(const struct levels *levels);
 void check_rows(const struct levels *levels);
 void bench_rows(const struct levels *levels);
+void check_attention(const struct levels *levels);
+void bench_attention(const struct levels *levels);
 
 /*
  * The time of one call of run(ctx, kernels) in seconds: the median of several,

@@ -188,15 +188,17 @@ static void attention_want(const struct weir_attention *a, const float *kf,
 {
     double score[2 * MAX_TOK], largest, sum;
 
-    for (size_t t = 0; t < a->n_tok; t++, y += a->head_dim) {
-        size_t n = a->n_past + t + 1;
+    for (size_t j = 0; j < a->n_tok * a->n_heads; j++, y += a->head_dim) {
+        size_t t = j / a->n_heads, n = a->n_past + t + 1;
+        size_t h = j % a->n_heads, kv = h / (a->n_heads / a->n_kv);
+        const float *q = a->q + t * a->ld_q + h * a->head_dim;
+        const float *kh = kf + kv * a->head_dim, *vh = vf + kv * a->head_dim;
 
         largest = -INFINITY;
         for (size_t p = 0; p < n; p++) {
             score[p] = 0;
             for (size_t i = 0; i < a->head_dim; i++)
-                score[p] += (double)a->q[t * a->ld_q + i] *
-                            kf[p * a->ld_kv + i] * a->scale;
+                score[p] += (double)q[i] * kh[p * a->ld_kv + i] * a->scale;
             largest = fmax(largest, score[p]);
         }
         sum = 0;
@@ -205,7 +207,7 @@ static void attention_want(const struct weir_attention *a, const float *kf,
         for (size_t i = 0; i < a->head_dim; i++) {
             y[i] = 0;
             for (size_t p = 0; p < n; p++)
-                y[i] += score[p] / sum * vf[p * a->ld_kv + i];
+                y[i] += score[p] / sum * vh[p * a->ld_kv + i];
         }
     }
 }
@@ -219,46 +221,73 @@ static void fill_both(float *x, uint16_t *h, size_t n, float range)
     }
 }
 
+enum { PAST = 5, ALL = PAST + MAX_TOK, HD = 35, HEADS = 4, N_KV = 2, LD = 80 };
+
+/* The tokens `by` at a time, the positions in spans of `span` */
+static void attention_run(const struct weir_attention *all, size_t by,
+                          size_t span, float *y)
+{
+    static float part[ALL][MAX_TOK * HEADS * (HD + 2)];
+    size_t ld = HEADS * weir_part_size(all->head_dim), n_parts;
+
+    for (size_t t = 0; t < MAX_TOK; t += by) {
+        struct weir_attention a = *all;
+
+        a.n_tok = t + by < MAX_TOK ? by : MAX_TOK - t;
+        a.n_past += t;
+        a.q += t * a.ld_q;
+        a.ld_part = ld;
+        for (n_parts = 0; a.first < ALL; n_parts++, a.first += span) {
+            a.n_pos = a.first + span < ALL ? span : ALL - a.first;
+            a.part = part[n_parts];
+            k->attention(&a);
+        }
+        for (size_t u = 0; u < a.n_tok; u++)
+            k->attention_join(part[0] + u * ld, sizeof(part[0]) / sizeof(float),
+                              n_parts, HEADS, a.head_dim,
+                              y + (t + u) * HEADS * a.head_dim);
+    }
+}
+
 static void test_attention(enum weir_dtype dtype)
 {
-    enum { PAST = 5, HD = 35, LD = 40, N = 2 * MAX_TOK * LD };
-    static float q[MAX_TOK * LD], kv[2][N], y[2][MAX_TOK * HD];
+    enum { N = ALL * LD, Q = MAX_TOK * HEADS * LD };
+    static float q[Q], kv[2][N], y[2][Q];
     static uint16_t h[2][N];
-    static double want[MAX_TOK * HD];
+    static double want[Q];
     double worst = 0;
     int same = 1;
 
     for (size_t hd = 1; hd <= HD; hd++) {
+        size_t n = MAX_TOK * HEADS * hd, span = 1 + hd % ALL;
         struct weir_attention a = {.n_tok = MAX_TOK,
                                    .n_past = PAST,
+                                   .n_heads = HEADS,
+                                   .n_kv = N_KV,
                                    .head_dim = hd,
                                    .scale = hd % 2 ? 2 : 80,
                                    .kv_dtype = dtype,
                                    .q = q,
-                                   .y = y[0],
-                                   .ld_q = LD,
-                                   .ld_kv = LD,
-                                   .ld_y = hd};
+                                   .ld_q = HEADS * LD,
+                                   .ld_kv = LD};
 
         fill_both(kv[0], h[0], N, 3);
         fill_both(kv[1], h[1], N, 1);
-        for (size_t i = 0; i < MAX_TOK * LD; i++)
+        for (size_t i = 0; i < Q; i++)
             q[i] = any();
         a.k = dtype == WEIR_BF16 ? (void *)h[0] : kv[0];
         a.v = dtype == WEIR_BF16 ? (void *)h[1] : kv[1];
-        k->attention(&a);
         attention_want(&a, kv[0], kv[1], want);
-        worst = worst_of(worst, distance(y[0], want, MAX_TOK * hd));
-        a.n_tok = 1;
-        for (size_t t = 0; t < MAX_TOK; t++) {
-            a.n_past = PAST + t;
-            a.q = q + t * LD;
-            a.y = y[1] + t * hd;
-            k->attention(&a);
+        attention_run(&a, MAX_TOK, ALL, y[0]);
+        worst = worst_of(worst, distance(y[0], want, n));
+        attention_run(&a, MAX_TOK, span, y[0]);
+        worst = worst_of(worst, distance(y[0], want, n));
+        for (size_t by = 1; by < MAX_TOK; by++) {
+            attention_run(&a, by, span, y[1]);
+            same &= !memcmp(y[0], y[1], n * sizeof(float));
         }
-        same &= !memcmp(y[0], y[1], MAX_TOK * hd * sizeof(float));
     }
-    tap_ok(worst < 1e-5, "attention over %s is %.1e away",
+    tap_ok(worst < 1e-5, "attention over %s, also by spans, is %.1e away",
            weir_dtype_name(dtype), worst);
     tap_ok(same, "attention token by token gives the same bits");
 }

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/avx2_vec.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/tables.h"
+
+const struct weir_kernels weir_avx2_attention = ATTENTION_TABLE;

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention over a text of several spans of positions: neither threads nor the
+ * cut into calls shows in a bit.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/session.h"
+#include "model/import.h"
+#include "tests/tap.h"
+
+#define N_VOCAB 512
+#define N_TOK   1100 /* four spans and a bit, more than wait at once */
+
+static char path[] = "spans.XXXXXX";
+static int32_t ids[N_TOK];
+
+/* Scores after all ids, `by` at a time; nothing if there are none */
+static void run(unsigned n_threads, size_t by, float *logits)
+{
+    struct weir_model_options threads = {n_threads};
+    struct weir_session_options options = {N_TOK, WEIR_KV_BF16};
+    weir_model *model = NULL;
+    weir_session *session = NULL;
+    struct weir_err err;
+    int rc = weir_model_open(path, &threads, &model, &err);
+
+    memset(logits, 0, N_VOCAB * sizeof(*logits));
+    if (!rc)
+        rc = weir_session_new(model, &options, &session, &err);
+    for (size_t i = 0; i < N_TOK && !rc; i += by)
+        rc = weir_session_eval(session, ids + i,
+                               N_TOK - i < by ? N_TOK - i : by, logits, &err);
+    if (rc)
+        tap_diag("%s", err.message);
+    weir_session_free(session);
+    weir_model_close(model);
+}
+
+int main(void)
+{
+    static const size_t calls[] = {N_TOK, 61, 1};
+    static float logits[N_VOCAB], other[N_VOCAB], zeros[N_VOCAB];
+    struct weir_import import = {.tile_ceiling = 65536};
+    const char *srcdir = getenv("srcdir");
+    char folder[4096];
+    struct weir_err err;
+    int fd = mkstemp(path);
+
+    for (size_t i = 0; i < N_TOK; i++)
+        ids[i] = (int32_t)(i * 149 % N_VOCAB);
+    snprintf(folder, sizeof(folder), "%s/tests/golden/moe-8l",
+             srcdir ? srcdir : ".");
+    if (fd < 0 || weir_import_folder(&import, folder, path, &err)) {
+        tap_ok(0, "a model: %s", err.message);
+        return tap_done();
+    }
+    close(fd);
+    run(1, N_TOK, logits);
+    tap_ok(memcmp(logits, zeros, sizeof(logits)), "scores of %d tokens", N_TOK);
+    for (unsigned i = 0; i < 6; i++) {
+        run(1 + i % 2 * 2, calls[i / 2], other);
+        tap_ok(!memcmp(logits, other, sizeof(logits)),
+               "%u threads, %zu tokens a call: the same bits", 1 + i % 2 * 2,
+               calls[i / 2]);
+    }
+    unlink(path);
+    return tap_done();
+}
