@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+bench.py WEIR MODEL CONFIG N_PROMPT N_DECODE DEPTH KV RESULT: the keys of
+weir bench agree with each other, and with bytes and operations that are
+counted here from weir inspect, weir logits and config.json.
+"""
+
+import collections
+import json
+import math
+import struct
+import subprocess
+import sys
+
+KEYS = """test model codec device cpu_level threads batch depth tps_mean tps_sd
+bytes_per_token flop_per_token read_gbps peak_gflops bound_tps bound_by share
+distinct_experts""".split()
+
+
+def near(a, b):
+    return math.isclose(a, b, rel_tol=1e-12)
+
+
+def test_ids(n, n_vocab):
+    mask = (1 << 64) - 1
+    for i in range(n):
+        z = (i + 1) * 0x9E3779B97F4A7C15 & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        yield (z ^ z >> 31) % n_vocab
+
+
+class Model:
+    def __init__(self, weir, path, config, kv):
+        self.weir, self.path, self.kv = weir, path, kv
+        with open(config) as f:
+            self.c = json.load(f)
+        told = json.loads(subprocess.check_output(
+            [weir, "inspect", path, "--tensors", "--tiles", "--json"]))
+        self.tensors = {t["name"]: t for t in told["tensors"]}
+        self.tiles = told["tiles"]
+        layers = range(self.c["num_hidden_layers"])
+        self.attention = [i for i in layers if i % self.c["attn_layer_period"]
+                          == self.c["attn_layer_offset"]]
+        self.moe = [i for i in layers if self.c["num_experts"] > 1 and
+                    i % self.c["expert_layer_period"]
+                    == self.c["expert_layer_offset"]]
+
+    def chosen(self, ids):
+        """The experts of each token, [n_ids] of sets of (layer, expert)."""
+        result = [set() for _ in ids]
+        with open("ids", "w") as f:
+            print(*ids, file=f)
+        subprocess.check_call([self.weir, "logits", self.path, "--ids", "ids",
+                               "-o", "router.safetensors", "--router",
+                               "--kv", self.kv])
+        with open("router.safetensors", "rb") as f:
+            data = f.read()
+        n = struct.unpack("<Q", data[:8])[0]
+        head = json.loads(data[8:8 + n])
+        for layer in self.moe:
+            at, end = head["router.%d" % layer]["data_offsets"]
+            scores = struct.unpack("<%df" % ((end - at) // 4),
+                                   data[8 + n + at:8 + n + end])
+            wide = self.c["num_experts"]
+            for t in range(len(ids)):
+                row = scores[t * wide:(t + 1) * wide]
+                best = sorted(range(wide), key=lambda e: (-row[e], e))
+                result[t] |= {(layer, e) for e in
+                              best[:self.c["num_experts_per_tok"]]}
+        return result
+
+    def weights(self, ids, experts):
+        """Stored bytes of what a pass over `ids` touches."""
+        embed = self.tensors["model.embed_tokens.weight"]
+        touched = [t for name, t in self.tensors.items()
+                   if ".experts." not in name and t is not embed]
+        for layer, e in experts:
+            prefix = "model.layers.%d.feed_forward.experts.%d." % (layer, e)
+            touched += [t for name, t in self.tensors.items()
+                        if name.startswith(prefix)]
+        total = sum(t["stored_bytes"] for t in touched)
+        if "lm_head.weight" not in self.tensors:
+            return total + embed["stored_bytes"]
+        assert embed["col_blocks"] == 1
+        part = embed["shape"][0] // embed["row_parts"]
+        groups = -(-part // embed["tile_rows"])
+        rows = {i // part * groups + i % part // embed["tile_rows"]
+                for i in ids}
+        return total + sum(
+            self.tiles[embed["first_tile"] + i]["stored_bytes"] for i in rows)
+
+    def widths(self):
+        c = self.c
+        hd = c["hidden_size"] // c["num_attention_heads"]
+        return hd, c["mamba_expand"] * c["hidden_size"]
+
+    def memory(self, n_past, n_tok):
+        """Bytes of the state of Mamba and of K and V."""
+        c = self.c
+        hd, inner = self.widths()
+        n_mamba = c["num_hidden_layers"] - len(self.attention)
+        state = n_mamba * inner * (c["mamba_d_conv"] - 1 + c["mamba_d_state"])
+        position = len(self.attention) * 2 * hd * c["num_key_value_heads"]
+        return (2 * 4 * state + position * {"bf16": 2, "f32": 4}[self.kv] *
+                (n_past + n_tok + n_tok))
+
+    def flop(self, n_past, n_tok):
+        c = self.c
+        hd, inner = self.widths()
+        shapes = collections.Counter()
+        top = c["num_experts_per_tok"]
+        for name, t in self.tensors.items():
+            if name.endswith("_proj.weight") or ".router." in name:
+                times = 1
+                if ".experts." in name:
+                    times = top if ".experts.0." in name else 0
+                shapes["all"] += times * t["shape"][0] * t["shape"][1]
+        n_mamba = c["num_hidden_layers"] - len(self.attention)
+        scan = inner * (7 * c["mamba_d_state"] + 2 * c["mamba_d_conv"])
+        seen = sum(n_past + t + 1 for t in range(n_tok))
+        return (n_tok * (2 * shapes["all"] + n_mamba * scan) +
+                4 * hd * c["num_attention_heads"] * len(self.attention) * seen
+                + 2 * c["vocab_size"] * c["hidden_size"])
+
+
+def check_row(row):
+    assert list(row) == KEYS, list(row)
+    assert row["device"] == "cpu" and row["batch"] == 1
+    assert row["tps_mean"] > 0 and row["tps_sd"] >= 0
+    assert len(row["read_gbps"]) == 2 and min(row["read_gbps"]) > 0
+    assert row["peak_gflops"] > 0
+    bounds = {
+        "dram": sum(row["read_gbps"]) / 2 * 1e9 / row["bytes_per_token"],
+        "flops": row["peak_gflops"] * 1e9 / row["flop_per_token"],
+    }
+    assert near(row["bound_tps"], min(bounds.values())), bounds
+    assert near(bounds[row["bound_by"]], row["bound_tps"])
+    assert near(row["share"], row["tps_mean"] / row["bound_tps"])
+
+
+def check_costs(model, row, n_prompt, n_decode, depth):
+    prompt = row["test"] == "pp%d" % n_prompt
+    assert prompt or row["test"] == "tg%d" % n_decode, row["test"]
+    n = n_prompt if prompt else n_decode
+    step = n if prompt else 1
+    ids = list(test_ids(depth + n, model.c["vocab_size"]))
+    chosen = model.chosen(ids)
+    n_bytes = flop = n_experts = 0
+    for at in range(depth, depth + n, step):
+        experts = set().union(*chosen[at:at + step])
+        n_bytes += model.weights(ids[at:at + step], experts)
+        n_bytes += model.memory(at, step)
+        flop += model.flop(at, step)
+        n_experts += len(experts)
+    assert row["depth"] == depth
+    assert near(row["bytes_per_token"], n_bytes / n), (row, n_bytes / n)
+    assert near(row["flop_per_token"], flop / n), (row, flop / n)
+    assert row["distinct_experts"] == n_experts * step // n, (row, n_experts)
+
+
+def main():
+    weir, path, config, n_prompt, n_decode, depth, kv, result = sys.argv[1:]
+    with open(result) as f:
+        rows = json.load(f)
+    model = Model(weir, path, config, kv)
+    for row in rows:
+        check_row(row)
+        check_costs(model, row, int(n_prompt), int(n_decode), int(depth))
+    print(*("%s-%d" % (row["test"], row["threads"]) for row in rows))
+
+
+main()

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/bench_args.h"
+
+#include <stdlib.h>
+
+#define MAX_TOK     (1u << 24) /* of a test, and before it */
+#define MAX_REPEATS 1000
+
+static const char *take_number(const struct cli *cli, const char *text,
+                               unsigned *n)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || value < 1 ||
+        value > WEIR_POOL_MAX_THREADS)
+        cli_usage(cli,
+                  "%s must be numbers from 1 to %d such as 4, 1,2,4 or 1-4, "
+                  "not '%s'",
+                  cli->option, WEIR_POOL_MAX_THREADS, cli->value);
+    *n = (unsigned)value;
+    return end;
+}
+
+static void take_threads(struct bench_args *args)
+{
+    const struct cli *cli = &args->cli;
+    const char *at = cli->value;
+    unsigned first, last;
+
+    args->n_threads = 0;
+    do {
+        at = take_number(cli, at, &first);
+        last = first;
+        if (*at == '-')
+            at = take_number(cli, at + 1, &last);
+        if (last < first || (*at && *at != ','))
+            take_number(cli, "", &last);
+        if (last - first >= WEIR_POOL_MAX_THREADS - args->n_threads)
+            cli_usage(cli, "%s has more than %d numbers: '%s'", cli->option,
+                      WEIR_POOL_MAX_THREADS, cli->value);
+        for (; first <= last; first++)
+            args->threads[args->n_threads++] = first;
+    } while (*at++ == ',');
+}
+
+static void refuse_batch(const struct cli *cli)
+{
+    if (cli_uint(cli, 1, MAX_TOK) > 1)
+        cli_usage(cli,
+                  "%s %s: weir does not decode several texts at a time yet; "
+                  "leave it at 1",
+                  cli->option, cli->value);
+}
+
+static void take_option(struct bench_args *args, int option)
+{
+    const struct cli *cli = &args->cli;
+
+    switch (option) {
+    case OPT_bench_n_prompt:
+        args->n_prompt = cli_uint(cli, 0, MAX_TOK);
+        break;
+    case OPT_bench_n_tokens:
+        args->n_decode = cli_uint(cli, 0, MAX_TOK);
+        break;
+    case OPT_bench_threads:
+        take_threads(args);
+        break;
+    case OPT_bench_repeats:
+        args->n_repeats = cli_uint(cli, 1, MAX_REPEATS);
+        break;
+    case OPT_bench_depth:
+        args->depth = cli_uint(cli, 0, MAX_TOK);
+        break;
+    case OPT_bench_batch:
+        refuse_batch(cli);
+        break;
+    case OPT_bench_kv:
+        args->session_options.kv =
+            cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
+        break;
+    case OPT_bench_output:
+        args->form = cli_choice(cli, "md|csv|json|jsonl");
+        break;
+    case OPT_bench_json:
+        args->form = BENCH_JSON;
+        break;
+    default:
+        cli_keep_argument(cli, &args->model, "model");
+    }
+}
+
+void bench_args_parse(struct bench_args *args, int argc, char **argv)
+{
+    int option;
+
+    args->n_prompt = 512;
+    args->n_decode = 64;
+    args->n_repeats = 5;
+    args->threads[0] = weir_pool_default_threads();
+    args->n_threads = 1;
+    cli_init(&args->cli, argc, argv);
+    while ((option = cli_next(&args->cli)) != CLI_END)
+        take_option(args, option);
+    if (!args->model)
+        cli_usage(&args->cli, "no model given");
+    if (!args->n_prompt && !args->n_decode)
+        cli_usage(&args->cli, "nothing to do: -p and -n are both 0");
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of weir bench. */
+#ifndef WEIR_TOOLS_BENCH_ARGS_H
+#define WEIR_TOOLS_BENCH_ARGS_H
+
+#include "base/pool.h"
+#include "tools/bench_print.h"
+#include "tools/cli.h"
+
+struct bench_args {
+    struct cli cli;
+    const char *model;
+    size_t n_prompt, n_decode, depth, n_repeats;
+    unsigned threads[WEIR_POOL_MAX_THREADS];
+    unsigned n_threads;
+    enum bench_form form;
+    struct weir_session_options session_options;
+};
+
+/* Exits when something in it is wrong. */
+void bench_args_parse(struct bench_args *args, int argc, char **argv);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The results of weir bench, as tables and as JSON; weir-bench(1) has them. */
+#ifndef WEIR_TOOLS_BENCH_PRINT_H
+#define WEIR_TOOLS_BENCH_PRINT_H
+
+#include "base/err.h"
+
+/* In the order of the words of --output. */
+enum bench_form { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL };
+
+struct bench_row {
+    char test[32]; /* "pp512", "tg64" */
+    const char *model, *codec, *device, *cpu_level;
+    unsigned threads, batch;
+    size_t depth;
+    double tps_mean, tps_sd;
+    double bytes_per_token, flop_per_token;
+    double read_gbps[2]; /* before and after */
+    double peak_gflops;
+    double bound_tps;
+    const char *bound_by;
+    double share;
+    uint64_t distinct_experts;
+};
+
+struct bench_print {
+    enum bench_form form;
+    size_t n_rows;
+    int unsteady; /* a row was */
+};
+
+/* A row goes to standard output at once; the end closes what was begun. */
+int bench_print_row(struct bench_print *print, const struct bench_row *row,
+                    struct weir_err *err);
+void bench_print_end(const struct bench_print *print);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What memory and cores can do, measured with the kernels that weir runs. */
+#ifndef WEIR_TOOLS_BENCH_PROBE_H
+#define WEIR_TOOLS_BENCH_PROBE_H
+
+#include "model/jamba.h"
+
+#define PROBE_THREAD_BYTES                                                     \
+    (512UL << 20) /* read by each thread, if there is                          \
+                   */
+
+struct probe {
+    void *map;
+    size_t map_bytes;
+    char *data; /* in huge pages where there are any */
+    size_t thread_bytes;
+    size_t n_filled; /* bytes that have been touched */
+};
+
+/*
+ * Takes memory for up to `n_threads` threads: PROBE_THREAD_BYTES each, or less
+ * where that would be over a quarter of what is available.
+ */
+int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err);
+void probe_fini(struct probe *probe);
+
+/* Bytes in a second that the threads of the model read, the best of some. */
+double probe_read(struct probe *probe, struct weir_jamba *jamba);
+
+/* Floating-point operations in a second that they do, the best of some. */
+double probe_flop(struct weir_jamba *jamba);
+
+#endif

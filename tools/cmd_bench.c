@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How fast a model runs, beside the bound that the machine sets it: prompts
+ * and decoding, with each number of threads.  Before the clock runs a test is
+ * done once to touch what it will need and to see which experts it chooses;
+ * the machine is measured right before and right after.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "engine/session.h"
+#include "model/cost.h"
+#include "offload/tiling.h"
+#include "tools/bench_args.h"
+#include "tools/bench_print.h"
+#include "tools/bench_probe.h"
+#include "tools/progress.h"
+
+struct bench {
+    struct bench_args args;
+    weir_model *model; /* opened for the threads of this row */
+    char name[320];    /* of the model */
+    char codec[64];    /* of its tiles */
+    int32_t *ids;      /* of every test */
+    uint8_t *chosen;   /* [n_layers][n_experts] */
+    float *logits;     /* that nobody looks at */
+    double *tps;       /* of each repeat */
+    struct probe probe;
+    struct bench_print print;
+    struct progress progress;
+    uint64_t n_runs;
+};
+
+/* A prompt of n_tok tokens, or as many steps of decoding */
+struct test {
+    const char *kind; /* "pp" or "tg" */
+    size_t n_tok, step;
+};
+
+/* The last part of the path, without what would break a table or JSON */
+static void name_file(struct bench *bench)
+{
+    const char *slash = strrchr(bench->args.model, '/');
+    const char *from = slash ? slash + 1 : bench->args.model;
+    size_t at = 0, left = strlen(from), n;
+
+    for (; left && at + 4 < 256; from += n, left -= n) {
+        n = weir_utf8_char(from, left);
+        if (n == 0 || (unsigned char)*from < ' ' || *from == 0x7f ||
+            *from == '|') {
+            bench->name[at++] = '?';
+            n = 1;
+        } else {
+            memcpy(bench->name + at, from, n);
+            at += n;
+        }
+    }
+    bench->name[at] = '\0';
+}
+
+static int name_model(struct bench *bench, struct weir_err *err)
+{
+    static const char what[] = "provenance.json";
+    const struct weir_file *file = bench->model->jamba->file;
+    const char *quant = "unknown";
+    json_t *root = NULL;
+    size_t n_bytes, at;
+    char *json;
+    int rc = weir_file_read_blob(file, what, &json, &n_bytes, err);
+
+    if (!rc && json)
+        rc = weir_json_parse(json, n_bytes, what, &root, err);
+    free(json);
+    if (!rc && root)
+        rc = weir_json_get_string(root, "quant", what, &quant, err);
+    name_file(bench);
+    at = strlen(bench->name);
+    if (!rc)
+        snprintf(bench->name + at, sizeof(bench->name) - at, ", %.32s, %.2f GB",
+                 quant, (double)file->n_bytes / 1e9);
+    json_decref(root);
+    return rc;
+}
+
+static void name_codecs(struct bench *bench)
+{
+    const struct weir_file *file = bench->model->jamba->file;
+    struct weir_tile_record tile;
+    unsigned used = 0;
+    size_t at = 0;
+
+    for (uint64_t i = 0; i < file->n_tiles; i++) {
+        weir_file_tile(file, i, &tile);
+        used |= 1u << tile.codec;
+    }
+    for (int i = 0; i < WEIR_N_CODECS; i++)
+        if (used >> i & 1)
+            at += (size_t)snprintf(bench->codec + at, sizeof(bench->codec) - at,
+                                   "%s%s", at ? "+" : "", weir_codec_name(i));
+}
+
+static size_t most_tokens(const struct bench_args *args)
+{
+    return args->depth +
+           (args->n_prompt > args->n_decode ? args->n_prompt : args->n_decode);
+}
+
+/* Ids that look random and are the same everywhere (Steele 2014, splitmix) */
+static void fill_ids(int32_t *ids, size_t n, size_t n_vocab)
+{
+    uint64_t z;
+
+    for (size_t i = 0; i < n; i++) {
+        z = (i + 1) * 0x9e3779b97f4a7c15;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+        z = (z ^ z >> 27) * 0x94d049bb133111eb;
+        ids[i] = (int32_t)((z ^ z >> 31) % n_vocab);
+    }
+}
+
+/* What is taken once, for the first model that is opened */
+static int take_memory(struct bench *bench, struct weir_err *err)
+{
+    const struct bench_args *args = &bench->args;
+    const struct weir_config *config = &bench->model->jamba->config;
+    size_t n_ids = most_tokens(args) + 1;
+    unsigned most = 1;
+
+    bench->ids = calloc(n_ids, sizeof(*bench->ids));
+    bench->chosen = calloc(config->n_layers, config->n_experts);
+    bench->logits = calloc(config->n_vocab, sizeof(*bench->logits));
+    bench->tps = calloc(args->n_repeats, sizeof(*bench->tps));
+    if (!bench->ids || !bench->chosen || !bench->logits || !bench->tps)
+        return weir_err_nomem(err, n_ids * sizeof(*bench->ids), "a test");
+    fill_ids(bench->ids, n_ids, config->n_vocab);
+    for (unsigned i = 0; i < args->n_threads; i++)
+        most = args->threads[i] > most ? args->threads[i] : most;
+    return probe_init(&bench->probe, most, err);
+}
+
+/* A session that has read the tokens before the test */
+static int begin(struct bench *bench, const struct test *test,
+                 weir_session **session, struct weir_err *err)
+{
+    struct weir_session_options options = bench->args.session_options;
+    int rc;
+
+    options.n_ctx = bench->args.depth + test->n_tok + 1;
+    rc = weir_session_new(bench->model, &options, session, err);
+    if (!rc && bench->args.depth)
+        rc = weir_session_eval(*session, bench->ids, bench->args.depth, NULL,
+                               err);
+    return rc;
+}
+
+static int mark_chosen(void *ctx, enum weir_view view, uint32_t layer,
+                       const float *values, size_t n_tok, size_t width,
+                       struct weir_err *err)
+{
+    struct bench *bench = ctx;
+    const struct weir_jamba *jamba = bench->model->jamba;
+    uint32_t expert[WEIR_MAX_EXPERTS], k = jamba->config.n_top;
+    float prob[WEIR_MAX_EXPERTS];
+
+    (void)view;
+    (void)err;
+    for (size_t t = 0; t < n_tok; t++) {
+        jamba->kernels.route(values + t * width, width, 1, width, k, expert,
+                             prob);
+        for (uint32_t i = 0; i < k; i++)
+            bench->chosen[layer * width + expert[i]] = 1;
+    }
+    return 0;
+}
+
+/*
+ * The test without a clock: what its passes cost.  One token more has its
+ * logits computed, so that the head was touched too.
+ */
+static int count_costs(struct bench *bench, const struct test *test,
+                       struct weir_cost *cost, struct weir_err *err)
+{
+    const struct weir_jamba *jamba = bench->model->jamba;
+    const struct weir_observer observer = {1u << WEIR_VIEW_ROUTER, mark_chosen,
+                                           bench};
+    struct weir_cost_pass pass = {
+        .n_tok = test->step,
+        .kv_dtype = bench->args.session_options.kv == WEIR_KV_F32 ? WEIR_F32
+                                                                  : WEIR_BF16,
+        .chosen = bench->chosen};
+    size_t from = bench->args.depth, to = from + test->n_tok;
+    weir_session *session;
+    int rc = begin(bench, test, &session, err);
+
+    for (pass.n_past = from; pass.n_past < to && !rc;
+         pass.n_past += pass.n_tok) {
+        memset(bench->chosen, 0,
+               (size_t)jamba->config.n_layers * jamba->config.n_experts);
+        pass.ids = bench->ids + pass.n_past;
+        rc = weir_session_eval_all(session, pass.ids, pass.n_tok, NULL,
+                                   &observer, err);
+        if (!rc)
+            weir_cost_add(cost, jamba, &pass);
+    }
+    if (!rc)
+        rc = weir_session_eval(session, bench->ids + to, 1, bench->logits, err);
+    weir_session_free(session);
+    return rc;
+}
+
+static int run_once(struct bench *bench, const struct test *test, double *tps,
+                    struct weir_err *err)
+{
+    size_t from = bench->args.depth, to = from + test->n_tok;
+    weir_session *session;
+    double start;
+    int rc = begin(bench, test, &session, err);
+
+    start = progress_seconds();
+    for (size_t at = from; at < to && !rc; at += test->step)
+        rc = weir_session_eval(session, bench->ids + at, test->step,
+                               bench->logits, err);
+    *tps = (double)test->n_tok / (progress_seconds() - start);
+    weir_session_free(session);
+    return rc;
+}
+
+static void show_progress(struct bench *bench, uint64_t more)
+{
+    const struct bench_args *args = &bench->args;
+    uint64_t tests = !!args->n_prompt + !!args->n_decode;
+
+    bench->n_runs += more;
+    progress_show(&bench->progress, "measuring", bench->n_runs,
+                  args->n_threads * tests * (1 + args->n_repeats));
+}
+
+/* Mean and standard deviation of the speeds (n - 1; 0 of a single one) */
+static void take_speeds(const struct bench *bench, struct bench_row *row)
+{
+    size_t n = bench->args.n_repeats;
+    double sum = 0, squares = 0, d;
+
+    for (size_t i = 0; i < n; i++)
+        sum += bench->tps[i];
+    row->tps_mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        d = bench->tps[i] - row->tps_mean;
+        squares += d * d;
+    }
+    row->tps_sd = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
+}
+
+static void take_costs(const struct test *test, const struct weir_cost *cost,
+                       struct bench_row *row)
+{
+    double n = (double)test->n_tok;
+
+    row->bytes_per_token =
+        (double)(cost->weight_bytes + cost->state_bytes + cost->kv_bytes) / n;
+    row->flop_per_token = (double)cost->flop / n;
+    row->distinct_experts = cost->n_experts / (test->n_tok / test->step);
+}
+
+static void take_bound(struct bench_row *row)
+{
+    double read = (row->read_gbps[0] + row->read_gbps[1]) / 2;
+    double dram = read * 1e9 / row->bytes_per_token;
+    double flops = row->peak_gflops * 1e9 / row->flop_per_token;
+
+    row->bound_by = dram < flops ? "dram" : "flops";
+    row->bound_tps = dram < flops ? dram : flops;
+    row->share = row->tps_mean / row->bound_tps;
+}
+
+static int measure(struct bench *bench, const struct test *test,
+                   struct bench_row *row, struct weir_err *err)
+{
+    struct weir_jamba *jamba = bench->model->jamba;
+    struct weir_cost cost = {0};
+    double peak;
+    int rc = count_costs(bench, test, &cost, err);
+
+    if (rc)
+        return rc;
+    show_progress(bench, 1);
+    peak = probe_flop(jamba);
+    row->read_gbps[0] = probe_read(&bench->probe, jamba) / 1e9;
+    for (size_t i = 0; i < bench->args.n_repeats; i++) {
+        rc = run_once(bench, test, &bench->tps[i], err);
+        if (rc)
+            return rc;
+        show_progress(bench, 1);
+    }
+    row->read_gbps[1] = probe_read(&bench->probe, jamba) / 1e9;
+    row->peak_gflops = (peak + probe_flop(jamba)) / 2 / 1e9;
+    take_speeds(bench, row);
+    take_costs(test, &cost, row);
+    take_bound(row);
+    return 0;
+}
+
+static int run_test(struct bench *bench, const struct test *test,
+                    struct weir_err *err)
+{
+    struct bench_row row = {.model = bench->name,
+                            .codec = bench->codec,
+                            .device = "cpu",
+                            .threads =
+                                weir_pool_n_threads(bench->model->jamba->pool),
+                            .batch = 1,
+                            .depth = bench->args.depth};
+    enum weir_level level;
+    int rc;
+
+    if (!test->n_tok)
+        return 0;
+    snprintf(row.test, sizeof(row.test), "%s%zu", test->kind, test->n_tok);
+    rc = weir_level_choose(&level, err);
+    if (!rc)
+        rc = measure(bench, test, &row, err);
+    progress_end(&bench->progress);
+    if (rc)
+        return rc;
+    row.cpu_level = weir_level_name(level);
+    return bench_print_row(&bench->print, &row, err);
+}
+
+static int run_threads(struct bench *bench, unsigned n_threads,
+                       struct weir_err *err)
+{
+    const struct bench_args *args = &bench->args;
+    const struct weir_model_options options = {.n_threads = n_threads};
+    const struct test prompt = {"pp", args->n_prompt, args->n_prompt};
+    const struct test decode = {"tg", args->n_decode, 1};
+    int rc = weir_model_open(args->model, &options, &bench->model, err);
+
+    if (!rc && !bench->ids) {
+        rc = name_model(bench, err);
+        name_codecs(bench);
+        if (!rc)
+            rc = take_memory(bench, err);
+        if (!rc && bench->probe.thread_bytes < PROBE_THREAD_BYTES)
+            cli_warn(&args->cli,
+                     "memory is short: each thread reads %zu MiB instead of "
+                     "%lu to measure it, some of which may come from caches",
+                     bench->probe.thread_bytes >> 20, PROBE_THREAD_BYTES >> 20);
+    }
+    if (!rc)
+        rc = run_test(bench, &prompt, err);
+    if (!rc)
+        rc = run_test(bench, &decode, err);
+    weir_model_close(bench->model);
+    bench->model = NULL;
+    return rc;
+}
+
+static void release(struct bench *bench)
+{
+    probe_fini(&bench->probe);
+    free(bench->ids);
+    free(bench->chosen);
+    free(bench->logits);
+    free(bench->tps);
+}
+
+static int bench_main(int argc, char **argv)
+{
+    struct bench bench = {0};
+    struct weir_err err;
+    int rc = 0, status;
+
+    bench_args_parse(&bench.args, argc, argv);
+    bench.print.form = bench.args.form;
+    progress_init(&bench.progress, 0);
+    bench.progress.unit = "runs";
+    for (unsigned i = 0; i < bench.args.n_threads && !rc; i++)
+        rc = run_threads(&bench, bench.args.threads[i], &err);
+    if (!rc)
+        bench_print_end(&bench.print);
+    status = rc ? cli_fail(&bench.args.cli, &err) : cli_finish(&bench.args.cli);
+    release(&bench);
+    return status;
+}
+
+const struct command cmd_bench = {"bench", bench_main};
