@@ -17,7 +17,8 @@ static int open_fd(struct weir_file *file, struct weir_err *err)
 {
     struct stat st;
 
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    /* a pipe must not keep us waiting: it is refused below */
+    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file->fd < 0)
         return weir_err_errno(err, errno, "open", file->path);
     if (fstat(file->fd, &st))

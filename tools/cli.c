@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/pool.h"
 
@@ -319,6 +320,13 @@ void cli_keep_argument(const struct cli *cli, const char **kept,
     if (*kept)
         cli_usage(cli, "one %s at a time; '%s' is too much", what, cli->value);
     *kept = cli->value;
+}
+
+int cli_read(const char *path, struct weir_buf *buf, struct weir_err *err)
+{
+    if (path && strcmp(path, "-"))
+        return weir_buf_add_file(buf, path, err);
+    return weir_buf_add_fd(buf, STDIN_FILENO, "standard input", err);
 }
 
 unsigned cli_threads(const struct cli *cli)

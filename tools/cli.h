@@ -3,7 +3,7 @@
 #ifndef WEIR_TOOLS_CLI_H
 #define WEIR_TOOLS_CLI_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 /* Exit status, as weir(1) documents it. */
 enum cli_status {
@@ -63,6 +63,9 @@ int cli_choice(const struct cli *cli, const char *words);
 /* Keeps the argument found, of which there may be one; `what` names it. */
 void cli_keep_argument(const struct cli *cli, const char **kept,
                        const char *what);
+
+/* Appends the file at `path`, or standard input for "-" and NULL. */
+int cli_read(const char *path, struct weir_buf *buf, struct weir_err *err);
 
 /* Number of threads that the current option asks for. */
 unsigned cli_threads(const struct cli *cli);

@@ -44,6 +44,8 @@ static void take_option(struct eval_args *args, int option)
 
     switch (option) {
     case OPT_eval_file:
+        if (args->file)
+            cli_usage(cli, "one text at a time: -f twice");
         args->file = cli->value;
         break;
     case OPT_eval_ctx:
@@ -93,7 +95,7 @@ static void parse(struct eval_args *args, int argc, char **argv)
 static int read_text(struct eval *eval, struct weir_err *err)
 {
     struct weir_buf text = WEIR_BUF(WEIR_TEXT_BYTES);
-    int rc = weir_buf_add_file(&text, eval->args.file, err);
+    int rc = cli_read(eval->args.file, &text, err);
 
     if (!rc)
         rc = weir_model_encode(eval->model, text.data ? text.data : "",

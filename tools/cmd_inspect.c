@@ -44,8 +44,8 @@ static void parse(struct inspect_args *args, int argc, char **argv)
     if (!args->model && !args->cpu)
         cli_usage(&args->cli, "which model?");
     if (args->cpu && (args->model || args->tensors || args->tiles))
-        cli_usage(&args->cli, "--cpu says nothing about a model; leave it away "
-                              "or --cpu");
+        cli_usage(&args->cli, "--cpu goes without a model, --tensors and "
+                              "--tiles");
 }
 
 static void add_sum(struct sum *sum, const struct sum *more)

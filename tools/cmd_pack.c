@@ -6,10 +6,12 @@
 
 #include "base/buf.h"
 #include "base/path.h"
+#include "engine/session.h"
 #include "model/import.h"
-#include "text/tokenizer.h"
 #include "tools/cli.h"
 #include "tools/progress.h"
+
+#define SMALL_BYTES (64UL << 20) /* most in a config */
 
 struct pack_args {
     struct cli cli;
@@ -98,6 +100,24 @@ static void parse(struct pack_args *args, int argc, char **argv)
     args->import.ctx = args;
 }
 
+/*
+ * Reads the file `name` of the folder, or nothing when there is none: then
+ * *path is NULL.  Release *path with free().
+ */
+static int read_kept(const char *folder, const char *name,
+                     struct weir_buf *text, char **path, struct weir_err *err)
+{
+    if (asprintf(path, "%s/%s", folder, name) < 0) {
+        *path = NULL;
+        return weir_err_nomem(err, strlen(folder), "a path");
+    }
+    if (weir_path_exists(*path))
+        return weir_buf_add_file(text, *path, err);
+    free(*path);
+    *path = NULL;
+    return 0;
+}
+
 /* 0, also when there is no such file; *found says whether there is. */
 static int check_tokenizer(const char *folder, const char *name, int *found,
                            struct weir_err *err)
@@ -105,22 +125,42 @@ static int check_tokenizer(const char *folder, const char *name, int *found,
     struct weir_buf text = WEIR_BUF(WEIR_TOKENIZER_BYTES);
     struct weir_tokenizer *tokenizer = NULL;
     char *path;
-    int rc;
+    int rc = read_kept(folder, name, &text, &path, err);
 
-    if (asprintf(&path, "%s/%s", folder, name) < 0)
-        return weir_err_nomem(err, strlen(folder), "a path");
-    *found = weir_path_exists(path);
-    rc = *found ? weir_buf_add_file(&text, path, err) : 0;
-    if (!rc && *found)
-        rc = weir_tokenizer_parse(text.data, text.n_bytes, path, &tokenizer,
-                                  err);
+    *found = path != NULL;
+    if (!rc && path)
+        rc = weir_tokenizer_parse(text.data ? text.data : "", text.n_bytes,
+                                  path, &tokenizer, err);
     weir_tokenizer_free(tokenizer);
     weir_buf_fini(&text);
     free(path);
     return rc;
 }
 
-/* A tokenizer that weir cannot read is refused now, not by the first run. */
+static int check_generation(const char *folder, struct weir_err *err)
+{
+    struct weir_buf text = WEIR_BUF(SMALL_BYTES), json = WEIR_BUF(SMALL_BYTES);
+    struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
+    struct weir_config config;
+    char *path, *config_path = NULL;
+    int rc = read_kept(folder, "generation_config.json", &text, &path, err);
+
+    if (!rc && path)
+        rc = read_kept(folder, "config.json", &json, &config_path, err);
+    if (!rc && config_path)
+        rc = weir_config_parse(json.data ? json.data : "", json.n_bytes,
+                               config_path, &config, err);
+    if (!rc && config_path)
+        rc = weir_generation_parse(text.data ? text.data : "", text.n_bytes,
+                                   path, &config, &sampling, err);
+    weir_buf_fini(&text);
+    weir_buf_fini(&json);
+    free(path);
+    free(config_path);
+    return rc;
+}
+
+/* What no later command could use is refused now, not by the first run. */
 static int pack(const struct pack_args *args, struct weir_err *err)
 {
     int found;
@@ -128,6 +168,8 @@ static int pack(const struct pack_args *args, struct weir_err *err)
 
     if (!rc && !found)
         rc = check_tokenizer(args->folder, "tokenizer.model", &found, err);
+    if (!rc)
+        rc = check_generation(args->folder, err);
     return rc ? rc
               : weir_import_folder(&args->import, args->folder, args->output,
                                    err);

@@ -133,9 +133,7 @@ static int read_prompt(struct run *run, struct weir_err *err)
         return rc;
     if (args->prompt)
         return encode(run, args->prompt, strlen(args->prompt), err);
-    rc = args->file
-             ? weir_buf_add_file(&buf, args->file, err)
-             : weir_buf_add_fd(&buf, STDIN_FILENO, "standard input", err);
+    rc = cli_read(args->file, &buf, err);
     if (!rc)
         rc = encode(run, buf.data ? buf.data : "", buf.n_bytes, err);
     weir_buf_fini(&buf);
@@ -313,10 +311,10 @@ static int print_json(const struct run *run, struct weir_err *err)
 {
     const int32_t *answer = (const int32_t *)run->answer.data;
     json_t *ids = json_array(), *text = json_null(), *root;
-    int rc;
+    int bad = 0, rc;
 
     for (size_t i = 0; i < run->n_out; i++)
-        json_array_append_new(ids, json_integer(answer[i]));
+        bad |= json_array_append_new(ids, json_integer(answer[i]));
     if (run->model->tokenizer)
         text = json_stringn(run->text.data ? run->text.data : "",
                             run->text.n_bytes);
@@ -329,8 +327,10 @@ static int print_json(const struct run *run, struct weir_err *err)
         run->prompt_s, "prompt_tok_per_s",
         per_second(run->n_ids, run->prompt_s), "generate_s", run->answer_s,
         "generate_tok_per_s", per_second(n_steps(run), run->answer_s));
-    if (!root)
+    if (!root || bad) {
+        json_decref(root);
         return weir_err_nomem(err, run->text.n_bytes, "JSON");
+    }
     rc = json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(root);

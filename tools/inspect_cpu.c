@@ -24,21 +24,27 @@ static void print_text(enum weir_level chosen)
 
 static json_t *make_json(enum weir_level chosen)
 {
-    json_t *compiled = json_array(), *operations = json_object();
+    json_t *compiled = json_array(), *operations = json_object(), *root;
     const char *operation;
     enum weir_level server;
+    int bad = 0;
 
     for (int i = 0; i < WEIR_N_LEVELS; i++)
         if (weir_level_compiled(i))
-            json_array_append_new(compiled, json_string(weir_level_name(i)));
+            bad |= json_array_append_new(compiled,
+                                         json_string(weir_level_name(i)));
     for (unsigned i = 0;
          (operation = weir_kernels_operation(chosen, i, &server)); i++)
-        json_object_set_new(operations, operation,
-                            json_string(weir_level_name(server)));
-    return json_pack("{s:s, s:o, s:s, s:o}", "detected",
-                     weir_level_name(weir_level_detected()), "compiled",
-                     compiled, "chosen", weir_level_name(chosen), "operations",
-                     operations);
+        bad |= json_object_set_new(operations, operation,
+                                   json_string(weir_level_name(server)));
+    root =
+        json_pack("{s:s, s:o, s:s, s:o}", "detected",
+                  weir_level_name(weir_level_detected()), "compiled", compiled,
+                  "chosen", weir_level_name(chosen), "operations", operations);
+    if (!bad)
+        return root;
+    json_decref(root);
+    return NULL;
 }
 
 int inspect_cpu(int json, struct weir_err *err)
@@ -49,6 +55,8 @@ int inspect_cpu(int json, struct weir_err *err)
 
     if (rc)
         return rc;
+    while (!weir_level_compiled(chosen))
+        chosen--;
     if (!json) {
         print_text(chosen);
         return 0;

@@ -35,7 +35,7 @@ static void take_field(struct sampling *sampling, const struct cli *cli,
     char *end;
     double x = strtod(cli->value, &end);
 
-    if (end == cli->value || *end)
+    if (end == cli->value || *end || strchr(" \t\n", *cli->value))
         x = NAN;
     if (weir_sampling_set(&sampling->values, field, x, cli->option, &err))
         cli_usage(cli, "%s, not '%s'", err.message, cli->value);
@@ -226,6 +226,15 @@ void sampling_print(const struct sampling *sampling)
                 sampling->given & SEED_GIVEN ? "--seed" : "default");
 }
 
+/* Adds `value` to `object`, and lets go of both when that cannot be. */
+static json_t *with(json_t *object, const char *key, json_t *value)
+{
+    if (!json_object_set_new(object, key, value))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
 static json_t *biases_json(const struct weir_sampling *values)
 {
     json_t *biases = json_object();
@@ -236,7 +245,7 @@ static json_t *biases_json(const struct weir_sampling *values)
         snprintf(id, sizeof(id), "%" PRId32, values->biases[i].id);
         sum = json_real_value(json_object_get(biases, id)) +
               values->biases[i].bias;
-        json_object_set_new(biases, id, json_real(sum));
+        biases = with(biases, id, json_real(sum));
     }
     return biases;
 }
@@ -247,11 +256,9 @@ json_t *sampling_json(const struct sampling *sampling)
     json_t *root = json_object();
 
     for (int i = 0; i < WEIR_N_SAMPLING_FIELDS; i++)
-        json_object_set_new(root, weir_sampling_name(i),
-                            i == WEIR_TOP_K
-                                ? json_integer((json_int_t)values->top_k)
-                                : json_real(weir_sampling_get(values, i)));
-    json_object_set_new(root, "logit_bias", biases_json(values));
-    json_object_set_new(root, "seed", json_integer((json_int_t)values->seed));
-    return root;
+        root = with(root, weir_sampling_name(i),
+                    i == WEIR_TOP_K ? json_integer((json_int_t)values->top_k)
+                                    : json_real(weir_sampling_get(values, i)));
+    root = with(root, "logit_bias", biases_json(values));
+    return with(root, "seed", json_integer((json_int_t)values->seed));
 }

@@ -41,17 +41,11 @@ int weir_level_choose(enum weir_level *level, struct weir_err *err)
 #ifdef __x86_64__
 
 #include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* Intel SDM volume 1, 13.1: bits of XCR0 */
 #define XCR0_YMM  0x06u /* SSE, AVX */
 #define XCR0_ZMM  0xe6u /* those, opmask, upper halves, upper registers */
 #define XCR0_TILE 0x60000u
-
-/* arch/x86/include/uapi/asm/prctl.h of Linux */
-#define REQ_XCOMP_PERM 0x1023
-#define XFEATURE_TILE  18
 
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;
@@ -96,8 +90,7 @@ enum weir_level weir_level_detected(void)
         return WEIR_LEVEL_AVX2;
     if (!has(read_cpuid(7, 1).eax, 1u << 5))
         return WEIR_LEVEL_AVX512;
-    if (!has(features.edx, amx) || (saved & XCR0_TILE) != XCR0_TILE ||
-        syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XFEATURE_TILE))
+    if (!has(features.edx, amx) || (saved & XCR0_TILE) != XCR0_TILE)
         return WEIR_LEVEL_AVX512_BF16;
     return WEIR_LEVEL_AMX;
 }

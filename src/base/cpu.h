@@ -21,8 +21,8 @@ enum weir_level {
 const char *weir_level_name(enum weir_level level);
 
 /*
- * The highest level that this CPU and its operating system offer.  Asks the
- * kernel for leave to use AMX where the CPU has it.
+ * The highest level that this CPU and its operating system offer.  Who uses
+ * AMX has to ask the kernel for leave first; this does not.
  */
 enum weir_level weir_level_detected(void);
 

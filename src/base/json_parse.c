@@ -299,7 +299,7 @@ static int parse_object(struct parser *in, unsigned depth, json_t **out)
     while (!rc && accept(in, ','));
     if (rc || accept(in, '}'))
         return rc;
-    return wrong(in, "an object without an end");
+    return wrong(in, "a comma or } should stand here");
 }
 
 static int parse_item(struct parser *in, unsigned depth, json_t *array)
@@ -329,7 +329,7 @@ static int parse_array(struct parser *in, unsigned depth, json_t **out)
     while (!rc && accept(in, ','));
     if (rc || accept(in, ']'))
         return rc;
-    return wrong(in, "an array without an end");
+    return wrong(in, "a comma or ] should stand here");
 }
 
 static int parse_word(struct parser *in, json_t **out)

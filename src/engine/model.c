@@ -8,36 +8,45 @@ const char *weir_version(void)
     return PACKAGE_VERSION;
 }
 
-/* How texts end and how tokens are chosen, beyond what config.json says */
-static int take_generation_config(struct weir_model *model, const json_t *root,
-                                  const char *what, struct weir_err *err)
+static int take_generation(const json_t *root, const char *what,
+                           struct weir_config *config,
+                           struct weir_sampling *sampling, struct weir_err *err)
 {
     int rc;
 
     if (!json_is_object(root))
         return weir_err_set(err, WEIR_EFORMAT, "%s: not a JSON object", what);
-    rc = weir_config_add_eos(root, what, &model->jamba->config, err);
-    return rc ? rc : weir_sampling_read(root, what, &model->sampling, err);
+    rc = weir_config_add_eos(root, what, config, err);
+    return rc ? rc : weir_sampling_read(root, what, sampling, err);
+}
+
+int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
+                          struct weir_config *config,
+                          struct weir_sampling *sampling, struct weir_err *err)
+{
+    json_t *root;
+    int rc = weir_json_parse(json, n_bytes, what, &root, err);
+
+    if (rc)
+        return rc;
+    rc = take_generation(root, what, config, sampling, err);
+    json_decref(root);
+    return rc;
 }
 
 static int read_generation_config(struct weir_model *model,
                                   struct weir_err *err)
 {
     static const char what[] = "generation_config.json";
-    json_t *root;
     size_t n_bytes;
     char *json;
     int rc =
         weir_file_read_blob(model->jamba->file, what, &json, &n_bytes, err);
 
-    if (rc || !json)
-        return rc;
-    rc = weir_json_parse(json, n_bytes, what, &root, err);
+    if (!rc && json)
+        rc = weir_generation_parse(json, n_bytes, what, &model->jamba->config,
+                                   &model->sampling, err);
     free(json);
-    if (rc)
-        return rc;
-    rc = take_generation_config(model, root, what, err);
-    json_decref(root);
     return rc;
 }
 

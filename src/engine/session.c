@@ -119,9 +119,8 @@ int weir_session_decode(weir_session *session, int32_t id, const char **text,
                             "%s: was packed without a tokenizer, so that ids "
                             "cannot become text",
                             session->model->jamba->file->path);
-    if (id >= 0 &&
-        (size_t)id >= weir_tokenizer_n_vocab(session->model->tokenizer))
-        return 0; /* a padded vocabulary: ids without text */
+    if (id >= 0 && !weir_tokenizer_has(session->model->tokenizer, id))
+        return 0; /* a vocabulary with padding or gaps: ids without text */
     if (id >= 0)
         return weir_detokenizer_push(&session->detokenizer, id, 0, text,
                                      n_bytes, err);

@@ -17,6 +17,14 @@ struct weir_model {
 };
 
 /*
+ * A generation_config.json: how texts end and how tokens are chosen, beyond
+ * what config.json says.  WEIR_EFORMAT, naming the key, for a bad value.
+ */
+int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
+                          struct weir_config *config,
+                          struct weir_sampling *sampling, struct weir_err *err);
+
+/*
  * weir_session_eval() with the scores of every token: `logits` is
  * [n_ids][n_vocab].  `observer` (may be NULL) sees the pass from inside.
  */

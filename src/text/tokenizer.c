@@ -359,6 +359,12 @@ size_t weir_tokenizer_n_vocab(const struct weir_tokenizer *tokenizer)
     return tokenizer->vocab.n;
 }
 
+int weir_tokenizer_has(const struct weir_tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && (size_t)id < tokenizer->vocab.n &&
+           tokenizer->vocab.pieces[id].flags;
+}
+
 int32_t weir_tokenizer_bos(const struct weir_tokenizer *tokenizer)
 {
     return tokenizer->bos;

@@ -49,6 +49,9 @@ void weir_tokenizer_free(struct weir_tokenizer *tokenizer);
 /* One more than the largest id. */
 size_t weir_tokenizer_n_vocab(const struct weir_tokenizer *tokenizer);
 
+/* 1 when `id` is a token: a vocabulary may have gaps. */
+int weir_tokenizer_has(const struct weir_tokenizer *tokenizer, int32_t id);
+
 /* The id that the file puts before a text, or -1. */
 int32_t weir_tokenizer_bos(const struct weir_tokenizer *tokenizer);
 

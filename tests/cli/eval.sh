@@ -115,4 +115,23 @@ says err 'without a tokenizer'
 weir eval chapter.txt -f chapter.txt
 is 3 "a model that is none"
 
+weir eval int8.weir -f chapter.txt -f chapter.txt
+is 2 "two texts"
+
+# The first weight of lm_head, which stands first in the file, becomes a NaN.
+cp -r "$source/demo/model" nan
+chmod -R u+w nan
+start=$((8 + $(od -An -t u4 -N 4 nan/model.safetensors)))
+printf '\300\177' |
+    dd of=nan/model.safetensors bs=1 seek="$start" conv=notrunc 2>/dev/null
+weir pack nan -o nan.weir --quant none -q
+weir eval nan.weir -f chapter.txt --ctx 16
+is 3 "a model that computes no numbers"
+says err 'are not finite'
+[ ! -s out ]
+tap_ok $? "and no figures"
+weir run nan.weir -p And -n 1
+is 3 "it cannot be run either"
+says err 'are not finite'
+
 tap_done

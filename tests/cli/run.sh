@@ -28,6 +28,9 @@ tap_ok $? "-f reads the prompt from a file"
 weir run text.weir -n 12 <prompt
 cmp -s out wanted
 tap_ok $? "without a source it is standard input"
+weir run text.weir -f - -n 12 <prompt
+cmp -s out wanted
+tap_ok $? "-f - is that too"
 weir run text.weir --ids ids -n 12 -t 1
 cmp -s out wanted
 tap_ok $? "--ids gives the same text, on one thread too"
@@ -122,6 +125,18 @@ sed 's/"eos_token_id": 2/"eos_token_id": null/' "$golden/config.json" \
 status=$(cat status)
 is 1 "a reader that goes away ends it"
 says err 'standard output'
+
+# A token of the model that the tokenizer does not have is one without text.
+sed 's/,"t300":300//' text/tokenizer.json >gap
+cp gap text/tokenizer.json
+"$WEIR" pack text -o gap.weir -q 2>err || tap_diag <err
+weir run gap.weir -p Hello -n 3 --logit-bias 300=100 --json
+is 0 "a token in a gap of the vocabulary"
+says out '"text":"","ids":\[300,300,300\]'
+
+mkfifo pipe
+weir run pipe -p Hello
+is 2 "a pipe in the place of a model"
 
 weir logits ids.weir --ids ids -o first
 is 0 "logits"

@@ -160,16 +160,18 @@ go one --json
 has '"temperature":1.0,"top_k":0,'
 for bad in '"do_sample": "yes"' '"temperature": -1' '"top_k": 0.5' \
     '"top_p": 0' '"min_p": 2' '"repetition_penalty": 0'; do
-    rm -rf bad bad.weir
-    pack_with "{$bad}" bad
-    go bad
-    is 3 "a model with $bad"
+    rm -rf bad
+    pack_with "{$bad}" bad >/dev/null
+    weir pack bad -o bad.weir
+    is 3 "a model with $bad is not packed"
     says err "generation_config.json: $(echo "$bad" | cut -d '"' -f 2) must be"
 done
-rm -rf bad bad.weir
-pack_with '[]' bad
-go bad
-is 3 "a generation_config.json that is no object"
+rm -rf bad
+pack_with '[]' bad >/dev/null
+weir pack bad -o bad.weir
+is 3 "nor one whose generation_config.json is no object"
+[ ! -e bad.weir ] && [ ! -e bad.weir.part ]
+tap_ok $? "nothing is left of these"
 
 # What ends a text
 fourth=$(cut -d ' ' -f 4 greedy)
