@@ -105,7 +105,9 @@ for command in $(commands_of_table); do
             tap_skip "completions for $shell: they were not built"
         fi
     done
-    grep -q "^\.Xr weir-$command 1" man/weir.1
-    tap_ok $? "weir(1) names weir-$command(1)"
+    for page in man/weir.1 man/weir.7; do
+        grep -Eq "Xr weir-$command 1" $page
+        tap_ok $? "$page names weir-$command(1)"
+    done
 done
 tap_done
