@@ -1,38 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/path.h"
 #include "engine/session.h"
 #include "model/import.h"
 #include "tools/cli.h"
+#include "tools/pack_options.h"
 #include "tools/progress.h"
 
 #define SMALL_BYTES (64UL << 20) /* most in a config */
 
 struct pack_args {
     struct cli cli;
-    struct weir_import import;
-    const char *folder, *output;
-    int quiet, dense_given;
+    struct pack_options options;
+    const char *folder;
     struct progress progress;
 };
-
-/* Small tiles let a small model have many; for tests. */
-static uint32_t tile_ceiling(const struct cli *cli)
-{
-    const char *text = getenv("WEIR_TILE_CEILING");
-    struct cli env = *cli;
-
-    if (!text)
-        return WEIR_TILE_BYTES;
-    env.option = "WEIR_TILE_CEILING";
-    env.value = text;
-    return (uint32_t)cli_uint(&env, WEIR_ROW_ALIGN, WEIR_TILE_BYTES);
-}
 
 static void on_warning(void *ctx, const char *text)
 {
@@ -49,55 +34,19 @@ static void on_progress(void *ctx, const char *phase, uint64_t done,
     progress_show(&args->progress, phase, done, total);
 }
 
-static void take_option(struct pack_args *args, int option)
-{
-    const struct cli *cli = &args->cli;
-    struct weir_import *import = &args->import;
-
-    switch (option) {
-    case OPT_pack_output:
-        args->output = cli->value;
-        break;
-    case OPT_pack_quant:
-        import->quant.experts_int8 = !cli_choice(cli, "experts-int8|none");
-        break;
-    case OPT_pack_codec:
-        import->policy =
-            (enum weir_codec_policy)cli_choice(cli, "auto|raw|zstd");
-        break;
-    case OPT_pack_dense_mlp:
-        import->quant.dense_mlp_int8 = !cli_choice(cli, "int8|bf16");
-        args->dense_given = 1;
-        break;
-    case OPT_pack_threads:
-        import->n_threads = cli_threads(cli);
-        break;
-    case OPT_pack_quiet:
-        args->quiet = 1;
-        break;
-    default:
-        cli_keep_argument(cli, &args->folder, "folder");
-    }
-}
-
 static void parse(struct pack_args *args, int argc, char **argv)
 {
+    struct cli *cli = &args->cli;
     int option;
 
-    cli_init(&args->cli, argc, argv);
-    args->import.quant = (struct weir_quant){1, 1};
-    while ((option = cli_next(&args->cli)) != CLI_END)
-        take_option(args, option);
+    cli_init(cli, argc, argv);
+    pack_options_init(&args->options, cli);
+    while ((option = cli_next(cli)) != CLI_END)
+        if (!pack_options_take(&args->options, cli, option))
+            cli_keep_argument(cli, &args->folder, "folder");
     if (!args->folder)
-        cli_usage(&args->cli, "which folder?");
-    if (!args->output)
-        cli_usage(&args->cli, "no output; give -o FILE.weir");
-    if (args->dense_given && !args->import.quant.experts_int8)
-        cli_usage(&args->cli, "--dense-mlp goes with --quant experts-int8");
-    args->import.tile_ceiling = tile_ceiling(&args->cli);
-    args->import.warn = on_warning;
-    args->import.progress = on_progress;
-    args->import.ctx = args;
+        cli_usage(cli, "which folder?");
+    pack_options_check(&args->options, cli);
 }
 
 /*
@@ -161,8 +110,18 @@ static int check_generation(const char *folder, struct weir_err *err)
 }
 
 /* What no later command could use is refused now, not by the first run. */
-static int pack(const struct pack_args *args, struct weir_err *err)
+static int pack(struct pack_args *args, struct weir_err *err)
 {
+    const struct pack_options *options = &args->options;
+    struct weir_import import = {
+        .quant = options->quant,
+        .policy = options->policy,
+        .tile_ceiling = options->tile_ceiling,
+        .n_threads = options->n_threads,
+        .warn = on_warning,
+        .progress = on_progress,
+        .ctx = args,
+    };
     int found;
     int rc = check_tokenizer(args->folder, "tokenizer.json", &found, err);
 
@@ -171,8 +130,7 @@ static int pack(const struct pack_args *args, struct weir_err *err)
     if (!rc)
         rc = check_generation(args->folder, err);
     return rc ? rc
-              : weir_import_folder(&args->import, args->folder, args->output,
-                                   err);
+              : weir_import_folder(&import, args->folder, options->output, err);
 }
 
 static int run(int argc, char **argv)
@@ -182,7 +140,7 @@ static int run(int argc, char **argv)
     int rc;
 
     parse(&args, argc, argv);
-    progress_init(&args.progress, args.quiet);
+    progress_init(&args.progress, args.options.quiet);
     rc = pack(&args, &err);
     progress_end(&args.progress);
     return rc ? cli_fail(&args.cli, &err) : CLI_OK;
