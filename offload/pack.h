@@ -13,6 +13,7 @@ struct weir_pack_tensor {
     char name[WEIR_NAME_BYTES + 1];
     enum weir_dtype src_dtype;
     enum weir_dtype dtype; /* as stored: src_dtype, or WEIR_I8 to quantise */
+    float src_scale;       /* of every row, when src_dtype is WEIR_I8 too */
     unsigned n_dims;
     uint64_t shape[4];
     enum weir_split split;

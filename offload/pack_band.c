@@ -115,6 +115,8 @@ static int load_rows(struct weir_band_worker *worker, uint32_t tensor,
                                 n_rows * cut->cols, worker->source, &read, err);
 
     *rows = read;
+    for (uint32_t r = 0; !rc && r < n_rows && source->src_dtype == WEIR_I8; r++)
+        scales[row + r] = source->src_scale;
     if (rc || source->dtype == source->src_dtype)
         return rc;
     *rows = worker->rows;

@@ -61,8 +61,7 @@ static void lay_unit(struct weir_packer *packer, uint32_t u)
         packer->units[u].bands_left += weir_tiling_n_groups(tensor);
         if (packer->pack->tensors[t].is_scales)
             packer->units[u].scales_tensor = t;
-        if (packer->pack->tensors[t].dtype ==
-            packer->pack->tensors[t].src_dtype)
+        if (tensor->dtype != WEIR_I8)
             continue;
         tensor->scale_tensor = packer->units[u].scales_tensor;
         tensor->scale_first = used;

@@ -106,6 +106,14 @@ static void print_sums(const struct inspect_args *args)
         }
 }
 
+static void print_synth(const json_t *synth)
+{
+    if (synth)
+        printf("weights    random: weir synth %s --seed %lld\n",
+               json_string_value(json_object_get(synth, "shape")),
+               (long long)json_integer_value(json_object_get(synth, "seed")));
+}
+
 static void print_summary(const struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
@@ -116,6 +124,7 @@ static void print_summary(const struct inspect_args *args)
     printf("packed by  weir %s, --quant %s, dense MLP %s, --codec %s\n",
            provenance_of(args, "weir"), provenance_of(args, "quant"),
            provenance_of(args, "dense_mlp"), provenance_of(args, "codec"));
+    print_synth(json_object_get(args->provenance, "synth"));
     printf("holds      %u tensors in %u units, %" PRIu64
            " tiles, %u small files\n",
            file->n_tensors, file->n_units, file->n_tiles, file->n_blobs);

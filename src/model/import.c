@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/path.h"
 #include "base/pool.h"
+#include "model/provenance.h"
 
 #define MAX_SMALL_FILE (64u << 20)
 #define HASH_BLOCK     (2u << 20)
@@ -174,18 +175,6 @@ static int hash_sources(const struct importer *in, XXH128_hash_t *sums,
 
 /* ---- provenance ---- */
 
-static int add_source(json_t *list, const char *name, uint64_t n_bytes,
-                      XXH128_hash_t sum)
-{
-    char hex[33];
-
-    snprintf(hex, sizeof(hex), "%016llx%016llx", (unsigned long long)sum.high64,
-             (unsigned long long)sum.low64);
-    return json_array_append_new(
-        list, json_pack("{s:s, s:I, s:s}", "name", name, "bytes",
-                        (json_int_t)n_bytes, "xxh128", hex));
-}
-
 static json_t *source_list(const struct importer *in, const XXH128_hash_t *sums)
 {
     json_t *list = json_array();
@@ -193,42 +182,27 @@ static json_t *source_list(const struct importer *in, const XXH128_hash_t *sums)
 
     for (size_t i = 0; i < N_KEPT && !bad; i++)
         if (in->has_file[i])
-            bad = add_source(
+            bad = weir_provenance_add(
                 list, kept_files[i], in->files[i].n_bytes,
                 XXH3_128bits(in->files[i].data ? in->files[i].data : "",
                              in->files[i].n_bytes));
     for (uint32_t i = 0; i < in->checkpoint.n_files && !bad; i++)
-        bad = add_source(list, in->checkpoint.files[i].name,
-                         in->checkpoint.files[i].n_bytes, sums[i]);
+        bad = weir_provenance_add(list, in->checkpoint.files[i].name,
+                                  in->checkpoint.files[i].n_bytes, sums[i]);
     if (!bad)
         return list;
     json_decref(list);
     return NULL;
 }
 
-static const char *quant_name(const struct weir_quant *quant)
-{
-    return quant->experts_int8 ? "experts-int8" : "none";
-}
-
-static const char *dense_name(const struct weir_quant *quant)
-{
-    return quant->experts_int8 && quant->dense_mlp_int8 ? "int8" : "kept";
-}
-
 static int make_provenance(struct importer *in, const XXH128_hash_t *sums,
                            struct weir_err *err)
 {
-    static const char *const codecs[] = {"auto", "raw", "zstd"};
     const struct weir_import *import = in->import;
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o}", "weir", PACKAGE_VERSION, "quant",
-        quant_name(&import->quant), "dense_mlp", dense_name(&import->quant),
-        "codec", codecs[import->policy], "sources", source_list(in, sums));
 
-    in->provenance = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    json_decref(root);
-    return in->provenance ? 0 : weir_err_nomem(err, 4096, "the provenance");
+    return weir_provenance_make(&import->quant, import->policy,
+                                source_list(in, sums), NULL, &in->provenance,
+                                err);
 }
 
 /* Before the work begins: may `path` be written at all? */

@@ -186,16 +186,23 @@ static struct weir_pack_tensor *add_tensor(struct layer_out *out)
     return tensor;
 }
 
-/* Finds `name` in the checkpoint, with that shape and a dtype we read. */
+/* Finds `name` in the checkpoint, with that shape and a dtype we read.  Without
+ * a checkpoint the tensor, the newest of the layout, is its own source. */
 static int find_source(struct layer_out *out, const char *name,
                        const uint64_t *shape, unsigned n_dims,
                        struct weir_pack_tensor *tensor)
 {
-    int64_t number = weir_checkpoint_find(out->checkpoint, name);
     const struct weir_source *source;
     const char *path;
     char is[128], wanted[128];
+    int64_t number;
 
+    if (!out->checkpoint) {
+        tensor->source = out->layout->n_tensors - 1;
+        tensor->src_dtype = tensor->dtype = WEIR_BF16;
+        return 0;
+    }
+    number = weir_checkpoint_find(out->checkpoint, name);
     if (number < 0)
         return weir_err_set(out->err, WEIR_EFORMAT,
                             "%s: the checkpoint has no such tensor, which "
@@ -298,6 +305,8 @@ static int is_fused(const struct layer_out *out, uint32_t layer)
 {
     char name[WEIR_NAME_BYTES + 1];
 
+    if (!out->checkpoint)
+        return 0;
     snprintf(name, sizeof(name),
              "model.layers.%u.feed_forward.experts.gate_up_proj", layer);
     return weir_checkpoint_find(out->checkpoint, name) >= 0;
@@ -416,8 +425,10 @@ static int add_all(struct layer_out *out, const struct weir_quant *quant)
         rc = add_unit(out, "head", 0, 0);
     if (!rc)
         rc = add_entries(out, head, 0);
+    if (rc || !out->checkpoint)
+        return rc;
     forgive_tied_head(out);
-    return rc ? rc : refuse_unused(out);
+    return refuse_unused(out);
 }
 
 int weir_layout_init(struct weir_layout *layout,
@@ -430,13 +441,14 @@ int weir_layout_init(struct weir_layout *layout,
                             .config = config,
                             .checkpoint = checkpoint,
                             .err = err};
+    uint32_t n_sources = checkpoint ? checkpoint->n_tensors : 0;
     int rc;
 
     memset(layout, 0, sizeof(*layout));
     set_widths(&out, config);
-    out.used = calloc(checkpoint->n_tensors + 1u, 1);
+    out.used = calloc(n_sources + 1u, 1);
     if (!out.used)
-        return weir_err_nomem(err, checkpoint->n_tensors, "the layout");
+        return weir_err_nomem(err, n_sources, "the layout");
     rc = add_all(&out, quant);
     free(out.used);
     if (rc)

@@ -26,7 +26,8 @@ struct weir_layout {
  * Lays out the model of `config` from `checkpoint`.  A tensor that is missing,
  * has another shape, an unsupported dtype or an unexpected name is refused by
  * name.  Experts may be one tensor each or fused as transformers 5 has them in
- * memory.  Release with weir_layout_fini().
+ * memory.  Without a checkpoint (NULL) every tensor is bf16, as published ones
+ * are, and `source` is its own number.  Release with weir_layout_fini().
  */
 int weir_layout_init(struct weir_layout *layout,
                      const struct weir_config *config,
