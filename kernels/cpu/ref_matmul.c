@@ -46,5 +46,5 @@ void weir_ref_block_fold(float *partial, size_t ld, size_t n, unsigned block)
 
     for (; block & 1; block >>= 1, sum -= ld)
         for (size_t i = 0; i < n; i++)
-            sum[i - ld] += sum[i];
+            (sum - ld)[i] += sum[i];
 }
