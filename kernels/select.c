@@ -4,7 +4,7 @@
 #include "kernels/cpu/tables.h"
 #include "kernels/levels.h"
 
-#define MAX_TABLES 4 /* families of a level that this build has */
+#define MAX_TABLES 8 /* families of a level that this build has */
 
 static const struct weir_kernels *const levels[][MAX_TABLES + 1] = {
     [WEIR_LEVEL_REF] = {&weir_kernels_ref},

@@ -15,6 +15,12 @@
 
 typedef __m256 vec;
 
+/* How many of n elements the vector from element i on holds */
+INLINE size_t lanes_of(size_t n, size_t i)
+{
+    return n - i < LANES ? n - i : LANES;
+}
+
 INLINE __m256i first_lanes(size_t n)
 {
     static const int32_t ones[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -53,6 +59,33 @@ INLINE void vec_store(float *y, vec v, size_t n)
         _mm256_maskstore_ps(y, first_lanes(n), v);
 }
 
+/* v, with zeros from lane n on */
+INLINE vec vec_cut(vec v, size_t n)
+{
+    return n == LANES ? v
+                      : _mm256_and_ps(v, _mm256_castsi256_ps(first_lanes(n)));
+}
+
+/* Lane i < n: x[i * ld], zeros in the others; 8 ld in an int */
+INLINE vec vec_gather(const float *x, size_t ld, size_t n)
+{
+    __m256i i = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                                   _mm256_set1_epi32((int)ld));
+
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, i,
+                                    _mm256_castsi256_ps(first_lanes(n)), 4);
+}
+
+/* y[i * ld] = lane i, for i < n */
+INLINE void vec_scatter(float *y, size_t ld, vec v, size_t n)
+{
+    float lane[LANES];
+
+    _mm256_storeu_ps(lane, v);
+    for (size_t i = 0; i < n; i++)
+        y[i * ld] = lane[i];
+}
+
 INLINE vec vec_all(float x)
 {
     return _mm256_set1_ps(x);
@@ -78,6 +111,16 @@ INLINE vec vec_max(vec a, vec b)
 INLINE vec vec_exp(vec v)
 {
     return avx2_exp(v);
+}
+
+INLINE vec vec_exp2(vec v)
+{
+    return avx2_exp2(v);
+}
+
+INLINE vec vec_softplus(vec v)
+{
+    return avx2_softplus(v);
 }
 
 INLINE vec vec_silu(vec v)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Vectors of 16 floats, under the names that the bodies of kernels use which
- * are written once for several levels (rows.h, attention.h).  Arithmetic is
- * written with operators.
+ * are written once for several levels (attention.h, conv.h, rows.h, scan.h).
+ * Arithmetic is written with operators.
  */
 #ifndef WEIR_KERNELS_CPU_AVX512_VEC_H
 #define WEIR_KERNELS_CPU_AVX512_VEC_H
@@ -17,6 +17,12 @@
 #define UNROLL _Pragma("GCC unroll 16") /* a loop over registers */
 
 typedef __m512 vec;
+
+/* How many of n elements the vector from element i on holds */
+INLINE size_t lanes_of(size_t n, size_t i)
+{
+    return n - i < LANES ? n - i : LANES;
+}
 
 INLINE __mmask16 first_lanes(size_t n)
 {
@@ -52,6 +58,33 @@ INLINE void vec_store(float *y, vec v, size_t n)
         _mm512_mask_storeu_ps(y, first_lanes(n), v);
 }
 
+/* v, with zeros from lane n on */
+INLINE vec vec_cut(vec v, size_t n)
+{
+    return n == LANES ? v : _mm512_maskz_mov_ps(first_lanes(n), v);
+}
+
+/* 0, ld, 2 ld and so on */
+INLINE __m512i strides(size_t ld)
+{
+    return _mm512_mullo_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        _mm512_set1_epi32((int)ld));
+}
+
+/* Lane i < n: x[i * ld], zeros in the others; 16 ld in an int */
+INLINE vec vec_gather(const float *x, size_t ld, size_t n)
+{
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), first_lanes(n),
+                                    strides(ld), x, 4);
+}
+
+/* y[i * ld] = lane i, for i < n */
+INLINE void vec_scatter(float *y, size_t ld, vec v, size_t n)
+{
+    _mm512_mask_i32scatter_ps(y, first_lanes(n), strides(ld), v, 4);
+}
+
 INLINE vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
@@ -77,6 +110,16 @@ INLINE vec vec_max(vec a, vec b)
 INLINE vec vec_exp(vec v)
 {
     return avx512_exp(v);
+}
+
+INLINE vec vec_exp2(vec v)
+{
+    return avx512_exp2(v);
+}
+
+INLINE vec vec_softplus(vec v)
+{
+    return avx512_softplus(v);
 }
 
 INLINE vec vec_silu(vec v)

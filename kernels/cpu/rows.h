@@ -18,12 +18,6 @@
 #define N_SUMS      4
 #define MAX_EXPERTS 1024
 
-/* How many of n elements the vector from element i on holds */
-INLINE size_t lanes_of(size_t n, size_t i)
-{
-    return n - i < LANES ? n - i : LANES;
-}
-
 static void block_fold(float *partial, size_t ld, size_t n, unsigned block)
 {
     float *sum = partial + weir_partial_of(block) * ld;

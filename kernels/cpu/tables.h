@@ -11,19 +11,20 @@
 
 #ifdef WEIR_HAVE_AVX2
 extern const struct weir_kernels weir_avx2_attention, weir_avx2_matmul,
-    weir_avx2_probe, weir_avx2_rows;
+    weir_avx2_probe, weir_avx2_rows, weir_avx2_sequence;
 #define WEIR_TABLES_AVX2                                                       \
-    &weir_avx2_attention, &weir_avx2_matmul, &weir_avx2_probe, &weir_avx2_rows
+    &weir_avx2_attention, &weir_avx2_matmul, &weir_avx2_probe,                 \
+        &weir_avx2_rows, &weir_avx2_sequence
 #else
 #define WEIR_TABLES_AVX2 NULL
 #endif
 
 #ifdef WEIR_HAVE_AVX512
 extern const struct weir_kernels weir_avx512_attention, weir_avx512_matmul,
-    weir_avx512_probe, weir_avx512_rows;
+    weir_avx512_probe, weir_avx512_rows, weir_avx512_sequence;
 #define WEIR_TABLES_AVX512                                                     \
     &weir_avx512_attention, &weir_avx512_matmul, &weir_avx512_probe,           \
-        &weir_avx512_rows
+        &weir_avx512_rows, &weir_avx512_sequence
 #else
 #define WEIR_TABLES_AVX512 NULL
 #endif

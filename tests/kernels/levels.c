@@ -53,6 +53,14 @@ float *guard_floats(size_t n)
     return x;
 }
 
+float *guard_copy(const float *x, size_t n)
+{
+    float *y = guard_alloc(n * sizeof(*y));
+
+    memcpy(y, x, n * sizeof(*y));
+    return y;
+}
+
 double apart(const float *y, const float *want, size_t n)
 {
     double *exact = malloc(n * sizeof(*exact)), d;
@@ -118,6 +126,8 @@ static void visit(enum weir_level level, int bench)
         bench_matmul(&levels);
         bench_rows(&levels);
         bench_attention(&levels);
+        bench_scan(&levels);
+        bench_conv(&levels);
         return;
     }
     check_probe(&levels);
@@ -127,6 +137,8 @@ static void visit(enum weir_level level, int bench)
     check_matmul(&levels);
     check_rows(&levels);
     check_attention(&levels);
+    check_scan(&levels);
+    check_conv(&levels);
 }
 
 int main(int argc, char **argv)

@@ -29,6 +29,9 @@ void guard_free_all(void);
 /* The same, filled with numbers from fill(). */
 float *guard_floats(size_t n);
 
+/* A copy that ends at such a page too */
+float *guard_copy(const float *x, size_t n);
+
 /* 2-norm of y - want over that of want; not finite counts as far away. */
 double apart(const float *y, const float *want, size_t n);
 
@@ -41,6 +44,10 @@ void check_rows(const struct levels *levels);
 void bench_rows(const struct levels *levels);
 void check_attention(const struct levels *levels);
 void bench_attention(const struct levels *levels);
+void check_scan(const struct levels *levels);
+void bench_scan(const struct levels *levels);
+void check_conv(const struct levels *levels);
+void bench_conv(const struct levels *levels);
 
 /*
  * The time of one call of run(ctx, kernels) in seconds: the median of several,

@@ -13,14 +13,6 @@ static size_t extent(size_t n)
     return (N_TOK - 1) * LD + n;
 }
 
-static float *copy_of(const float *x, size_t n)
-{
-    float *y = guard_alloc(n * sizeof(*y));
-
-    memcpy(y, x, n * sizeof(*y));
-    return y;
-}
-
 static int same_bits(const float *a, const float *b, size_t n)
 {
     return !memcmp(a, b, n * sizeof(*a));
@@ -29,7 +21,7 @@ static int same_bits(const float *a, const float *b, size_t n)
 static int folds(const struct levels *levels, size_t n)
 {
     size_t all = (WEIR_MAX_PARTIALS - 1) * LD + n;
-    float *y = guard_floats(all), *want = copy_of(y, all);
+    float *y = guard_floats(all), *want = guard_copy(y, all);
     int same = 1;
 
     for (unsigned block = 0; block < 8; block++) {
@@ -45,8 +37,8 @@ static int scales(const struct levels *levels, size_t n)
     const float *x = guard_floats(extent(n));
     const float *factors[] = {guard_floats(n), NULL};
     const float *biases[] = {guard_floats(n), NULL};
-    float *want = guard_floats(extent(n)), *y = copy_of(want, extent(n));
-    float *in_place = copy_of(x, extent(n));
+    float *want = guard_floats(extent(n)), *y = guard_copy(want, extent(n));
+    float *in_place = guard_copy(x, extent(n));
     int same = 1;
 
     for (unsigned i = 0; i < 4; i++) {
@@ -68,7 +60,7 @@ static int adds(const struct levels *levels, size_t n)
 {
     static const float weight[N_TOK] = {0.75f, -0.0f, 3e20f};
     const float *x = guard_floats(extent(n));
-    float *y = guard_floats(extent(n)), *want = copy_of(y, extent(n));
+    float *y = guard_floats(extent(n)), *want = guard_copy(y, extent(n));
     int same;
 
     levels->fast.add_scaled(y, LD, x, LD, weight, N_TOK, n);
@@ -104,7 +96,7 @@ static int normalises(const struct levels *levels, size_t n, float range,
                       double *worst)
 {
     float *x = guard_floats(extent(n)), *weight = guard_floats(n);
-    float *want = guard_floats(extent(n)), *y = copy_of(want, extent(n));
+    float *want = guard_floats(extent(n)), *y = guard_copy(want, extent(n));
     int same = 1;
 
     for (size_t i = 0; i < extent(n); i++)
@@ -149,8 +141,8 @@ static void check_silu_mul(const struct levels *levels)
 
         for (size_t i = 0; i < extent(n); i++)
             gate[i] = 100 * any();
-        want = copy_of(gate, extent(n));
-        alone = copy_of(gate, extent(n));
+        want = guard_copy(gate, extent(n));
+        alone = guard_copy(gate, extent(n));
         levels->fast.silu_mul(gate, LD, up, LD, N_TOK, n);
         levels->ref.silu_mul(want, LD, up, LD, N_TOK, n);
         worst = worst_of(worst, apart(gate, want, extent(n)));
