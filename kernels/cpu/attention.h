@@ -7,13 +7,14 @@
  * against the largest so far (Milakov and Gimelshein 2018, by tiles as in Dao
  * and others 2022), then V by these weights.  Up to four heads share what was
  * widened of K and V, so that a group of four reads its cache once; tokens
- * share a tile of one head of K and V in the first cache.
+ * share a tile of one head of K and V in the nearest cache.
  *
  * The rows of all heads of K and V lie side by side, and memory is fastest when
- * it is walked straight on.  So all heads do a tile before the next, and while
- * they do, they ask for the next tile's rows in the order in which these lie:
- * a piece of K with each position that they score, a piece of V with each that
- * they sum.
+ * it is walked straight on.  So one token, which memory bounds, scores a few
+ * rows for all heads before the next rows, and sums V likewise; with each row
+ * it asks for a piece of the next rows, in the order in which they lie.  They
+ * are asked into the second cache: the first can wait for too few lines at
+ * once.
  *
  * Orders of rounding: q.k in LANES lanes (element c in lane c mod LANES, c
  * ascending, one rounding each), which vec_sum_each() adds; the sum of weights
@@ -29,37 +30,31 @@
 
 #include "kernels/kernels.h"
 
-#define TILE  32          /* positions; a multiple of LANES */
+#define TILE  64          /* positions; a multiple of FEW */
+#define FEW   16          /* positions for all heads; a multiple of LANES */
+#define MOST  64          /* heads of one token whose scores wait */
 #define HEADS 4           /* that share a widened row */
 #define WIDE  (LANES / 4) /* vectors of v that are summed side by side */
 
-/* Where a walk along rows of K or V stands, a head a step */
-struct walk {
-    const uint8_t *row;
-    size_t head;
+/* Rows of one head of K or V, and what is asked for meanwhile */
+struct rows {
+    const uint8_t *first;
+    size_t n, ld_bytes;
+    const uint8_t *next;
+    size_t share_bytes; /* of next, with each row */
 };
 
-/* What one token sees of one head of a tile of K and V */
-struct view {
-    const uint8_t *k, *v; /* first row */
-    size_t ld_bytes, head_bytes, n_kv;
-    size_t n;                   /* positions, 1 to TILE */
-    int ask;                    /* 1: for the next tile */
-    struct walk next_k, next_v; /* of the next tile */
-};
-
-INLINE void ask_for_next(const struct view *view, struct walk *walk)
+INLINE size_t least(size_t a, size_t b)
 {
-    const uint8_t *piece = walk->row + walk->head * view->head_bytes;
+    return a < b ? a : b;
+}
 
-    if (!view->ask)
-        return;
-    for (size_t at = 0; at < view->head_bytes; at += 64)
-        _mm_prefetch((const char *)piece + at, _MM_HINT_T1);
-    if (++walk->head == view->n_kv) {
-        walk->head = 0;
-        walk->row += view->ld_bytes;
-    }
+INLINE void ask_for_next(const struct rows *rows, size_t row)
+{
+    const uint8_t *next = rows->next + row * rows->share_bytes;
+
+    for (size_t at = 0; at < rows->share_bytes; at += 64)
+        _mm_prefetch((const char *)next + at, _MM_HINT_T1);
 }
 
 /* Elements i to i + some - 1 of q.k, for n heads and LANES / n rows of K */
@@ -87,9 +82,9 @@ INLINE void dot_some(enum weir_dtype dtype, const uint8_t *const *k,
  * Scores of n heads, a constant, at the positions from p on.  Rows past the
  * last are the last once more: what comes of them is overwritten.
  */
-INLINE void score_some(enum weir_dtype dtype, struct view *view,
+INLINE void score_some(enum weir_dtype dtype, const struct rows *rows,
                        const struct weir_attention *attn, const float *q,
-                       size_t p, unsigned n, float score[][TILE])
+                       size_t p, unsigned n, float *score)
 {
     const unsigned n_pos = LANES / n;
     const uint8_t *k[LANES];
@@ -99,10 +94,10 @@ INLINE void score_some(enum weir_dtype dtype, struct view *view,
 
     UNROLL
     for (unsigned j = 0; j < n_pos; j++) {
-        size_t row = p + j < view->n ? p + j : view->n - 1;
+        size_t row = least(p + j, rows->n - 1);
 
-        k[j] = view->k + row * view->ld_bytes;
-        ask_for_next(view, &view->next_k);
+        k[j] = rows->first + row * rows->ld_bytes;
+        ask_for_next(rows, row);
     }
     UNROLL
     for (unsigned j = 0; j < LANES; j++)
@@ -114,7 +109,8 @@ INLINE void score_some(enum weir_dtype dtype, struct view *view,
     vec_store(scores, vec_sum_each(sum) * vec_all(attn->scale), LANES);
     UNROLL
     for (unsigned h = 0; h < n; h++)
-        memcpy(score[h] + p, scores + h * n_pos, n_pos * sizeof(*scores));
+        memcpy(score + h * TILE + p, scores + h * n_pos,
+               n_pos * sizeof(*scores));
 }
 
 /*
@@ -145,8 +141,8 @@ INLINE float weigh(float *score, size_t n, float *sum, float *largest)
 
 /* Elements i on of the sums of v: n heads, n_vec vectors, all constants but
    `some`, the lanes of the last vector */
-INLINE void mix_some(enum weir_dtype dtype, struct view *view,
-                     float weight[][TILE], const float *keep, size_t i,
+INLINE void mix_some(enum weir_dtype dtype, const struct rows *rows,
+                     const float *weight, const float *keep, size_t i,
                      unsigned n_vec, size_t some, unsigned n, float *part,
                      size_t ld)
 {
@@ -158,16 +154,17 @@ INLINE void mix_some(enum weir_dtype dtype, struct view *view,
     for (unsigned j = 0; j < n_vec; j++)
         sum[h][j] =
             vec_load(part + h * ld + i + j * LANES, some) * vec_all(keep[h]);
-    for (size_t p = 0; p < view->n; p++) {
+    for (size_t p = 0; p < rows->n; p++) {
         if (i == 0)
-            ask_for_next(view, &view->next_v);
+            ask_for_next(rows, p);
         UNROLL
         for (unsigned j = 0; j < n_vec; j++) {
-            of_v = vec_widen(dtype, view->v + p * view->ld_bytes, i + j * LANES,
-                             some);
+            of_v = vec_widen(dtype, rows->first + p * rows->ld_bytes,
+                             i + j * LANES, some);
             UNROLL
             for (unsigned h = 0; h < n; h++)
-                sum[h][j] = vec_fma(of_v, vec_all(weight[h][p]), sum[h][j]);
+                sum[h][j] =
+                    vec_fma(of_v, vec_all(weight[h * TILE + p]), sum[h][j]);
         }
     }
     UNROLL
@@ -177,64 +174,168 @@ INLINE void mix_some(enum weir_dtype dtype, struct view *view,
         vec_store(part + h * ld + i + j * LANES, sum[h][j], some);
 }
 
-/* One tile for n heads, a constant, of one token */
-INLINE void attend_tile(enum weir_dtype dtype,
-                        const struct weir_attention *attn, struct view *view,
-                        const float *q, float *part, unsigned n)
+/* Scores of n_heads heads that share these rows of K, by as many as can be */
+INLINE void score_heads(enum weir_dtype dtype,
+                        const struct weir_attention *attn,
+                        const struct rows *rows, const float *q, size_t n_heads,
+                        float *score)
 {
-    const size_t hd = attn->head_dim, ld = weir_part_size(hd);
-    float score[HEADS][TILE], keep[HEADS];
+    const size_t hd = attn->head_dim;
+    size_t h = 0;
+
+    for (; h + 4 <= n_heads; h += 4)
+        for (size_t p = 0; p < rows->n; p += LANES / 4)
+            score_some(dtype, rows, attn, q + h * hd, p, 4, score + h * TILE);
+    for (; h + 2 <= n_heads; h += 2)
+        for (size_t p = 0; p < rows->n; p += LANES / 2)
+            score_some(dtype, rows, attn, q + h * hd, p, 2, score + h * TILE);
+    for (; h < n_heads; h++)
+        for (size_t p = 0; p < rows->n; p += LANES)
+            score_some(dtype, rows, attn, q + h * hd, p, 1, score + h * TILE);
+}
+
+/* The same of n positions, and what their sums of v are to be multiplied by */
+INLINE void weigh_heads(size_t hd, size_t n_heads, size_t n, float *score,
+                        float *keep, float *part)
+{
+    for (size_t h = 0; h < n_heads; h++, part += weir_part_size(hd))
+        keep[h] = weigh(score + h * TILE, n, part + hd, part + hd + 1);
+}
+
+/* All elements of the sums of v of n heads, a constant */
+INLINE void mix_all(enum weir_dtype dtype, const struct rows *rows, size_t hd,
+                    const float *weight, const float *keep, unsigned n,
+                    float *part)
+{
+    const size_t ld = weir_part_size(hd);
     size_t i = 0;
 
-    for (size_t p = 0; p < view->n; p += LANES / n)
-        score_some(dtype, view, attn, q, p, n, score);
-    for (unsigned h = 0; h < n; h++)
-        keep[h] = weigh(score[h], view->n, part + h * ld + hd,
-                        part + h * ld + hd + 1);
     for (; i + WIDE * LANES <= hd; i += WIDE * LANES)
-        mix_some(dtype, view, score, keep, i, WIDE, LANES, n, part, ld);
+        mix_some(dtype, rows, weight, keep, i, WIDE, LANES, n, part, ld);
     for (; i + LANES <= hd; i += LANES)
-        mix_some(dtype, view, score, keep, i, 1, LANES, n, part, ld);
+        mix_some(dtype, rows, weight, keep, i, 1, LANES, n, part, ld);
     if (i < hd)
-        mix_some(dtype, view, score, keep, i, 1, hd - i, n, part, ld);
+        mix_some(dtype, rows, weight, keep, i, 1, hd - i, n, part, ld);
 }
 
-/* One tile for the heads of one token that share a head of K and V */
-INLINE void attend_heads(enum weir_dtype dtype,
-                         const struct weir_attention *attn, struct view *view,
+/* The sums of n_heads heads that share these rows of V */
+INLINE void mix_heads(enum weir_dtype dtype, const struct rows *rows, size_t hd,
+                      size_t n_heads, const float *weight, const float *keep,
+                      float *part)
+{
+    const size_t ld = weir_part_size(hd);
+    size_t h = 0;
+
+    for (; h + 4 <= n_heads; h += 4)
+        mix_all(dtype, rows, hd, weight + h * TILE, keep + h, 4, part + h * ld);
+    for (; h + 2 <= n_heads; h += 2)
+        mix_all(dtype, rows, hd, weight + h * TILE, keep + h, 2, part + h * ld);
+    for (; h < n_heads; h++)
+        mix_all(dtype, rows, hd, weight + h * TILE, keep + h, 1, part + h * ld);
+}
+
+/* K and V from some position on, all heads */
+struct cache {
+    const uint8_t *k, *v;
+    size_t ld_bytes, head_bytes;
+};
+
+INLINE struct rows rows_of(const struct cache *cache, const uint8_t *first,
+                           size_t kv, size_t n)
+{
+    struct rows rows = {.first = first + kv * cache->head_bytes,
+                        .n = n,
+                        .ld_bytes = cache->ld_bytes};
+
+    return rows;
+}
+
+/* Share i of n of the rows from `next` on, for which as many shares ask */
+INLINE void share(struct rows *rows, const uint8_t *next, size_t n_rows,
+                  size_t i, size_t n)
+{
+    rows->share_bytes = rows->ld_bytes / n;
+    rows->next = next + i * n_rows * rows->share_bytes;
+}
+
+/* A tile of n positions for one token, a few rows of all heads at a time */
+INLINE void attend_one(enum weir_dtype dtype, const struct weir_attention *attn,
+                       const struct cache *at, size_t n)
+{
+    const size_t hd = attn->head_dim, group = attn->n_heads / attn->n_kv;
+    const size_t ld = at->ld_bytes, n_kv = attn->n_kv;
+    float score[MOST * TILE], keep[MOST];
+
+    for (size_t p = 0, next = FEW; p < n; p += FEW, next += FEW)
+        for (size_t kv = 0; kv < n_kv; kv++) {
+            struct rows k = rows_of(at, at->k + p * ld, kv, least(FEW, n - p));
+
+            share(&k, next < n ? at->k + next * ld : at->v + (next - n) * ld,
+                  FEW, kv, n_kv);
+            score_heads(dtype, attn, &k, attn->q + kv * group * hd, group,
+                        score + kv * group * TILE + p);
+        }
+    weigh_heads(hd, attn->n_heads, n, score, keep, attn->part);
+    for (size_t p = 0, next = FEW; p < n; p += FEW, next += FEW)
+        for (size_t kv = 0, h = 0; kv < n_kv; kv++, h += group) {
+            struct rows v = rows_of(at, at->v + p * ld, kv, least(FEW, n - p));
+
+            share(&v, (next < n ? at->v : at->k) + next * ld, FEW, kv, n_kv);
+            mix_heads(dtype, &v, hd, group, score + h * TILE + p, keep + h,
+                      attn->part + h * weir_part_size(hd));
+            for (size_t i = h; i < h + group; i++)
+                keep[i] = 1;
+        }
+}
+
+/* A tile of n positions for one token and the heads that share one of K and V,
+   with room for the scores of a few heads */
+INLINE void attend_group(enum weir_dtype dtype,
+                         const struct weir_attention *attn,
+                         const struct rows *k, const struct rows *v,
                          const float *q, float *part)
 {
-    const size_t hd = attn->head_dim, ld = weir_part_size(hd);
-    size_t h = 0, n_heads = attn->n_heads / attn->n_kv;
+    const size_t hd = attn->head_dim, group = attn->n_heads / attn->n_kv;
+    float score[HEADS * TILE], keep[HEADS];
 
-    for (; h + 4 <= n_heads; h += 4, view->ask = 0)
-        attend_tile(dtype, attn, view, q + h * hd, part + h * ld, 4);
-    for (; h + 2 <= n_heads; h += 2, view->ask = 0)
-        attend_tile(dtype, attn, view, q + h * hd, part + h * ld, 2);
-    for (; h < n_heads; h++, view->ask = 0)
-        attend_tile(dtype, attn, view, q + h * hd, part + h * ld, 1);
+    for (size_t h = 0; h < group; h += HEADS) {
+        size_t n_heads = least(HEADS, group - h);
+
+        score_heads(dtype, attn, k, q + h * hd, n_heads, score);
+        weigh_heads(hd, n_heads, k->n, score, keep,
+                    part + h * weir_part_size(hd));
+        mix_heads(dtype, v, hd, n_heads, score, keep,
+                  part + h * weir_part_size(hd));
+    }
 }
 
-/* One tile, from position p on, for all tokens and one head of K and V */
+/* A tile from position p on for all tokens, head of K and V by head */
 INLINE void attend_tokens(enum weir_dtype dtype,
-                          const struct weir_attention *attn, size_t p,
-                          size_t kv, struct view *view)
+                          const struct weir_attention *attn,
+                          const struct cache *at, size_t p)
 {
-    const size_t end = attn->first + attn->n_pos;
-    const size_t head = kv * (attn->n_heads / attn->n_kv);
-    const size_t hd = attn->head_dim;
+    const size_t hd = attn->head_dim, group = attn->n_heads / attn->n_kv;
+    const size_t end = attn->first + attn->n_pos, ld = at->ld_bytes;
 
-    for (size_t t = 0; t < attn->n_tok; t++) {
-        size_t n_seen = attn->n_past + t + 1;
+    for (size_t kv = 0, h = 0; kv < attn->n_kv; kv++, h += group)
+        for (size_t t = 0; t < attn->n_tok; t++) {
+            size_t n_seen = least(attn->n_past + t + 1, end);
+            struct rows k, v;
 
-        n_seen = n_seen < end ? n_seen : end;
-        if (n_seen <= p)
-            continue;
-        view->n = n_seen - p < TILE ? n_seen - p : TILE;
-        attend_heads(dtype, attn, view, attn->q + t * attn->ld_q + head * hd,
-                     attn->part + t * attn->ld_part +
-                         head * weir_part_size(hd));
-    }
+            if (n_seen <= p)
+                continue;
+            k = rows_of(at, at->k, kv, least(n_seen - p, TILE));
+            v = rows_of(at, at->v, kv, k.n);
+            if (p + TILE < end) {
+                size_t i = kv * attn->n_tok + t, n = attn->n_kv * attn->n_tok;
+
+                share(&k, at->k + TILE * ld, TILE, i, n);
+                share(&v, at->v + TILE * ld, TILE, i, n);
+            }
+            attend_group(dtype, attn, &k, &v, attn->q + t * attn->ld_q + h * hd,
+                         attn->part + t * attn->ld_part +
+                             h * weir_part_size(hd));
+        }
 }
 
 static void clear_parts(const struct weir_attention *attn)
@@ -254,24 +355,18 @@ INLINE void attend(enum weir_dtype dtype, const struct weir_attention *attn)
 {
     const size_t size = dtype == WEIR_BF16 ? 2 : 4;
     const size_t end = attn->first + attn->n_pos;
-    const size_t ld_bytes = attn->ld_kv * size;
-    struct view view = {.ld_bytes = ld_bytes,
-                        .head_bytes = attn->head_dim * size,
-                        .n_kv = attn->n_kv};
+    struct cache at = {.ld_bytes = attn->ld_kv * size,
+                       .head_bytes = attn->head_dim * size};
 
     clear_parts(attn);
     for (size_t p = attn->first; p < end; p += TILE) {
-        view.next_k.row = (const uint8_t *)attn->k + (p + TILE) * ld_bytes;
-        view.next_v.row = (const uint8_t *)attn->v + (p + TILE) * ld_bytes;
-        view.next_k.head = view.next_v.head = 0;
-        for (size_t kv = 0; kv < attn->n_kv; kv++) {
-            size_t at = p * ld_bytes + kv * view.head_bytes;
-
-            view.k = (const uint8_t *)attn->k + at;
-            view.v = (const uint8_t *)attn->v + at;
-            view.ask = p + TILE < end;
-            attend_tokens(dtype, attn, p, kv, &view);
-        }
+        at.k = (const uint8_t *)attn->k + p * at.ld_bytes;
+        at.v = (const uint8_t *)attn->v + p * at.ld_bytes;
+        if (attn->n_tok > 1 || attn->n_heads > MOST)
+            attend_tokens(dtype, attn, &at, p);
+        else if (p <= attn->n_past)
+            attend_one(dtype, attn, &at,
+                       least(least(end, attn->n_past + 1) - p, TILE));
     }
 }
 
