@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "offload/index.h"
+#include "offload/tiling.h"
 
 #define MAX_BLOB (1ull << 30)
 
@@ -197,6 +198,16 @@ uint32_t weir_file_find_unit(const struct weir_file *file, const char *name)
         if (!strcmp(file->units[i].name, name))
             return i;
     return UINT32_MAX;
+}
+
+uint64_t weir_file_n_own_tiles(const struct weir_file *file)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < file->n_tensors; i++)
+        if (file->tensors[i].owner == i)
+            n += weir_tiling_n_tiles(&file->tensors[i]);
+    return n;
 }
 
 void weir_file_tile(const struct weir_file *file, uint64_t tile,

@@ -51,6 +51,7 @@ struct weir_tensor {
     uint64_t first_tile;
     uint32_t scale_tensor; /* f32 row scales of an i8 tensor, or none */
     uint32_t scale_first;  /* the element of it that row 0 uses */
+    uint32_t owner; /* whose tiles these are: itself, or an earlier tensor */
 };
 
 /* Tensors [first_tensor, first_tensor + n_tensors) lie and are used together */
@@ -81,6 +82,7 @@ struct weir_file {
     uint64_t n_bytes; /* of the file */
     uint32_t n_units, n_tensors, n_blobs;
     uint64_t n_tiles;
+    int aliased; /* tensors may share their tiles: a model to measure with */
     struct weir_unit *units;
     struct weir_tensor *tensors;
     struct weir_blob *blobs;
@@ -104,6 +106,9 @@ uint32_t weir_file_find(const struct weir_file *file, const char *name);
 
 /* Number of the unit called `name`, or UINT32_MAX.  Linear. */
 uint32_t weir_file_find_unit(const struct weir_file *file, const char *name);
+
+/* Tiles that lie in the file: shared ones counted once. */
+uint64_t weir_file_n_own_tiles(const struct weir_file *file);
 
 /* Record of tile `tile` < n_tiles. */
 void weir_file_tile(const struct weir_file *file, uint64_t tile,

@@ -24,6 +24,7 @@
 #define MAX_NUMEL   (1ull << 40) /* elements of one tensor */
 
 #define HEADER_SUM_AT (WEIR_FILE_PAGE - 8)
+#define FLAG_ALIASED  1u
 
 const uint8_t weir_file_magic[8] = {0x89, 'W', 'E', 'I', 'R', '\r', '\n', 0x1a};
 
@@ -167,6 +168,7 @@ void weir_index_encode_header(const struct weir_file *file,
     memset(header, 0, WEIR_FILE_PAGE);
     memcpy(header, weir_file_magic, sizeof(weir_file_magic));
     weir_le32_put(header + 8, WEIR_FILE_VERSION);
+    weir_le32_put(header + 12, file->aliased ? FLAG_ALIASED : 0);
     weir_le64_put(header + 16, file->n_bytes);
     weir_le64_put(header + 24, WEIR_FILE_PAGE);
     weir_le64_put(header + 32, at.end);
@@ -226,7 +228,7 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
     for (size_t i = 80; i < HEADER_SUM_AT; i++)
         if (header[i])
             return damaged(file, i, "a header byte that must be zero", err);
-    if (weir_le32(header + 12))
+    if (weir_le32(header + 12) & ~FLAG_ALIASED)
         return weir_err_at(err, WEIR_ENOTSUP, 12,
                            "%s: unknown flags %#x; use a newer weir",
                            file->path, weir_le32(header + 12));
@@ -235,6 +237,7 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
                            "%s: spread over %u files, which this weir cannot "
                            "read; use a newer weir",
                            file->path, weir_le32(header + 64));
+    file->aliased = weir_le32(header + 12) == FLAG_ALIASED;
     out->index_bytes = weir_le64(header + 32);
     out->index_xxh3 = weir_le64(header + 40);
     out->strings_bytes = weir_le64(header + 48);
@@ -269,6 +272,8 @@ struct decoder {
     const uint8_t *strings;
     uint64_t strings_bytes;
     uint64_t data_at; /* first byte that the next blob or tile may use */
+    uint32_t *owners; /* tensors with tiles of their own, so far */
+    uint32_t n_owners;
     struct weir_err *err;
 };
 
@@ -470,30 +475,113 @@ static int codec_fits(const struct weir_tile_record *tile,
     }
 }
 
-static int decode_tiles(struct decoder *in)
+static const uint8_t *tile_record(const struct decoder *in, uint64_t tile)
+{
+    return in->file->tile_records + tile * TILE_RECORD;
+}
+
+/* Tiles that lie behind all before them. */
+static int decode_own_tiles(struct decoder *in,
+                            const struct weir_tensor *tensor)
 {
     const struct weir_file *file = in->file;
+    uint64_t n = weir_tiling_n_tiles(tensor);
+    uint64_t at = in->at.tiles + tensor->first_tile * TILE_RECORD;
     struct weir_tile_record tile;
-    uint64_t at = in->at.tiles;
 
-    for (uint32_t i = 0; i < file->n_tensors; i++) {
-        const struct weir_tensor *tensor = &file->tensors[i];
-        uint64_t n = weir_tiling_n_tiles(tensor);
-
-        for (uint64_t k = 0; k < n; k++, at += TILE_RECORD) {
-            weir_index_get_tile(file->index + at, &tile);
-            if (!codec_fits(&tile, tensor->dtype,
-                            weir_tiling_tile_bytes(tensor, k)) ||
-                tile.file != 0 || file->index[at + 23])
-                return refuse(in, at + 16, "codec or size of a tile");
-            if (tile.offset % WEIR_FILE_PAGE || tile.offset < in->data_at ||
-                tile.offset > file->n_bytes ||
-                tile.stored_bytes > file->n_bytes - tile.offset)
-                return refuse(in, at, "place of a tile");
-            in->data_at = tile.offset + tile.stored_bytes;
-        }
+    for (uint64_t k = 0; k < n; k++, at += TILE_RECORD) {
+        weir_index_get_tile(file->index + at, &tile);
+        if (!codec_fits(&tile, tensor->dtype,
+                        weir_tiling_tile_bytes(tensor, k)) ||
+            tile.file != 0 || file->index[at + 23])
+            return refuse(in, at + 16, "codec or size of a tile");
+        if (tile.offset % WEIR_FILE_PAGE || tile.offset < in->data_at ||
+            tile.offset > file->n_bytes ||
+            tile.stored_bytes > file->n_bytes - tile.offset)
+            return refuse(in, at, "place of a tile");
+        in->data_at = tile.offset + tile.stored_bytes;
     }
     return 0;
+}
+
+/* The tensor with tiles of its own that begin at `offset`, or WEIR_NO_TENSOR */
+static uint32_t find_owner(const struct decoder *in, uint64_t offset)
+{
+    uint32_t low = 0, high = in->n_owners;
+
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2, owner = in->owners[mid];
+        uint64_t at =
+            weir_le64(tile_record(in, in->file->tensors[owner].first_tile));
+
+        if (at == offset)
+            return owner;
+        if (at < offset)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return WEIR_NO_TENSOR;
+}
+
+static int is_cut_alike(const struct weir_tensor *a,
+                        const struct weir_tensor *b)
+{
+    return a->dtype == b->dtype && a->rows == b->rows && a->cols == b->cols &&
+           a->row_parts == b->row_parts && a->col_blocks == b->col_blocks &&
+           a->tile_rows == b->tile_rows;
+}
+
+/* All tiles of a tensor that has none of its own are those of one before. */
+static int decode_shared_tiles(struct decoder *in, struct weir_tensor *tensor)
+{
+    const struct weir_file *file = in->file;
+    const uint8_t *first = tile_record(in, tensor->first_tile);
+    uint32_t i = find_owner(in, weir_le64(first));
+
+    if (i == WEIR_NO_TENSOR || !is_cut_alike(tensor, &file->tensors[i]) ||
+        memcmp(first, tile_record(in, file->tensors[i].first_tile),
+               weir_tiling_n_tiles(tensor) * TILE_RECORD))
+        return refuse(in, (uint64_t)(first - file->index),
+                      "tiles that are not those of one other tensor");
+    tensor->owner = i;
+    return 0;
+}
+
+/* All tensors of a unit have their tiles as many places before them. */
+static int check_sharing(const struct decoder *in)
+{
+    const struct weir_tensor *tensors = in->file->tensors;
+
+    for (uint32_t u = 0; u < in->file->n_units; u++) {
+        uint32_t first = in->file->units[u].first_tensor;
+
+        for (uint32_t i = 1; i < in->file->units[u].n_tensors; i++)
+            if (tensors[first + i].owner != tensors[first].owner + i)
+                return refuse(in, in->at.units + (uint64_t)u * UNIT_RECORD,
+                              "a unit that shares tiles in part");
+    }
+    return 0;
+}
+
+static int decode_tiles(struct decoder *in)
+{
+    struct weir_file *file = in->file;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < file->n_tensors && !rc; i++) {
+        struct weir_tensor *tensor = &file->tensors[i];
+
+        if (file->aliased &&
+            weir_le64(tile_record(in, tensor->first_tile)) < in->data_at) {
+            rc = decode_shared_tiles(in, tensor);
+        } else {
+            tensor->owner = i;
+            in->owners[in->n_owners++] = i;
+            rc = decode_own_tiles(in, tensor);
+        }
+    }
+    return rc;
 }
 
 int weir_index_decode(struct weir_file *file,
@@ -503,6 +591,7 @@ int weir_index_decode(struct weir_file *file,
     struct decoder in = {.file = file,
                          .strings_bytes = header->strings_bytes,
                          .data_at = WEIR_FILE_PAGE + header->index_bytes,
+                         .owners = file->by_name, /* filled later */
                          .err = err};
     int rc;
 
@@ -525,5 +614,7 @@ int weir_index_decode(struct weir_file *file,
         rc = check_scales(&in);
     if (!rc)
         rc = decode_tiles(&in);
+    if (!rc)
+        rc = check_sharing(&in);
     return rc;
 }

@@ -30,7 +30,7 @@ void weir_index_encode_header(const struct weir_file *file,
                               const uint8_t *index,
                               uint8_t header[WEIR_FILE_PAGE]);
 
-/* What the header says beyond the counts, which go into the weir_file. */
+/* What the header says beyond counts and flags, which go into the weir_file. */
 struct weir_index_header {
     uint64_t index_bytes;
     uint64_t index_xxh3;

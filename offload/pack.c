@@ -59,12 +59,25 @@ static int enter_unit(struct weir_packer *packer, const struct band *band,
     return unit->scales ? 0 : weir_err_nomem(err, n * sizeof(float), "scales");
 }
 
+static void next_tensor(struct weir_packer *packer)
+{
+    const struct weir_unit *unit = &packer->file.units[packer->unit];
+
+    packer->group = 0;
+    packer->tensor++;
+    if (packer->tensor == unit->first_tensor + unit->n_tensors)
+        packer->unit++;
+}
+
 /* Takes the next band; 0 when there is none.  Called with the lock held. */
 static int take_band(struct weir_packer *packer, struct band *band)
 {
     const struct weir_file *file = &packer->file;
     struct weir_err why;
 
+    while (packer->tensor < file->n_tensors &&
+           file->tensors[packer->tensor].owner != packer->tensor)
+        next_tensor(packer);
     if (packer->failed || packer->tensor == file->n_tensors)
         return 0;
     *band = (struct band){packer->tensor, packer->unit, packer->group,
@@ -73,13 +86,8 @@ static int take_band(struct weir_packer *packer, struct band *band)
         fail(packer, &why);
         return 0;
     }
-    if (++packer->group < weir_tiling_n_groups(&file->tensors[packer->tensor]))
-        return 1;
-    packer->group = 0;
-    packer->tensor++;
-    if (packer->tensor == file->units[packer->unit].first_tensor +
-                              file->units[packer->unit].n_tensors)
-        packer->unit++;
+    if (++packer->group == weir_tiling_n_groups(&file->tensors[packer->tensor]))
+        next_tensor(packer);
     return 1;
 }
 
@@ -342,6 +350,7 @@ static int finish(struct weir_packer *packer, const char *path,
     uint8_t header[WEIR_FILE_PAGE];
     int rc;
 
+    weir_packer_share_tiles(packer, packer->file.n_units);
     packer->file.n_bytes = packer->offset;
     weir_le64_put(packer->index + 8, packer->file.n_bytes);
     weir_index_encode_header(&packer->file, packer->index, header);

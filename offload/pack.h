@@ -17,8 +17,10 @@ struct weir_pack_tensor {
     unsigned n_dims;
     uint64_t shape[4];
     enum weir_split split;
-    int is_scales;   /* filled with the row scales of its unit, not read */
-    uint32_t source; /* for the reader: which tensor ... */
+    int is_scales;       /* filled with the row scales of its unit, not read */
+    uint32_t share_back; /* it shares the tiles of the tensor, cut alike, that
+                            many places before it; 0: has its own */
+    uint32_t source;     /* for the reader: which tensor ... */
     uint64_t source_first; /* ... and the first of its elements */
 };
 

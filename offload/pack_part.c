@@ -20,6 +20,15 @@
 
 #define PART_MAGIC "WEIRPART"
 
+static uint32_t first_tensor_of_unit(const struct weir_packer *packer,
+                                     uint32_t unit)
+{
+    const struct weir_file *file = &packer->file;
+
+    return unit == file->n_units ? file->n_tensors
+                                 : file->units[unit].first_tensor;
+}
+
 static uint64_t first_tile_of_unit(const struct weir_packer *packer,
                                    uint32_t unit)
 {
@@ -27,7 +36,7 @@ static uint64_t first_tile_of_unit(const struct weir_packer *packer,
 
     if (unit == file->n_units)
         return file->n_tiles;
-    return file->tensors[file->units[unit].first_tensor].first_tile;
+    return file->tensors[first_tensor_of_unit(packer, unit)].first_tile;
 }
 
 static void put_part_page(struct weir_packer *packer, uint32_t n_units,
@@ -47,13 +56,34 @@ static void put_part_page(struct weir_packer *packer, uint32_t n_units,
 
 uint64_t weir_packer_end(struct weir_packer *packer, uint32_t unit)
 {
-    uint64_t n_tiles = first_tile_of_unit(packer, unit);
+    const struct weir_tensor *tensors = packer->file.tensors;
+    uint32_t i = first_tensor_of_unit(packer, unit);
     struct weir_tile_record last;
 
-    if (n_tiles == 0)
+    while (i && tensors[i - 1].owner != i - 1)
+        i--;
+    if (i == 0)
         return packer->data_at;
-    weir_index_get_tile(weir_packer_tile(packer, n_tiles - 1), &last);
+    weir_index_get_tile(
+        weir_packer_tile(packer, tensors[i - 1].first_tile +
+                                     weir_tiling_n_tiles(&tensors[i - 1]) - 1),
+        &last);
     return weir_page_up(last.offset + last.stored_bytes);
+}
+
+void weir_packer_share_tiles(struct weir_packer *packer, uint32_t n_units)
+{
+    uint32_t n = first_tensor_of_unit(packer, n_units);
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct weir_tensor *tensor = &packer->file.tensors[i];
+        const struct weir_tensor *owner = &packer->file.tensors[tensor->owner];
+
+        if (owner != tensor)
+            memcpy(weir_packer_tile(packer, tensor->first_tile),
+                   weir_packer_tile(packer, owner->first_tile),
+                   weir_tiling_n_tiles(tensor) * WEIR_TILE_RECORD_BYTES);
+    }
 }
 
 int weir_packer_checkpoint(struct weir_packer *packer, struct weir_err *err)
@@ -63,6 +93,7 @@ int weir_packer_checkpoint(struct weir_packer *packer, struct weir_err *err)
     uint8_t page[WEIR_FILE_PAGE];
     int rc;
 
+    weir_packer_share_tiles(packer, n_units);
     put_part_page(packer, n_units, offset, page);
     if (fdatasync(packer->fd))
         return weir_err_errno(err, errno, "sync", packer->part);
@@ -133,9 +164,7 @@ static int resume(struct weir_packer *packer, struct weir_err *err)
             return rc;
     }
     packer->n_units_done = packer->unit = n_units;
-    packer->tensor = n_units == packer->file.n_units
-                         ? packer->file.n_tensors
-                         : packer->file.units[n_units].first_tensor;
+    packer->tensor = first_tensor_of_unit(packer, n_units);
     for (uint32_t i = 0; i < packer->tensor; i++)
         packer->done_bytes += weir_packer_source_bytes(packer, i);
     packer->offset = weir_packer_end(packer, n_units);

@@ -17,7 +17,7 @@ uint64_t weir_packer_source_bytes(const struct weir_packer *packer,
     const struct weir_pack_tensor *source = &packer->pack->tensors[tensor];
     const struct weir_tensor *cut = &packer->file.tensors[tensor];
 
-    if (source->is_scales)
+    if (source->is_scales || source->share_back)
         return 0;
     return cut->rows * cut->cols * weir_dtype_bytes(source->src_dtype);
 }
@@ -34,6 +34,8 @@ static int lay_tensor(struct weir_packer *packer, uint32_t i,
     memcpy(to->shape, from->shape, sizeof(to->shape));
     to->scale_tensor = WEIR_NO_TENSOR;
     to->first_tile = packer->file.n_tiles;
+    to->owner = i - from->share_back;
+    packer->file.aliased |= from->share_back != 0;
     weir_tiling_cut(to, from->split, packer->pack->tile_ceiling);
     packer->file.n_tiles += weir_tiling_n_tiles(to);
     packer->total_bytes += weir_packer_source_bytes(packer, i);
@@ -58,7 +60,8 @@ static void lay_unit(struct weir_packer *packer, uint32_t u)
         uint32_t t = unit->first_tensor + i;
         struct weir_tensor *tensor = &packer->file.tensors[t];
 
-        packer->units[u].bands_left += weir_tiling_n_groups(tensor);
+        if (tensor->owner == t)
+            packer->units[u].bands_left += weir_tiling_n_groups(tensor);
         if (packer->pack->tensors[t].is_scales)
             packer->units[u].scales_tensor = t;
         if (tensor->dtype != WEIR_I8)
@@ -121,5 +124,9 @@ int weir_packer_lay(struct weir_packer *packer, struct weir_err *err)
     packer->identity = XXH3_64bits_withSeed(
         packer->index, packer->index_bytes,
         (uint64_t)ZSTD_versionNumber() << 8 | (uint64_t)pack->policy);
+    for (uint32_t i = 0; file->aliased && i < file->n_tensors; i++)
+        packer->identity = XXH3_64bits_withSeed(&file->tensors[i].owner,
+                                                sizeof(file->tensors[i].owner),
+                                                packer->identity);
     return 0;
 }

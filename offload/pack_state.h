@@ -45,7 +45,8 @@ struct weir_packer {
 /* Record of tile `tile` in packer->index. */
 uint8_t *weir_packer_tile(struct weir_packer *packer, uint64_t tile);
 
-/* Bytes that tensor `tensor` has in the source; 0 for scales. */
+/* Bytes that tensor `tensor` has in the source; 0 for scales and for tensors
+ * that share the tiles of another. */
 uint64_t weir_packer_source_bytes(const struct weir_packer *packer,
                                   uint32_t tensor);
 
@@ -58,6 +59,12 @@ int weir_packer_open(struct weir_packer *packer, const char *path,
 
 /* Offset of the first page behind the tiles of the units before `unit`. */
 uint64_t weir_packer_end(struct weir_packer *packer, uint32_t unit);
+
+/*
+ * Tensors of the units before `n_units`, whose tiles all have their records,
+ * get the records of those whose tiles they share.
+ */
+void weir_packer_share_tiles(struct weir_packer *packer, uint32_t n_units);
 
 /* Makes the units done so far safe; called with the lock held. */
 int weir_packer_checkpoint(struct weir_packer *packer, struct weir_err *err);

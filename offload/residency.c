@@ -114,24 +114,19 @@ void weir_residency_free(struct weir_residency *residency)
     free(residency);
 }
 
-static uint64_t first_byte(const struct weir_file *file, uint32_t tensor)
-{
-    struct weir_tile_record tile;
-
-    if (tensor >= file->n_tensors)
-        return file->n_bytes;
-    weir_file_tile(file, file->tensors[tensor].first_tile, &tile);
-    return tile.offset;
-}
-
 void weir_residency_want(struct weir_residency *residency, uint32_t unit)
 {
     const struct weir_file *file = residency->file;
     const struct weir_unit *wanted = &file->units[unit];
-    uint64_t from = first_byte(file, wanted->first_tensor);
-    uint64_t to = first_byte(file, wanted->first_tensor + wanted->n_tensors);
+    const struct weir_tensor *tensor = &file->tensors[wanted->first_tensor];
+    struct weir_tile_record first, last;
 
-    madvise((void *)(residency->base + from), to - from, MADV_WILLNEED);
+    weir_file_tile(file, tensor->first_tile, &first);
+    tensor += wanted->n_tensors - 1;
+    weir_file_tile(file, tensor->first_tile + weir_tiling_n_tiles(tensor) - 1,
+                   &last);
+    madvise((void *)(residency->base + first.offset),
+            last.offset + last.stored_bytes - first.offset, MADV_WILLNEED);
 }
 
 static size_t round_up(size_t n_bytes)

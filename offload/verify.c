@@ -97,12 +97,15 @@ static void verify_tile(struct verifier *v, const struct slot *slot,
                         uint64_t number)
 {
     const struct weir_file *file = v->file;
-    const struct weir_tensor *tensor = &file->tensors[tensor_of(file, number)];
+    uint32_t i = tensor_of(file, number);
+    const struct weir_tensor *tensor = &file->tensors[i];
     uint64_t tile = number - tensor->first_tile;
     struct weir_tile_record record;
     const char *why;
     char text[512];
 
+    if (tensor->owner != i)
+        return; /* read where it is another's */
     weir_file_tile(file, number, &record);
     why = check_tile(v, slot, tensor, &record,
                      weir_tiling_tile_bytes(tensor, tile));
@@ -182,9 +185,14 @@ static uint64_t stored_total(const struct weir_file *file)
     struct weir_tile_record record;
     uint64_t total = 0;
 
-    for (uint64_t i = 0; i < file->n_tiles; i++) {
-        weir_file_tile(file, i, &record);
-        total += record.stored_bytes;
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
+        const struct weir_tensor *tensor = &file->tensors[i];
+        uint64_t n = tensor->owner == i ? weir_tiling_n_tiles(tensor) : 0;
+
+        for (uint64_t k = 0; k < n; k++) {
+            weir_file_tile(file, tensor->first_tile + k, &record);
+            total += record.stored_bytes;
+        }
     }
     return total;
 }

@@ -109,9 +109,10 @@ static void print_sums(const struct inspect_args *args)
 static void print_synth(const json_t *synth)
 {
     if (synth)
-        printf("weights    random: weir synth %s --seed %lld\n",
+        printf("weights    random: weir synth %s --seed %lld%s\n",
                json_string_value(json_object_get(synth, "shape")),
-               (long long)json_integer_value(json_object_get(synth, "seed")));
+               (long long)json_integer_value(json_object_get(synth, "seed")),
+               json_is_true(json_object_get(synth, "alias")) ? " --alias" : "");
 }
 
 static void print_summary(const struct inspect_args *args)
@@ -128,6 +129,10 @@ static void print_summary(const struct inspect_args *args)
     printf("holds      %u tensors in %u units, %" PRIu64
            " tiles, %u small files\n",
            file->n_tensors, file->n_units, file->n_tiles, file->n_blobs);
+    if (file->aliased)
+        printf("aliased    layers share their tiles: %" PRIu64
+               " of the tiles lie in the file\n",
+               weir_file_n_own_tiles(file));
     for (uint32_t i = 0; i < file->n_blobs; i++)
         printf("           %s (%" PRIu64 " bytes)\n", file->blobs[i].name,
                file->blobs[i].n_bytes);
@@ -148,9 +153,9 @@ static void print_tensors(const struct inspect_args *args)
         sum = sum_tensor(file, tensor, by_codec);
         weir_tiling_print_shape(tensor->shape, tensor->n_dims, shape,
                                 sizeof(shape));
-        printf("%-58s %-5s %-16s %8" PRIu64 " %14" PRIu64 " %7.3f\n",
+        printf("%-58s %-5s %-16s %8" PRIu64 " %14" PRIu64 " %7.3f%s\n",
                tensor->name, weir_dtype_name(tensor->dtype), shape, sum.n_tiles,
-               sum.stored, ratio_of(&sum));
+               sum.stored, ratio_of(&sum), tensor->owner == i ? "" : " shared");
     }
 }
 
@@ -242,12 +247,13 @@ static void dump_summary(struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
     json_t *root = json_pack(
-        "{s:o, s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:O?}", "file",
+        "{s:o, s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:O?}", "file",
         path_json(args->model), "version", WEIR_FILE_VERSION, "bytes",
         (json_int_t)file->n_bytes, "n_units", (json_int_t)file->n_units,
         "n_tensors", (json_int_t)file->n_tensors, "n_tiles",
-        (json_int_t)file->n_tiles, "files", blobs_json(file), "sums",
-        sums_json(args), "provenance", args->provenance);
+        (json_int_t)file->n_tiles, "aliased", file->aliased, "n_own_tiles",
+        (json_int_t)weir_file_n_own_tiles(file), "files", blobs_json(file),
+        "sums", sums_json(args), "provenance", args->provenance);
 
     dump(args, root, "", JSON_EMBED);
 }
@@ -263,13 +269,13 @@ static json_t *tensor_json(const struct weir_file *file,
         json_array_append_new(shape,
                               json_integer((json_int_t)tensor->shape[i]));
     return json_pack(
-        "{s:s, s:s, s:o, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "name",
+        "{s:s, s:s, s:o, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:s}", "name",
         tensor->name, "dtype", weir_dtype_name(tensor->dtype), "shape", shape,
         "row_parts", tensor->row_parts, "col_blocks", tensor->col_blocks,
         "tile_rows", tensor->tile_rows, "first_tile",
         (json_int_t)tensor->first_tile, "tiles", (json_int_t)sum.n_tiles,
         "unpacked_bytes", (json_int_t)sum.unpacked, "stored_bytes",
-        (json_int_t)sum.stored);
+        (json_int_t)sum.stored, "tiles_of", file->tensors[tensor->owner].name);
 }
 
 static json_t *tile_json(const struct weir_file *file, uint64_t tile)
@@ -348,8 +354,9 @@ static int run(int argc, char **argv)
     rc = read_provenance(&args, &err);
     if (!rc) {
         for (uint32_t i = 0; i < args.file->n_tensors; i++)
-            sum_tensor(args.file, &args.file->tensors[i],
-                       args.sums[args.file->tensors[i].dtype]);
+            if (args.file->tensors[i].owner == i)
+                sum_tensor(args.file, &args.file->tensors[i],
+                           args.sums[args.file->tensors[i].dtype]);
         if (args.json)
             dump_all(&args);
         else

@@ -9,6 +9,7 @@ struct synth_args {
     struct pack_options options;
     const char *shape;
     uint64_t seed;
+    int alias;
     struct progress progress;
 };
 
@@ -29,6 +30,8 @@ static void parse(struct synth_args *args, int argc, char **argv)
     while ((option = cli_next(cli)) != CLI_END) {
         if (option == OPT_synth_seed)
             args->seed = cli_uint(cli, 0, INT64_MAX);
+        else if (option == OPT_synth_alias)
+            args->alias = 1;
         else if (!pack_options_take(&args->options, cli, option))
             cli_keep_argument(cli, &args->shape, "shape");
     }
@@ -53,6 +56,7 @@ static int run(int argc, char **argv)
         .tile_ceiling = options->tile_ceiling,
         .n_threads = options->n_threads,
         .seed = args.seed,
+        .alias = args.alias,
         .progress = on_progress,
         .ctx = &args,
     };

@@ -57,11 +57,11 @@ static int conclude(const struct verify_args *args,
         printf("%s: damaged: %llu of %llu tiles and %u small files; fetch or "
                "pack it again\n",
                args->model, (unsigned long long)n_bad,
-               (unsigned long long)file->n_tiles, file->n_blobs);
+               (unsigned long long)weir_file_n_own_tiles(file), file->n_blobs);
     else if (!args->quiet)
         printf("%s: good: %llu tiles, %u small files, %llu bytes\n",
-               args->model, (unsigned long long)file->n_tiles, file->n_blobs,
-               (unsigned long long)file->n_bytes);
+               args->model, (unsigned long long)weir_file_n_own_tiles(file),
+               file->n_blobs, (unsigned long long)file->n_bytes);
     status = cli_finish(&args->cli);
     return status ? status : n_bad ? CLI_REFUSED : CLI_OK;
 }

@@ -10,7 +10,8 @@
 #include "model/jamba.h"
 
 struct weir_cost {
-    /* stored bytes of the tiles that the pass touches */
+    /* stored bytes of the tiles that the pass touches; of those that layers
+     * share, for each layer again */
     uint64_t weight_bytes;
     /* conv and scan state of the Mamba layers, read and written */
     uint64_t state_bytes;

@@ -104,6 +104,53 @@ static int find_config(struct synthesiser *in, struct weir_err *err)
                                   err);
 }
 
+/* ---- layers that share their tiles ---- */
+
+enum kind { KIND_MAMBA, KIND_ATTENTION, KIND_DENSE, KIND_MOE, N_KINDS };
+
+/* The kind of the part of a layer that begins with this unit, or N_KINDS. */
+static enum kind kind_of(const struct weir_config *config, const char *unit)
+{
+    const char *part = strrchr(unit, '.');
+    uint32_t layer =
+        (uint32_t)strtoul(unit + strcspn(unit, ".") + !!part, NULL, 10);
+
+    if (!part)
+        return N_KINDS;
+    if (!strcmp(part, ".mixer"))
+        return weir_config_is_attention(config, layer) ? KIND_ATTENTION
+                                                       : KIND_MAMBA;
+    if (!strcmp(part, ".mlp"))
+        return KIND_DENSE;
+    return strcmp(part, ".router") ? N_KINDS : KIND_MOE;
+}
+
+/*
+ * Each part of a layer shares the tiles of the first of its kind, a MoE with
+ * all its experts, which follow their router.
+ */
+static void share_layers(struct synthesiser *in)
+{
+    const struct weir_pack_unit *units = in->layout.units;
+    uint32_t first[N_KINDS] = {0}, back = 0;
+
+    for (uint32_t u = 0; u < in->layout.n_units; u++) {
+        const struct weir_pack_unit *unit = &units[u];
+        enum kind kind = kind_of(&in->config, unit->name);
+
+        if (!strchr(unit->name, '.')) {
+            back = 0;
+        } else if (kind != N_KINDS) {
+            if (!first[kind]) /* unit 0 is the embedding */
+                first[kind] = u;
+            back = u - first[kind];
+        }
+        for (uint32_t i = 0; i < unit->n_tensors; i++)
+            in->layout.tensors[unit->first_tensor + i].share_back =
+                unit->first_tensor - units[u - back].first_tensor;
+    }
+}
+
 /* The path of a config.json is left out: it is no part of the model. */
 static int make_provenance(struct synthesiser *in, struct weir_err *err)
 {
@@ -111,8 +158,8 @@ static int make_provenance(struct synthesiser *in, struct weir_err *err)
     int named = find_shape(in->shape) != NO_SHAPE;
     json_t *sources = json_array();
     json_t *asked =
-        json_pack("{s:s, s:I}", "shape", named ? in->shape : "config.json",
-                  "seed", (json_int_t)synth->seed);
+        json_pack("{s:s, s:I, s:b}", "shape", named ? in->shape : "config.json",
+                  "seed", (json_int_t)synth->seed, "alias", synth->alias);
 
     if (!asked ||
         weir_provenance_add(sources, "config.json", in->json.n_bytes,
@@ -168,7 +215,8 @@ static int check_room(const struct synthesiser *in, const char *path,
     uint64_t room = room_for(path), needed = 0;
 
     for (uint32_t i = 0; i < in->layout.n_tensors; i++)
-        needed += least_bytes(&in->layout.tensors[i], in->synth->policy);
+        if (!in->layout.tensors[i].share_back)
+            needed += least_bytes(&in->layout.tensors[i], in->synth->policy);
     if (!room || needed <= room)
         return 0;
     return weir_err_set(err, WEIR_EIO,
@@ -234,6 +282,8 @@ int weir_synth_write(const struct weir_synth *synth, const char *shape,
         rc = weir_path_check_output(path, shape, err);
     if (!rc)
         rc = weir_layout_init(&in.layout, &in.config, &synth->quant, NULL, err);
+    if (!rc && synth->alias)
+        share_layers(&in);
     if (!rc)
         rc = check_room(&in, path, err);
     if (!rc)

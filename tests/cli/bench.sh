@@ -36,6 +36,10 @@ for name in moe-8l dense-tied odd; do
     tap_ok $? "$name: nothing is said beside it"
     agrees $name.weir "$golden/$name/config.json" 24 3 0 bf16 "pp24-1 tg3-1"
 done
+weir synth "$golden/moe-8l/config.json" -o alias.weir --alias
+weir bench alias.weir -p 24 -n 3 -r 1 -t 1 --json
+is 0 "a model whose layers share tiles"
+agrees alias.weir "$golden/moe-8l/config.json" 24 3 0 bf16 "pp24-1 tg3-1"
 weir bench moe-8l.weir -p 70 -n 2 --depth 67 -r 1 -t 1,2-3 --kv f32 -o json
 is 0 "behind other tokens, with 1, 2 and 3 threads"
 agrees moe-8l.weir "$golden/moe-8l/config.json" 70 2 67 f32 \

@@ -4,6 +4,7 @@
 . "${srcdir:-.}/tests/cli/weir.sh"
 
 config=$(cd "${srcdir:-.}/tests/golden/moe-8l" && pwd)/config.json || exit 99
+reader=${config%/*/*}/second_reader.py
 work=$(mktemp -d "$PWD/synth.XXXXXX") || exit 99
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 99
@@ -49,7 +50,62 @@ tap_ok $? "nor do the tiles"
 weir inspect one.weir
 says out 'random: weir synth config.json --seed 0'
 weir inspect --json one.weir
-says out '"synth":{"shape":"config.json","seed":0}'
+says out '"synth":{"shape":"config.json","seed":0,"alias":false}'
+
+# Layers of one kind in one place.
+weir synth "$config" -o alias.weir --alias -t 1
+is 0 "a model with --alias"
+weir synth "$config" -o same.weir --alias -t 3
+cmp alias.weir same.weir
+tap_ok $? "the same bytes with 3 threads"
+[ "$(wc -c <alias.weir)" -lt $(($(wc -c <one.weir) / 2)) ]
+tap_ok $? "less than half of the bytes"
+weir verify alias.weir
+is 0 "which is good"
+weir run alias.weir --ids ids -n 4
+is 0 "and runs"
+weir inspect alias.weir
+says out 'synth config.json --seed 0 --alias$'
+says out '^aliased  *layers share their tiles'
+weir inspect one.weir
+grep -q -e alias out
+[ $? -eq 1 ]
+tap_ok $? "of another model it says no such thing"
+weir bench alias.weir -p 2 -n 0 -r 1 -t 1
+says out 'alias.weir, experts-int8, 0.00 GB, aliased'
+if command -v python3 >/dev/null; then
+    weir inspect --json --tensors --tiles alias.weir
+    python3 -c '
+import json, sys
+m = json.load(sys.stdin)
+tensors, tiles = {t["name"]: t for t in m["tensors"]}, m["tiles"]
+def of(t):
+    return tiles[t["first_tile"]:t["first_tile"] + t["tiles"]]
+shared = [t for t in m["tensors"] if t["tiles_of"] != t["name"]]
+assert m["aliased"] and shared
+for t in shared:
+    assert of(t) == of(tensors[t["tiles_of"]])
+assert sum(t["tiles"] for t in shared) == m["n_tiles"] - m["n_own_tiles"]
+assert sum(s["tiles"] for s in m["sums"]) == m["n_own_tiles"]
+assert len({t["offset"] for t in tiles}) == m["n_own_tiles"]
+name = "model.layers.%d.feed_forward.experts.1.up_proj.weight"
+assert tensors[name % 5]["tiles_of"] == name % 1
+assert tensors["lm_head.weight"]["tiles_of"] == "lm_head.weight"
+' <out 2>err
+    ok=$?
+    tap_ok $ok "inspect --json says which tensor shares whose tiles"
+    [ $ok -eq 0 ] || tap_diag <err
+    if command -v zstd >/dev/null; then
+        for model in one.weir alias.weir; do
+            tap_run "a reader of weir-file(5) takes $model" \
+                python3 "$reader" "$model"
+        done
+    else
+        tap_skip "there is no zstd"
+    fi
+else
+    tap_skip "there is no python3"
+fi
 
 # What cannot be done.
 weir synth jumbo -o no.weir

@@ -15,6 +15,9 @@
 #include "base/buf.h"
 #include "base/le.h"
 #include "model/import.h"
+#include "model/synth.h"
+#include "offload/index.h"
+#include "offload/tiling.h"
 #include "tests/tap.h"
 #include "weir.h"
 
@@ -190,15 +193,14 @@ static void test_lies(const struct weir_buf *file, const char *codec)
            refused, taken);
 }
 
-static void test_packed(const char *source, enum weir_codec_policy policy,
-                        const char *codec)
+/* What can happen to "model". */
+static void test_model(const char *codec)
 {
     struct weir_buf file = WEIR_BUF(64 << 20);
     struct weir_err err;
 
-    if (import_model(source, "model", policy, &err) ||
-        weir_buf_add_file(&file, path_of("model"), &err)) {
-        tap_ok(0, "%s: pack: %s", codec, err.message);
+    if (weir_buf_add_file(&file, path_of("model"), &err)) {
+        tap_ok(0, "%s: %s", codec, err.message);
         return;
     }
     tap_ok(judge("model") == 0, "%s: undamaged: the same logits", codec);
@@ -206,6 +208,113 @@ static void test_packed(const char *source, enum weir_codec_policy policy,
     test_lies(&file, codec);
     test_cuts(&file, codec);
     weir_buf_fini(&file);
+}
+
+static void test_packed(const char *source, enum weir_codec_policy policy,
+                        const char *codec)
+{
+    struct weir_err err;
+
+    if (import_model(source, "model", policy, &err))
+        tap_ok(0, "%s: pack: %s", codec, err.message);
+    else
+        test_model(codec);
+}
+
+static void put_sums(struct weir_buf *file)
+{
+    uint8_t *data = (uint8_t *)file->data;
+
+    weir_le64_put(data + 40, XXH3_64bits(data + 4096, weir_le64(data + 32)));
+    weir_le64_put(data + 4088, XXH3_64bits(data, 4088));
+}
+
+/* Whether the file, with byte `at` changed, is refused for that reason */
+static int is_refused(struct weir_buf *file, size_t at, char bits,
+                      const char *reason)
+{
+    struct weir_err err = {0};
+    float logits[MAX_V];
+    int rc;
+
+    file->data[at] ^= bits;
+    put_sums(file);
+    write_bytes("flipped", file->data, file->n_bytes);
+    rc = run_model("flipped", logits, &err);
+    file->data[at] ^= bits;
+    put_sums(file);
+    return rc == WEIR_EFORMAT && strstr(err.message, reason);
+}
+
+/* Whether a unit is refused of which one tensor alone has other tiles. */
+static int torn_is_refused(struct weir_buf *file,
+                           const struct weir_file *parsed, uint32_t tensor,
+                           uint32_t other)
+{
+    size_t at = 4096 + weir_index_tiles_at(parsed), n = WEIR_TILE_RECORD_BYTES;
+
+    memcpy(file->data + at + parsed->tensors[tensor].first_tile * n,
+           file->data + at + parsed->tensors[other].first_tile * n,
+           weir_tiling_n_tiles(&parsed->tensors[tensor]) * n);
+    return is_refused(file, 12, 0, "shares tiles in part");
+}
+
+/* Tiles may be shared only as a whole, and only where the header says so. */
+static void test_sharing(void)
+{
+    struct weir_buf file = WEIR_BUF(64 << 20);
+    const struct weir_tensor *tensor;
+    struct weir_file *parsed = NULL;
+    size_t records, tensors, other, i;
+    struct weir_err err;
+
+    if (weir_buf_add_file(&file, path_of("model"), &err) ||
+        weir_file_open(path_of("model"), &parsed, &err)) {
+        tap_ok(0, "aliased: %s", err.message);
+        return;
+    }
+    i = weir_file_find(parsed,
+                       "model.layers.3.feed_forward.experts.1.up_proj.weight");
+    tensor = &parsed->tensors[i];
+    tensors = 4096 + weir_index_tiles_at(parsed) - 88 * parsed->n_tensors;
+    records = 4096 + weir_index_tiles_at(parsed) +
+              tensor->first_tile * WEIR_TILE_RECORD_BYTES;
+    other = (weir_tiling_n_tiles(tensor) - 1) * WEIR_TILE_RECORD_BYTES;
+    tap_ok(is_refused(&file, 12, 1, "place of a tile"),
+           "aliased, but the header does not say so: refused");
+    tap_ok(is_refused(&file, records + other + 8, 1, "not those of one other"),
+           "one record of a shared tensor differs: refused");
+    tap_ok(is_refused(&file, records + 1, 16, "not those of one other"),
+           "tiles that begin inside those of another: refused");
+    i = weir_file_find(parsed, "model.layers.3.pre_ff_layernorm.weight");
+    tap_ok(is_refused(&file, tensors + 88 * i + 8, WEIR_BF16 ^ WEIR_F16,
+                      "not those of one other"),
+           "a shared tensor of another type: refused");
+    i = weir_file_find(parsed,
+                       "model.layers.3.feed_forward.experts.1.up_proj.weight");
+    other = weir_file_find(
+        parsed, "model.layers.1.feed_forward.experts.0.up_proj.weight");
+    tap_ok(torn_is_refused(&file, parsed, (uint32_t)i, (uint32_t)other),
+           "a unit that shares the tiles of two others: refused");
+    weir_file_close(parsed);
+    weir_buf_fini(&file);
+}
+
+/* Layers of one kind share their tiles. */
+static void test_aliased(const char *source)
+{
+    struct weir_synth synth = {
+        .quant = {1, 1}, .tile_ceiling = WEIR_TILE_BYTES, .alias = 1};
+    struct weir_err err;
+    char shape[600];
+
+    snprintf(shape, sizeof(shape), "%s/config.json", source);
+    if (weir_synth_write(&synth, shape, path_of("model"), &err) ||
+        run_model("model", good, &err))
+        tap_ok(0, "aliased: %s", err.message);
+    else
+        test_model("aliased");
+    test_sharing();
 }
 
 static void test_shrinking(void)
@@ -314,6 +423,7 @@ int main(void)
     test_packed(source, WEIR_POLICY_AUTO, "auto");
     test_shrinking();
     test_checkpoint(source);
+    test_aliased(source);
     remove_all();
     return tap_done();
 }

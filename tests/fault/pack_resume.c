@@ -200,6 +200,30 @@ static void test_refused_writes(void)
     tap_ok(!wrong, "and the next run ends in the same bytes");
 }
 
+/* The header comes last, when the records of all tiles are in their place. */
+static void test_refused_header(void)
+{
+    unsigned total, missing;
+    struct weir_err err;
+    int refused;
+
+    pack.n_threads = 1;
+    write_pack("again", 150, &err);
+    n_writes = 0;
+    write_pack("again", 0, &err);
+    total = n_writes;
+    missing = n_reads;
+    write_pack("again", 150, &err);
+    n_writes = 0;
+    refuse_at = total;
+    refused = write_pack("again", 0, &err) == WEIR_EIO;
+    refuse_at = 0;
+    tap_ok(refused && !write_pack("again", 0, &err) && n_reads == missing &&
+               same_bytes("whole", "again"),
+           "a refused header: what was safe is not read again");
+    pack.n_threads = 2;
+}
+
 /* A disk that is full: no file may grow beyond a limit. */
 static void test_full_disk(void)
 {
@@ -280,6 +304,47 @@ static void test_nan(void)
     unlink(path_of("nan.part"));
 }
 
+/* Whether the tensors of unit `u` have the tiles of unit `owner`. */
+static int has_tiles_of(const struct weir_file *file, uint32_t u,
+                        uint32_t owner)
+{
+    int same = 1;
+
+    for (uint32_t i = 0; i < 4; i++)
+        same &= file->tensors[4 * u + i].owner == 4 * owner + i;
+    return same;
+}
+
+/* All of the above with units that share the tiles of others. */
+static void test_sharing(void)
+{
+    static const struct {
+        uint32_t unit, owner;
+    } shared[] = {{3, 1}, {4, 1}, {5, 0}, {8, 7}, {11, 2}};
+    size_t n = sizeof(shared) / sizeof(shared[0]);
+    struct weir_file *file;
+    struct weir_err err;
+    int right;
+
+    write_pack("stale", 200, &err);
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < 4; k++)
+            tensors[4 * shared[i].unit + k].share_back =
+                4 * (shared[i].unit - shared[i].owner);
+    right = !write_pack("stale", 0, &err);
+    test_threads();
+    tap_ok(right && same_bytes("whole", "stale"),
+           "a .part of tensors that did not share: started again");
+    test_failures();
+    test_refused_writes();
+    test_refused_header();
+    right = !weir_file_open(path_of("whole"), &file, &err);
+    for (size_t i = 0; right && i < n; i++)
+        right &= has_tiles_of(file, shared[i].unit, shared[i].owner);
+    tap_ok(right && has_tiles_of(file, 7, 7), "tensors share tiles as asked");
+    weir_file_close(file);
+}
+
 int main(void)
 {
     static const char *const made[] = {"whole", "threads", "count",
@@ -293,9 +358,11 @@ int main(void)
     test_threads();
     test_failures();
     test_refused_writes();
+    test_refused_header();
     test_full_disk();
     test_stale_part();
     test_nan();
+    test_sharing();
     for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++)
         unlink(path_of(made[i]));
     rmdir(folder);

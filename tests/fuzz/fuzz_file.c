@@ -123,6 +123,16 @@ static void check_blobs(const struct weir_file *file, uint64_t *data_at)
     FUZZ_CHECK(!weir_file_read_blob(file, "", &data, &n, &err) && !data);
 }
 
+/* Either all tensors of a unit share tiles, with a run of others, or none. */
+static void check_unit(const struct weir_file *file,
+                       const struct weir_unit *unit)
+{
+    const struct weir_tensor *first = &file->tensors[unit->first_tensor];
+
+    for (uint32_t i = 0; i < unit->n_tensors; i++)
+        FUZZ_CHECK(first[i].owner == first->owner + i);
+}
+
 static void check_units(const struct weir_file *file)
 {
     uint64_t next = 0;
@@ -131,6 +141,7 @@ static void check_units(const struct weir_file *file)
         FUZZ_CHECK(file->units[i].first_tensor == next);
         FUZZ_CHECK(weir_file_find_unit(file, file->units[i].name) == i);
         next += file->units[i].n_tensors;
+        check_unit(file, &file->units[i]);
     }
     FUZZ_CHECK(next == file->n_tensors);
     FUZZ_CHECK(weir_file_find_unit(file, "") == UINT32_MAX);
@@ -154,6 +165,24 @@ static void check_tile(const struct weir_file *file,
     FUZZ_CHECK(record.file == 0 && record.codec < WEIR_N_CODECS);
     FUZZ_CHECK(record.stored_bytes && record.stored_bytes <= n_bytes);
     check_place(file, record.offset, record.stored_bytes, data_at);
+}
+
+/* A tensor without tiles of its own has all those of its owner. */
+static void check_shared(const struct weir_file *file, uint32_t i)
+{
+    const struct weir_tensor *tensor = &file->tensors[i];
+    const struct weir_tensor *owner = &file->tensors[tensor->owner];
+    uint64_t n = weir_tiling_n_tiles(tensor);
+
+    FUZZ_CHECK(file->aliased && tensor->owner < i);
+    FUZZ_CHECK(owner->owner == tensor->owner);
+    FUZZ_CHECK(
+        owner->dtype == tensor->dtype && weir_tiling_n_tiles(owner) == n &&
+        weir_tiling_tile_bytes(owner, 0) == weir_tiling_tile_bytes(tensor, 0));
+    FUZZ_CHECK(!memcmp(
+        file->tile_records + tensor->first_tile * WEIR_TILE_RECORD_BYTES,
+        file->tile_records + owner->first_tile * WEIR_TILE_RECORD_BYTES,
+        n * WEIR_TILE_RECORD_BYTES));
 }
 
 static void check_scales(const struct weir_file *file,
@@ -183,6 +212,10 @@ static void check_tensors(const struct weir_file *file, uint64_t *data_at)
         FUZZ_CHECK(tensor->first_tile == n_tiles);
         check_scales(file, tensor);
         n_tiles += n;
+        if (tensor->owner != i) {
+            check_shared(file, i);
+            continue;
+        }
         for (uint64_t k = 0; k < n && n_tiles <= MAX_TILES; k++)
             check_tile(file, tensor, k, data_at);
     }

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""second_reader.py MODEL.weir FOLDER
+"""second_reader.py MODEL.weir [FOLDER]
 
 A reader of the weir file that was written from weir-file(5) alone.  It checks
 every rule of that page, the checksums among them, extracts all tensors and
 compares them, bit for bit, with the Hugging Face folder that was packed; what
 should be int8 it quantises itself.  Of provenance.json it does not check the
 xxh128 of files of up to 240 bytes, nor which weir packed it.  Prints one line
-`good: ...', or the first difference and exits with 1.
+`good: ...', or the first difference and exits with 1.  Without a folder, as for
+a model of weir synth, it looks at the file alone.
 """
 import array
 import json
@@ -61,7 +62,9 @@ class Weir:
          tiles, files, blobs, units, tensors) = struct.unpack_from(
              "<8sII6Q4I", data)
         need(magic.hex() == "89574549520d0a1a", "magic", magic)
-        need((version, flags, files) == (1, 0, 1), "version, flags or files")
+        need((version, flags >> 1, files) == (1, 0, 1),
+             "version, flags or files")
+        self.aliased = flags == 1
         need(xxh3_64(data[:4088]) == struct.unpack_from("<Q", data, 4088)[0],
              "XXH3 of the header")
         need(not any(data[80:4088]), "the header has bytes that are not zero")
@@ -146,8 +149,23 @@ class Weir:
             end = self.check_place(end, blob.offset, blob.length, blob)
         scales = {t.scales for t in self.tensors}
         scales = {self.tensors[i].name for i in scales if i != NONE}
-        for tile, (unpacked, tensor) in zip(self.tiles, self.shapes):
-            end = self.check_place(end, tile.offset, tile.stored, tile)
+        owners, owner_of = {}, []
+        for i, (tile, (unpacked, tensor)) in enumerate(zip(self.tiles,
+                                                           self.shapes)):
+            if i == tensor.first and tile.offset >= end:
+                owners[tile.offset] = owner = tensor
+            elif i == tensor.first:
+                need(self.aliased, tile, "overlaps what is before it")
+                owner = owners.get(tile.offset)
+                need(owner and owner[1:2] + owner[4:9] ==
+                     tensor[1:2] + tensor[4:9], tensor, "is cut otherwise")
+            if i == tensor.first:
+                owner_of.append(self.tensors.index(owner))
+            if owner is tensor:
+                end = self.check_place(end, tile.offset, tile.stored, tile)
+            else:
+                need(tile == self.tiles[owner.first + i - tensor.first],
+                     "shares not all tiles:", tensor)
             need(tile.file == 0 and tile.zero == 0, "file or zero of", tile)
             need(tile.codec in (RAW, ZSTD, PLANES), "codec of", tile)
             if tile.codec == RAW:
@@ -157,6 +175,10 @@ class Weir:
                 need(tensor.name not in scales, "scales are not raw", tile)
             need(tile.codec != PLANES or tensor.type == BF16, "planes", tile)
         self.check_place(end, len(self.data), 0, "the end")
+        for unit in self.units:
+            need(len({i - owner_of[i] for i in range(
+                unit.first, unit.first + unit.count)}) == 1,
+                unit, "shares tiles in part")
 
     def check_place(self, end, offset, length, what):
         need(offset % PAGE == 0, what, "begins in a page")
@@ -451,8 +473,13 @@ def compare(t, tensors, numbers, folder, provenance):
         raise Bad("byte %d of %s differs" % (at, t.name))
 
 
-def main(path, source):
+def main(path, source=None):
     weir = Weir(path)
+    if source is None:
+        for unit in weir.units:
+            weir.extract(unit)
+        print("good: %d tensors" % len(weir.tensors))
+        return
     folder, weights = read_folder(source)
     provenance = check_blobs(weir, source, weights)
     check_order(weir, folder)
@@ -468,8 +495,8 @@ def main(path, source):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: second_reader.py MODEL.weir FOLDER")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: second_reader.py MODEL.weir [FOLDER]")
     try:
         main(*sys.argv[1:])
     except Bad as difference:
