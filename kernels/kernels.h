@@ -118,6 +118,50 @@ static inline size_t weir_part_size(size_t head_dim)
     return head_dim + 2;
 }
 
+/*
+ * Products of many tokens, as a prompt has them.  Activations are rounded to
+ * `act` and packed once for all tiles that meet them; the products come out
+ * turned round, [row][token], are summed over column blocks like that, and are
+ * turned back by turn_scale_bias().
+ *
+ * At most WEIR_GEMM_ROWS rows and WEIR_GEMM_TOK tokens go into one call, and
+ * tokens are packed in groups of WEIR_GEMM_GROUP.  A sum runs over columns
+ * ascending, one by one (f32) or in pairs (bf16), and depends neither on the
+ * tokens beside it nor on the rows.
+ */
+#define WEIR_GEMM_ROWS  64
+#define WEIR_GEMM_TOK   256
+#define WEIR_GEMM_GROUP 16
+
+struct weir_gemm {
+    const char *name;
+    enum weir_dtype act; /* WEIR_F32 or WEIR_BF16 */
+    size_t best_tok;     /* tokens that a call should have at most */
+
+    /* Of n_tok tokens, a sum over whole groups; 0 for none.  Overflows not. */
+    size_t (*packed_bytes)(size_t n_tok, size_t cols);
+
+    /*
+     * x [n_tok][ld_x] of `cols` columns into `packed`, aligned to 64.  Tokens
+     * from t on, t a multiple of WEIR_GEMM_GROUP, may be packed by themselves
+     * packed_bytes(t, cols) behind it.  16 ld_x fit into an int.
+     */
+    void (*pack)(const float *x, size_t ld_x, size_t n_tok, size_t cols,
+                 void *packed);
+
+    /* What multiply() wants for tiles of at most max_cols columns */
+    size_t (*scratch_bytes)(size_t max_cols);
+
+    /*
+     * c[r][t] = sum over columns of w[r] * x[t], as matmul has it of rounded x.
+     * c is aligned to 64 and ld_c a multiple of WEIR_GEMM_GROUP; rows and
+     * tokens up to the next multiples of it may be written too.  scratch is
+     * aligned to 64.
+     */
+    void (*multiply)(const struct weir_tile *w, const void *packed,
+                     size_t n_tok, float *c, size_t ld_c, void *scratch);
+};
+
 struct weir_kernels {
     /*
      * y[t][r] = sum over c of w[r][c] * x[t][c], with x [n_tok][ld_x], y
@@ -144,6 +188,11 @@ struct weir_kernels {
     void (*scale_bias)(const float *src, size_t ld_src, size_t n_tok, size_t n,
                        const float *scale, const float *bias, float *y,
                        size_t ld_y);
+
+    /* y[t][r] = src[r][t] * scale[r] + bias[r], as scale_bias; y is not src */
+    void (*turn_scale_bias)(const float *src, size_t ld_src, size_t n_tok,
+                            size_t n, const float *scale, const float *bias,
+                            float *y, size_t ld_y);
 
     /*
      * y[t][i] = x[t][i] * (1 / sqrt(mean of x[t]^2 + eps)) * weight[i], the
@@ -184,6 +233,12 @@ struct weir_kernels {
                            size_t n_heads, size_t head_dim, float *y);
 
     /*
+     * How products of many tokens are done with weights of int8 and bf16, and
+     * with those of any type.  NULL where matmul does them.
+     */
+    const struct weir_gemm *gemm, *gemm_wide;
+
+    /*
      * Index of the largest of n > 0 values; the lowest of equals.  NaN is
      * passed over, but in x[0], which then is the answer.
      */
@@ -199,20 +254,30 @@ struct weir_kernels {
     uint64_t (*probe_read)(const void *data, size_t n_bytes);
 
     /*
-     * n_steps steps of the instruction that matmul of many tokens is made of,
-     * on registers alone: each of some f32 numbers, which are 0, 1, 2 and so on
-     * at first, becomes itself * factor + term.  *sum is their sum; returns the
-     * floating-point operations done, 2 for each number and step.
+     * n_steps steps of the instruction that products of many tokens are made
+     * of, on registers alone: each of some f32 numbers, which are 0, 1, 2 and
+     * so on at first, grows by the sum of `width` products of a and b, which
+     * are powers of two.  *sum is what the numbers add up to; returns the
+     * floating-point operations done, 2 * width for each number and step.
      */
-    uint64_t (*probe_flop)(uint64_t n_steps, float factor, float term,
+    uint64_t (*probe_flop)(uint64_t n_steps, float a, float b, unsigned *width,
                            float *sum);
 };
+
+/* What products of many tokens are done with; NULL: matmul */
+static inline const struct weir_gemm *weir_gemm_for(
+    const struct weir_kernels *kernels, enum weir_dtype dtype)
+{
+    return dtype == WEIR_I8 || dtype == WEIR_BF16 ? kernels->gemm
+                                                  : kernels->gemm_wide;
+}
 
 /* The operations by name: WEIR_KERNELS(DO) is DO(matmul) and so on. */
 #define WEIR_KERNELS(DO)                                                       \
     DO(matmul)                                                                 \
     DO(block_fold)                                                             \
     DO(scale_bias)                                                             \
+    DO(turn_scale_bias)                                                        \
     DO(rms_norm)                                                               \
     DO(silu_mul)                                                               \
     DO(add_scaled)                                                             \
@@ -221,6 +286,8 @@ struct weir_kernels {
     DO(scan)                                                                   \
     DO(attention)                                                              \
     DO(attention_join)                                                         \
+    DO(gemm)                                                                   \
+    DO(gemm_wide)                                                              \
     DO(argmax)                                                                 \
     DO(probe_read)                                                             \
     DO(probe_flop)

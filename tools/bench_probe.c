@@ -92,11 +92,12 @@ static void read_piece(void *ctx, size_t item, unsigned worker)
 static void flop_piece(void *ctx, size_t item, unsigned worker)
 {
     struct pass *pass = ctx;
+    unsigned width;
     float sum;
 
     (void)item;
     (void)worker;
-    pass->result += pass->kernels->probe_flop(STEPS, 0.5f, 1, &sum);
+    pass->result += pass->kernels->probe_flop(STEPS, 0.5f, 1, &width, &sum);
 }
 
 /* Seconds of the fastest pass */

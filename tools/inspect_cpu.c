@@ -19,7 +19,7 @@ static void print_text(enum weir_level chosen)
     printf("\nchosen     %s\n\n", weir_level_name(chosen));
     for (unsigned i = 0;
          (operation = weir_kernels_operation(chosen, i, &server)); i++)
-        printf("%-10s %s\n", operation, weir_level_name(server));
+        printf("%-15s %s\n", operation, weir_level_name(server));
 }
 
 static json_t *make_json(enum weir_level chosen)

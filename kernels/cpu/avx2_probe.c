@@ -22,20 +22,21 @@ static uint64_t probe_read(const void *data, size_t n_bytes)
     return words[0] ^ words[1] ^ words[2] ^ words[3];
 }
 
-static uint64_t probe_flop(uint64_t n_steps, float factor, float term,
+static uint64_t probe_flop(uint64_t n_steps, float a, float b, unsigned *width,
                            float *sum)
 {
-    const __m256 by = _mm256_set1_ps(factor), plus = _mm256_set1_ps(term);
+    const __m256 left = _mm256_set1_ps(a), right = _mm256_set1_ps(b);
     __m256 lanes = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), chain[CHAINS];
     float lane[LANES];
 
+    *width = 1;
 #pragma GCC unroll 16
     for (unsigned i = 0; i < CHAINS; i++)
         chain[i] = _mm256_add_ps(lanes, _mm256_set1_ps(i * LANES));
     for (uint64_t step = 0; step < n_steps; step++)
 #pragma GCC unroll 16
         for (unsigned i = 0; i < CHAINS; i++)
-            chain[i] = _mm256_fmadd_ps(chain[i], by, plus);
+            chain[i] = _mm256_fmadd_ps(left, right, chain[i]);
 #pragma GCC unroll 16
     for (unsigned i = 1; i < CHAINS; i++)
         chain[0] = _mm256_add_ps(chain[0], chain[i]);

@@ -35,20 +35,28 @@ INLINE vec vec_load(const float *x, size_t n)
                       : _mm256_maskload_ps(x, first_lanes(n));
 }
 
-/* The same of values i to i + n - 1 of `dtype`, WEIR_F32 or WEIR_BF16 */
+/* The same of values i to i + n - 1 of `dtype` */
 INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
 {
-    const uint16_t *h = (const uint16_t *)x + i;
+    const size_t bytes = dtype == WEIR_I8 ? 1 : dtype == WEIR_F32 ? 4 : 2;
+    const void *at = (const uint8_t *)x + i * bytes;
     uint16_t some[LANES] = {0};
+    __m128i narrow;
 
     if (dtype == WEIR_F32)
         return vec_load((const float *)x + i, n);
     if (n != LANES) {
-        memcpy(some, h, n * sizeof(*h));
-        h = some;
+        memcpy(some, at, n * bytes);
+        at = some;
     }
-    return _mm256_castsi256_ps(_mm256_slli_epi32(
-        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)h)), 16));
+    if (dtype == WEIR_I8)
+        return _mm256_cvtepi32_ps(
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)at)));
+    narrow = _mm_loadu_si128((const __m128i *)at);
+    if (dtype == WEIR_F16)
+        return _mm256_cvtph_ps(narrow);
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
 }
 
 INLINE void vec_store(float *y, vec v, size_t n)

@@ -27,21 +27,22 @@ static uint64_t probe_read(const void *data, size_t n_bytes)
     return words[0];
 }
 
-static uint64_t probe_flop(uint64_t n_steps, float factor, float term,
+static uint64_t probe_flop(uint64_t n_steps, float a, float b, unsigned *width,
                            float *sum)
 {
-    const __m512 by = _mm512_set1_ps(factor), plus = _mm512_set1_ps(term);
+    const __m512 left = _mm512_set1_ps(a), right = _mm512_set1_ps(b);
     const __m512 lanes =
         _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 chain[CHAINS];
 
+    *width = 1;
 #pragma GCC unroll 16
     for (unsigned i = 0; i < CHAINS; i++)
         chain[i] = _mm512_add_ps(lanes, _mm512_set1_ps(i * LANES));
     for (uint64_t step = 0; step < n_steps; step++)
 #pragma GCC unroll 16
         for (unsigned i = 0; i < CHAINS; i++)
-            chain[i] = _mm512_fmadd_ps(chain[i], by, plus);
+            chain[i] = _mm512_fmadd_ps(left, right, chain[i]);
 #pragma GCC unroll 16
     for (unsigned i = 1; i < CHAINS; i++)
         chain[0] = _mm512_add_ps(chain[0], chain[i]);

@@ -36,16 +36,20 @@ INLINE vec vec_load(const float *x, size_t n)
                       : _mm512_maskz_loadu_ps(first_lanes(n), x);
 }
 
-/* The same of values i to i + n - 1 of `dtype`, WEIR_F32 or WEIR_BF16 */
+/* The same of values i to i + n - 1 of `dtype` */
 INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
 {
-    const uint16_t *h = (const uint16_t *)x + i;
+    __mmask16 mask = n == LANES ? 0xffff : first_lanes(n);
     __m256i half;
 
     if (dtype == WEIR_F32)
         return vec_load((const float *)x + i, n);
-    half = n == LANES ? _mm256_loadu_si256((const __m256i *)h)
-                      : _mm256_maskz_loadu_epi16(first_lanes(n), h);
+    if (dtype == WEIR_I8)
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+            _mm_maskz_loadu_epi8(mask, (const int8_t *)x + i)));
+    half = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)x + i);
+    if (dtype == WEIR_F16)
+        return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }

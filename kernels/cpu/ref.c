@@ -5,6 +5,7 @@ const struct weir_kernels weir_kernels_ref = {
     .matmul = weir_ref_matmul,
     .block_fold = weir_ref_block_fold,
     .scale_bias = weir_ref_scale_bias,
+    .turn_scale_bias = weir_ref_turn_scale_bias,
     .rms_norm = weir_ref_rms_norm,
     .silu_mul = weir_ref_silu_mul,
     .add_scaled = weir_ref_add_scaled,

@@ -90,6 +90,9 @@ void weir_ref_block_fold(float *partial, size_t ld, size_t n, unsigned block);
 void weir_ref_scale_bias(const float *src, size_t ld_src, size_t n_tok,
                          size_t n, const float *scale, const float *bias,
                          float *y, size_t ld_y);
+void weir_ref_turn_scale_bias(const float *src, size_t ld_src, size_t n_tok,
+                              size_t n, const float *scale, const float *bias,
+                              float *y, size_t ld_y);
 void weir_ref_rms_norm(const float *x, size_t ld_x, size_t n_tok, size_t n,
                        const float *weight, float eps, float *y, size_t ld_y);
 void weir_ref_silu_mul(float *gate, size_t ld_gate, const float *up,
@@ -105,7 +108,7 @@ void weir_ref_attention_join(float *part, size_t ld_part, size_t n_parts,
                              size_t n_heads, size_t head_dim, float *y);
 size_t weir_ref_argmax(const float *x, size_t n);
 uint64_t weir_ref_probe_read(const void *data, size_t n_bytes);
-uint64_t weir_ref_probe_flop(uint64_t n_steps, float factor, float term,
-                             float *sum);
+uint64_t weir_ref_probe_flop(uint64_t n_steps, float a, float b,
+                             unsigned *width, float *sum);
 
 #endif

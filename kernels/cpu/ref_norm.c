@@ -11,6 +11,16 @@ void weir_ref_scale_bias(const float *src, size_t ld_src, size_t n_tok,
             y[r] = src[r] * (scale ? scale[r] : 1.0f) + (bias ? bias[r] : 0.0f);
 }
 
+void weir_ref_turn_scale_bias(const float *src, size_t ld_src, size_t n_tok,
+                              size_t n, const float *scale, const float *bias,
+                              float *y, size_t ld_y)
+{
+    for (size_t r = 0; r < n; r++, src += ld_src)
+        for (size_t t = 0; t < n_tok; t++)
+            y[t * ld_y + r] =
+                src[t] * (scale ? scale[r] : 1.0f) + (bias ? bias[r] : 0.0f);
+}
+
 /* Root mean square layer normalisation; Zhang and Sennrich 2019, equation 4 */
 void weir_ref_rms_norm(const float *x, size_t ld_x, size_t n_tok, size_t n,
                        const float *weight, float eps, float *y, size_t ld_y)

@@ -51,6 +51,22 @@ static void scale_bias(const float *src, size_t ld_src, size_t n_tok, size_t n,
         scale_row(src, n, scale, bias, y);
 }
 
+/* Tokens run inside: the lines of src that a gather wants serve several. */
+static void turn_scale_bias(const float *src, size_t ld_src, size_t n_tok,
+                            size_t n, const float *scale, const float *bias,
+                            float *y, size_t ld_y)
+{
+    for (size_t i = 0; i < n; i += LANES, src += LANES * ld_src) {
+        size_t some = lanes_of(n, i);
+        vec s = scale ? vec_load(scale + i, some) : vec_all(1.0f);
+        vec b = bias ? vec_load(bias + i, some) : vec_all(0.0f);
+
+        for (size_t t = 0; t < n_tok; t++)
+            vec_store(y + t * ld_y + i,
+                      vec_gather(src + t, ld_src, some) * s + b, some);
+    }
+}
+
 INLINE float sum_of_squares(const float *x, size_t n)
 {
     vec sum[N_SUMS], v;
@@ -215,8 +231,9 @@ static void route(const float *logits, size_t ld_logits, size_t n_tok,
 #define ROWS_TABLE                                                             \
     {                                                                          \
         .block_fold = block_fold, .scale_bias = scale_bias,                    \
-        .rms_norm = rms_norm, .silu_mul = silu_mul, .add_scaled = add_scaled,  \
-        .route = route, .argmax = argmax,                                      \
+        .turn_scale_bias = turn_scale_bias, .rms_norm = rms_norm,              \
+        .silu_mul = silu_mul, .add_scaled = add_scaled, .route = route,        \
+        .argmax = argmax,                                                      \
     }
 
 #endif

@@ -10,6 +10,11 @@
 
 #include "base/err.h"
 
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 static const char *const names[WEIR_N_LEVELS] = {"ref", "avx2", "avx512",
                                                  "avx512_bf16", "amx"};
 
@@ -72,6 +77,22 @@ static int has(uint32_t word, uint32_t bits)
     return (word & bits) == bits;
 }
 
+/*
+ * Linux gives a process the tiles of AMX when it asks for them, as they make
+ * what a signal handler finds on its stack 8 KiB larger.
+ * Documentation/arch/x86/xstate.rst of Linux.
+ */
+static int may_use_tiles(void)
+{
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    const long request_permission = 0x1023, tile_data = 18;
+
+    return !syscall(SYS_arch_prctl, request_permission, tile_data);
+#else
+    return 0;
+#endif
+}
+
 enum weir_level weir_level_detected(void)
 {
     const uint32_t basic = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29;
@@ -88,9 +109,10 @@ enum weir_level weir_level_detected(void)
     if ((saved & XCR0_ZMM) != XCR0_ZMM || !has(features.ebx, avx512) ||
         !has(features.ecx, 1u << 11)) /* F, DQ, BW, VL, VNNI */
         return WEIR_LEVEL_AVX2;
-    if (!has(read_cpuid(7, 1).eax, 1u << 5))
-        return WEIR_LEVEL_AVX512;
-    if (!has(features.edx, amx) || (saved & XCR0_TILE) != XCR0_TILE)
+    if (!has(read_cpuid(7, 1).eax, 1u << 5) || !has(features.ecx, 1u << 1))
+        return WEIR_LEVEL_AVX512; /* no BF16 or no VBMI */
+    if (!has(features.edx, amx) || (saved & XCR0_TILE) != XCR0_TILE ||
+        !may_use_tiles())
         return WEIR_LEVEL_AVX512_BF16;
     return WEIR_LEVEL_AMX;
 }

@@ -12,7 +12,7 @@ enum weir_level {
     WEIR_LEVEL_REF,         /* plain C */
     WEIR_LEVEL_AVX2,        /* AVX2, FMA, F16C */
     WEIR_LEVEL_AVX512,      /* AVX-512 F, BW, DQ, VL, VNNI */
-    WEIR_LEVEL_AVX512_BF16, /* AVX-512 BF16 */
+    WEIR_LEVEL_AVX512_BF16, /* AVX-512 BF16, VBMI */
     WEIR_LEVEL_AMX,         /* AMX tiles of int8 and bf16 */
     WEIR_N_LEVELS
 };
@@ -21,8 +21,8 @@ enum weir_level {
 const char *weir_level_name(enum weir_level level);
 
 /*
- * The highest level that this CPU and its operating system offer.  Who uses
- * AMX has to ask the kernel for leave first; this does not.
+ * The highest level that this CPU and its operating system offer.  Asks Linux
+ * to let the process use AMX where there is AMX.
  */
 enum weir_level weir_level_detected(void);
 

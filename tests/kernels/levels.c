@@ -124,6 +124,7 @@ static void visit(enum weir_level level, int bench)
         printf("%-36s %13s %13s %9s %13s\n", levels.name, "this level",
                "reference", "faster", "bytes");
         bench_matmul(&levels);
+        bench_gemm(&levels);
         bench_rows(&levels);
         bench_attention(&levels);
         bench_scan(&levels);
@@ -135,6 +136,7 @@ static void visit(enum weir_level level, int bench)
         return;
     check_exp(&levels);
     check_matmul(&levels);
+    check_gemm(&levels);
     check_rows(&levels);
     check_attention(&levels);
     check_scan(&levels);

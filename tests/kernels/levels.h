@@ -35,9 +35,17 @@ float *guard_copy(const float *x, size_t n);
 /* 2-norm of y - want over that of want; not finite counts as far away. */
 double apart(const float *y, const float *want, size_t n);
 
+/*
+ * A tile of w->rows and w->cols of w->dtype in guarded memory: bits of any kind
+ * but infinities and no numbers; what pads a row is those.
+ */
+void random_tile(struct weir_tile *w);
+
 /* What a family does: results as TAP, or with --bench a table of speeds. */
 void check_exp(const struct levels *levels);
 void check_matmul(const struct levels *levels);
+void check_gemm(const struct levels *levels);
+void bench_gemm(const struct levels *levels);
 void check_probe(const struct levels *levels);
 void bench_matmul(const struct levels *levels);
 void check_rows(const struct levels *levels);

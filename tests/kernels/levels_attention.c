@@ -250,10 +250,11 @@ static void run_flop(void *ctx, const struct weir_kernels *kernels)
 {
     const struct bench *bench = ctx;
     size_t n_flop = 4 * N_HEADS * HEAD_DIM * bench->depth * bench->a.n_tok;
+    unsigned width;
     float sum;
 
-    kernels->probe_flop(n_flop / kernels->probe_flop(1, 1, 1, &sum), 1, 1,
-                        &sum);
+    kernels->probe_flop(n_flop / kernels->probe_flop(1, 1, 1, &width, &sum), 1,
+                        1, &width, &sum);
 }
 
 /* Time of what bounds the bench over its own, by turns: the median */

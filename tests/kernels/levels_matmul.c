@@ -10,8 +10,7 @@
 static const enum weir_dtype dtypes[] = {WEIR_I8, WEIR_BF16, WEIR_F16,
                                          WEIR_F32};
 
-/* Bits of any kind but infinities and no numbers; what pads a row is those. */
-static void random_tile(struct weir_tile *w)
+void random_tile(struct weir_tile *w)
 {
     size_t bytes = weir_dtype_bytes(w->dtype);
     uint8_t *data;

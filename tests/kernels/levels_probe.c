@@ -35,32 +35,26 @@ static int sees_every_word(const struct levels *levels, size_t n_bytes)
     return good;
 }
 
-/* Of what the numbers 0 to n - 1 become, times `factor` and then `plus` */
-static double sum_of(double n, double factor, double plus)
-{
-    return n * (n - 1) / 2 * factor + n * plus;
-}
-
 void check_probe(const struct levels *levels)
 {
-    int good = 1;
+    int good = 1, counts = 1;
+    unsigned width = 0;
     uint64_t flop;
-    double n;
+    double n, grown;
     float sum;
 
     for (size_t lines = 0; lines <= MAX_LINES; lines++)
         good &= sees_every_word(levels, 64 * lines);
     tap_ok(good, "%s probe_read: reads every word once", levels->name);
-    n = (double)levels->fast.probe_flop(1, 1, 1, &sum) / 2;
+    flop = levels->fast.probe_flop(1, 1, 1, &width, &sum);
+    n = (double)flop / 2 / width;
     good = n > 0;
     for (uint64_t steps = 0; steps < 100; steps++) {
-        flop = levels->fast.probe_flop(steps, 1, 1, &sum);
-        good &= (double)flop == 2 * n * (double)steps &&
-                (double)sum == sum_of(n, 1, (double)steps);
+        flop = levels->fast.probe_flop(steps, 0.5f, 4, &width, &sum);
+        grown = n * 2 * width * (double)steps;
+        counts &= (double)flop == 2 * n * width * (double)steps;
+        good &= (double)sum == n * (n - 1) / 2 + grown;
     }
-    tap_ok(good, "%s probe_flop: counts the operations that it does",
-           levels->name);
-    levels->fast.probe_flop(2, 0.5f, 1, &sum);
-    tap_ok((double)sum == sum_of(n, 0.25, 1.5),
-           "%s probe_flop: a step is a product and then a sum", levels->name);
+    tap_ok(counts, "%s probe_flop: counts its operations", levels->name);
+    tap_ok(good, "%s probe_flop: does them", levels->name);
 }

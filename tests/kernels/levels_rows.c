@@ -56,6 +56,25 @@ static int scales(const struct levels *levels, size_t n)
     return same;
 }
 
+/* N_TOK columns of `src` become rows */
+static int turns(const struct levels *levels, size_t n)
+{
+    const float *src = guard_floats((n - 1) * LD + N_TOK);
+    const float *factors[] = {guard_floats(n), NULL};
+    const float *biases[] = {guard_floats(n), NULL};
+    float *want = guard_floats(extent(n)), *y = guard_copy(want, extent(n));
+    int same = 1;
+
+    for (unsigned i = 0; i < 4; i++) {
+        const float *scale = factors[i & 1], *bias = biases[i >> 1];
+
+        levels->ref.turn_scale_bias(src, LD, N_TOK, n, scale, bias, want, LD);
+        levels->fast.turn_scale_bias(src, LD, N_TOK, n, scale, bias, y, LD);
+        same &= same_bits(y, want, extent(n));
+    }
+    return same;
+}
+
 static int adds(const struct levels *levels, size_t n)
 {
     static const float weight[N_TOK] = {0.75f, -0.0f, 3e20f};
@@ -76,8 +95,10 @@ static void check_exact(const struct levels *levels)
     static const struct {
         const char *name;
         int (*agree)(const struct levels *levels, size_t n);
-    } operations[] = {
-        {"block_fold", folds}, {"scale_bias", scales}, {"add_scaled", adds}};
+    } operations[] = {{"block_fold", folds},
+                      {"scale_bias", scales},
+                      {"turn_scale_bias", turns},
+                      {"add_scaled", adds}};
 
     for (unsigned i = 0; i < 3; i++) {
         int same = 1;

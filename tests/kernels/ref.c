@@ -172,6 +172,15 @@ static void test_elementwise(void)
         same &= y[i] == a[i];
     tap_ok(same, "scale_bias scales and adds, or neither, also in place");
 
+    k->turn_scale_bias(a, T, T, N, s, bias, y, LD);
+    same = 1;
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < N; i++)
+            same &= y[t * LD + i] == a[i * T + t] * s[i] + bias[i];
+    k->turn_scale_bias(a, T, T, N, NULL, NULL, y, LD);
+    same &= y[LD + 5] == a[5 * T + 1];
+    tap_ok(same, "turn_scale_bias turns rows into columns");
+
     memcpy(y, b, sizeof(b));
     k->add_scaled(y, LD, a, LD, w, T, N);
     same = 1;

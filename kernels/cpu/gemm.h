@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Products of many tokens, written once for several levels.
+ *
+ * The unit of everything is a word of 4 bytes: one column as f32, or two
+ * neighbouring ones as bf16; a product of two words, added to an f32, is a step
+ * of every level.  Packed activations are vectors of 16 tokens, a word each:
+ *
+ *   [group of 16 tokens][step][16 tokens]
+ *
+ * so that a word of a weight row, spread over a vector, meets 16 tokens at
+ * once, and rows of weights stay as they lie.  Columns go in blocks of
+ * GEMM_STEPS steps: of a block, the weights of all rows are widened into a
+ * panel [rows][GEMM_STEPS], from which every group of tokens takes them, and
+ * the sums wait in c.  Their order does not show it.
+ *
+ * The file that includes this has included the level's vectors and defined
+ *
+ *   GEMM_ACT, GEMM_COLS   the type of activations, and columns of a word
+ *   GEMM_STEPS            steps of a block, a multiple of 16
+ *   GEMM_TOK              best_tok
+ *   pack_words()          a step's words of a group of tokens
+ *   widen_words()         words of a row of weights
+ *   multiply_block()      c += panel * packed; c = for the first block
+ */
+#ifndef WEIR_KERNELS_CPU_GEMM_H
+#define WEIR_KERNELS_CPU_GEMM_H
+
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define GROUP WEIR_GEMM_GROUP
+
+INLINE size_t n_groups_of(size_t n_tok)
+{
+    return (n_tok + GROUP - 1) / GROUP;
+}
+
+/* Steps of a row, rounded up to whole tiles of AMX */
+INLINE size_t n_steps_of(size_t cols)
+{
+    return (cols + 16 * GEMM_COLS - 1) / (16 * GEMM_COLS) * 16;
+}
+
+static size_t packed_bytes(size_t n_tok, size_t cols)
+{
+    return n_groups_of(n_tok) * n_steps_of(cols) * GROUP * sizeof(uint32_t);
+}
+
+static void pack(const float *x, size_t ld_x, size_t n_tok, size_t cols,
+                 void *packed)
+{
+    size_t n_steps = n_steps_of(cols), n;
+    uint32_t *to = packed;
+
+    for (size_t t = 0; t < n_tok; t += GROUP, x += GROUP * ld_x) {
+        n = n_tok - t < GROUP ? n_tok - t : GROUP;
+        for (size_t s = 0; s < n_steps; s++, to += GROUP) {
+            size_t c = s * GEMM_COLS;
+
+            if (c < cols)
+                pack_words(x + c, ld_x, n, cols - c, to);
+            else
+                memset(to, 0, GROUP * sizeof(*to));
+        }
+    }
+}
+
+static size_t scratch_bytes(size_t max_cols)
+{
+    (void)max_cols;
+    return WEIR_GEMM_ROWS * GEMM_STEPS * sizeof(uint32_t);
+}
+
+/* Steps s to s + n - 1 of every row, with rows of zeros up to whole groups */
+INLINE void widen_panel(const struct weir_tile *w, size_t s, size_t n,
+                        uint32_t *panel)
+{
+    const uint8_t *row = w->data;
+    size_t c = s * GEMM_COLS, left = w->cols > c ? w->cols - c : 0;
+    size_t cols = left < n * GEMM_COLS ? left : n * GEMM_COLS;
+
+    for (size_t r = 0; r < w->rows; r++, row += w->row_bytes)
+        widen_words(w->dtype, row, c, cols, n, panel + r * GEMM_STEPS);
+    for (size_t r = w->rows; r % GROUP; r++)
+        memset(panel + r * GEMM_STEPS, 0, n * sizeof(*panel));
+}
+
+static void multiply(const struct weir_tile *w, const void *packed,
+                     size_t n_tok, float *c, size_t ld_c, void *scratch)
+{
+    size_t n_steps = n_steps_of(w->cols), n;
+    const uint32_t *x = packed;
+
+    for (size_t s = 0; s < n_steps; s += n) {
+        n = n_steps - s < GEMM_STEPS ? n_steps - s : GEMM_STEPS;
+        widen_panel(w, s, n, scratch);
+        multiply_block(scratch, w->rows, x + s * GROUP, n_steps * GROUP, n,
+                       n_groups_of(n_tok), c, ld_c, s == 0);
+    }
+}
+
+#define GEMM_TABLE(level)                                                      \
+    {                                                                          \
+        .name = level, .act = GEMM_ACT, .best_tok = GEMM_TOK,                  \
+        .packed_bytes = packed_bytes, .pack = pack,                            \
+        .scratch_bytes = scratch_bytes, .multiply = multiply,                  \
+    }
+
+#endif
