@@ -90,7 +90,8 @@ size_t weir_session_n_tok(const weir_session *session);
 /*
  * Appends `n_ids` tokens (> 0).  `logits` [n_vocab], f32, receives the scores
  * of the token that follows the last one; NULL when they are not wanted.
- * After an error the session must be freed.
+ * 32 tokens or more are computed as a prompt, with other roundings than those
+ * of single tokens.  After an error the session must be freed.
  */
 int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
                       float *logits, struct weir_err *err);

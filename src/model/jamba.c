@@ -12,7 +12,8 @@
  *
  * Tokens pass in chunks of at most WEIR_CHUNK_TOK.  Every operation treats a
  * token by itself or after its predecessors in order, so that the chunks do
- * not show in the bits.
+ * not show in the bits.  A pass of WEIR_PROMPT_TOK tokens or more is a prompt,
+ * whose products may round activations (linear.h); that does show.
  */
 #include "model/jamba.h"
 
@@ -20,6 +21,7 @@
 
 #include "model/layers.h"
 #include "model/linear.h"
+#include "model/rows.h"
 
 /* A chunk on its way through the layers */
 struct pass {
@@ -49,14 +51,8 @@ static int show(const struct pass *pass, enum weir_view view, uint32_t layer,
 
 static int embed(const struct pass *pass)
 {
-    struct weir_jamba *jamba = pass->jamba;
-    size_t hidden = jamba->config.n_hidden;
-    int rc = 0;
-
-    for (size_t t = 0; t < pass->n_tok && !rc; t++)
-        rc = weir_linear_row(jamba, jamba->bind.embed, (uint64_t)pass->ids[t],
-                             jamba->work.hidden + t * hidden, pass->err);
-    return rc;
+    return weir_linear_rows(pass->jamba, pass->jamba->bind.embed, pass->ids,
+                            pass->n_tok, pass->jamba->work.hidden, pass->err);
 }
 
 /* normed = norm(hidden) */
@@ -65,19 +61,17 @@ static void normalise(const struct pass *pass, const float *weight)
     const struct weir_jamba *jamba = pass->jamba;
     size_t hidden = jamba->config.n_hidden;
 
-    jamba->kernels.rms_norm(jamba->work.hidden, hidden, pass->n_tok, hidden,
-                            weight, jamba->config.rms_eps, jamba->work.normed,
-                            hidden);
+    weir_rows_norm(jamba, jamba->work.hidden, hidden, pass->n_tok, hidden,
+                   weight, jamba->work.normed);
 }
 
 /* hidden = hidden + out */
 static void add_out(const struct pass *pass)
 {
     const struct weir_jamba *jamba = pass->jamba;
-    size_t hidden = jamba->config.n_hidden;
 
-    jamba->kernels.add_scaled(jamba->work.hidden, hidden, jamba->work.out,
-                              hidden, NULL, pass->n_tok, hidden);
+    weir_rows_add(jamba, jamba->work.hidden, jamba->work.out, pass->n_tok,
+                  jamba->config.n_hidden);
 }
 
 /* out = mixer(normed) */
@@ -160,9 +154,9 @@ static int score(const struct pass *pass, size_t first, size_t n_tok,
     struct weir_jamba *jamba = pass->jamba;
     size_t hidden = jamba->config.n_hidden;
 
-    return weir_linear_apply(jamba, &jamba->bind.head,
-                             jamba->work.normed + first * hidden, hidden, n_tok,
-                             logits, jamba->config.n_vocab, pass->err);
+    return weir_linear_apply_exact(
+        jamba, &jamba->bind.head, jamba->work.normed + first * hidden, hidden,
+        n_tok, logits, jamba->config.n_vocab, pass->err);
 }
 
 static int show_logits(const struct pass *pass)
@@ -244,6 +238,7 @@ int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
     if (rc)
         return rc;
     pthread_mutex_lock(&jamba->lock);
+    jamba->work.prompt = n_ids >= WEIR_PROMPT_TOK;
     for (size_t at = 0; at < n_ids && !rc; at += pass.n_tok) {
         size_t left = n_ids - at;
 
@@ -275,6 +270,25 @@ static int read_config(struct weir_jamba *jamba, struct weir_err *err)
     return rc;
 }
 
+static int take_work(struct weir_jamba *jamba, struct weir_err *err)
+{
+    struct weir_work_sizes sizes = {
+        .n_workers = weir_pool_n_threads(jamba->pool),
+        .max_tile_rows = jamba->bind.max_tile_rows,
+        .tile_bytes = weir_residency_scratch_bytes(jamba->residency),
+    };
+    int rc;
+
+    for (uint32_t i = 0; i < jamba->file->n_tensors; i++)
+        weir_work_count_tensor(&sizes, &jamba->kernels,
+                               &jamba->file->tensors[i]);
+    rc = weir_work_init(&jamba->work, &jamba->config, &sizes, err);
+    for (size_t i = 0; i < sizes.n_workers && !rc; i++)
+        weir_residency_scratch_init(jamba->residency,
+                                    jamba->work.workers[i].tile);
+    return rc;
+}
+
 static int open_parts(struct weir_jamba *jamba, const char *path,
                       unsigned n_threads, struct weir_err *err)
 {
@@ -292,13 +306,7 @@ static int open_parts(struct weir_jamba *jamba, const char *path,
     if (!rc)
         rc = weir_pool_new(n_threads, &jamba->pool, err);
     if (!rc)
-        rc = weir_work_init(
-            &jamba->work, &jamba->config, weir_pool_n_threads(jamba->pool),
-            jamba->bind.max_tile_rows,
-            weir_residency_scratch_bytes(jamba->residency), err);
-    for (size_t i = 0; i < jamba->work.n_workers && !rc; i++)
-        weir_residency_scratch_init(jamba->residency,
-                                    jamba->work.workers[i].tile);
+        rc = take_work(jamba, err);
     return rc;
 }
 

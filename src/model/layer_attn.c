@@ -12,23 +12,18 @@
 #include "model/layers.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "model/linear.h"
+#include "model/rows.h"
 
 /* Appends x [n_tok][width] to a cache of `dtype` that has n_past rows. */
-static void append(enum weir_dtype dtype, void *cache, size_t n_past,
-                   const float *x, size_t n_tok, size_t width)
+static void append(const struct weir_jamba *jamba, enum weir_dtype dtype,
+                   void *cache, size_t n_past, const float *x, size_t n_tok,
+                   size_t width)
 {
-    float *f32 = (float *)cache + n_past * width;
-    uint16_t *bf16 = (uint16_t *)cache + n_past * width;
+    size_t before = n_past * width * weir_dtype_bytes(dtype);
 
-    if (dtype == WEIR_F32) {
-        memcpy(f32, x, n_tok * width * sizeof(*f32));
-        return;
-    }
-    for (size_t i = 0; i < n_tok * width; i++)
-        bf16[i] = weir_f32_to_bf16(x[i]);
+    weir_rows_convert(jamba, x, n_tok, width, dtype, (char *)cache + before);
 }
 
 #define SPAN      256 /* positions */
@@ -139,9 +134,9 @@ static int project(struct weir_jamba *jamba,
     size_t hidden = config->n_hidden, hd = config->head_dim;
     size_t q = config->n_heads * hd, kv = config->n_kv_heads * hd;
     struct weir_product products[] = {
-        {&layer->q, x, hidden, n_tok, work->q, q, 0},
-        {&layer->k, x, hidden, n_tok, work->k, kv, 0},
-        {&layer->v, x, hidden, n_tok, work->v, kv, 0},
+        weir_product(&layer->q, x, hidden, n_tok, work->q, q),
+        weir_product(&layer->k, x, hidden, n_tok, work->k, kv),
+        weir_product(&layer->v, x, hidden, n_tok, work->v, kv),
     };
 
     return weir_linear_run(jamba, products, 3, err);
@@ -166,8 +161,8 @@ int weir_layer_attention(struct weir_jamba *jamba,
 
     if (rc)
         return rc;
-    append(kv_dtype, state->k, n_past, jamba->work.k, n_tok, kv);
-    append(kv_dtype, state->v, n_past, jamba->work.v, n_tok, kv);
+    append(jamba, kv_dtype, state->k, n_past, jamba->work.k, n_tok, kv);
+    append(jamba, kv_dtype, state->v, n_past, jamba->work.v, n_tok, kv);
     attend(&heads);
     return weir_linear_apply(jamba, &layer->o, jamba->work.heads, q, n_tok, y,
                              config->n_hidden, err);

@@ -8,6 +8,7 @@
 #include "model/layers.h"
 
 #include "model/linear.h"
+#include "model/rows.h"
 
 /* Channels that a worker takes at a time */
 #define CHANNELS 64
@@ -99,15 +100,14 @@ static int select_parameters(const struct mixer *mixer,
     size_t n = mixer->n_tok, rank = config->dt_rank, n_state = config->n_state;
     size_t ld = rank + 2 * n_state;
     float *dt = jamba->work.p, *b = dt + rank, *c = b + n_state;
-    float eps = config->rms_eps;
     int rc = weir_linear_apply(jamba, &layer->x_proj, jamba->work.u,
                                config->n_inner, n, jamba->work.p, ld, err);
 
     if (rc)
         return rc;
-    jamba->kernels.rms_norm(dt, ld, n, rank, layer->dt_norm, eps, dt, ld);
-    jamba->kernels.rms_norm(b, ld, n, n_state, layer->b_norm, eps, b, ld);
-    jamba->kernels.rms_norm(c, ld, n, n_state, layer->c_norm, eps, c, ld);
+    weir_rows_norm(jamba, dt, ld, n, rank, layer->dt_norm, dt);
+    weir_rows_norm(jamba, b, ld, n, n_state, layer->b_norm, b);
+    weir_rows_norm(jamba, c, ld, n, n_state, layer->c_norm, c);
     return 0;
 }
 

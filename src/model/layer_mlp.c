@@ -2,6 +2,7 @@
 #include "model/layers.h"
 
 #include "model/linear.h"
+#include "model/rows.h"
 
 static int run_gates(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
                      size_t n_jobs, struct weir_err *err)
@@ -13,10 +14,10 @@ static int run_gates(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
     for (size_t i = 0; i < n_jobs; i++) {
         const struct weir_mlp_job *job = &jobs[i];
 
-        products[2 * i] = (struct weir_product){
-            &job->mlp->gate, job->x, hidden, job->n_tok, gate, inter, 0};
-        products[2 * i + 1] = (struct weir_product){
-            &job->mlp->up, job->x, hidden, job->n_tok, up, inter, 0};
+        products[2 * i] = weir_product(&job->mlp->gate, job->x, hidden,
+                                       job->n_tok, gate, inter);
+        products[2 * i + 1] =
+            weir_product(&job->mlp->up, job->x, hidden, job->n_tok, up, inter);
         gate += job->n_tok * inter;
         up += job->n_tok * inter;
     }
@@ -31,9 +32,8 @@ static int run_downs(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
     const float *gate = jamba->work.gate;
 
     for (size_t i = 0; i < n_jobs; i++) {
-        products[i] = (struct weir_product){
-            &jobs[i].mlp->down, gate,   inter, jobs[i].n_tok,
-            jobs[i].y,          hidden, 0};
+        products[i] = weir_product(&jobs[i].mlp->down, gate, inter,
+                                   jobs[i].n_tok, jobs[i].y, hidden);
         gate += jobs[i].n_tok * inter;
     }
     return weir_linear_run(jamba, products, n_jobs, err);
@@ -49,7 +49,6 @@ int weir_layer_mlps(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
         return rc;
     for (size_t i = 0; i < n_jobs; i++)
         n_tok += jobs[i].n_tok;
-    jamba->kernels.silu_mul(jamba->work.gate, inter, jamba->work.up, inter,
-                            n_tok, inter);
+    weir_rows_silu_mul(jamba, jamba->work.gate, jamba->work.up, n_tok, inter);
     return run_downs(jamba, jobs, n_jobs, err);
 }

@@ -8,59 +8,42 @@
  */
 #include "model/layers.h"
 
-#include <string.h>
-
 #include "model/linear.h"
+#include "model/rows.h"
 
 /*
- * Copies to work.expert_in the tokens that go to expert `e`, from row `row` on,
- * and notes their rows in work.slot; how many they are.  `first` is the number
- * in the chunk of the first of the n_tok tokens at x.
+ * Lists the tokens that go to expert `e`, from row `row` of work.expert_in on,
+ * and notes their rows in work.slot; how many they are.  `chosen` are the
+ * experts of n_tok tokens.
  */
-static size_t gather(struct weir_jamba *jamba, uint32_t e, const float *x,
-                     size_t first, size_t n_tok, size_t row)
+static size_t list_tokens(struct weir_jamba *jamba, uint32_t e,
+                          const uint32_t *chosen, size_t n_tok, size_t row)
 {
-    size_t hidden = jamba->config.n_hidden, k = jamba->config.n_top, n = 0;
-    const uint32_t *chosen = jamba->work.expert + first * k;
+    size_t k = jamba->config.n_top, n = 0;
 
     for (size_t i = 0; i < n_tok * k; i++) {
         if (chosen[i] != e)
             continue;
-        memcpy(jamba->work.expert_in + (row + n) * hidden, x + i / k * hidden,
-               hidden * sizeof(*x));
+        jamba->work.token[row + n] = (uint32_t)(i / k);
         jamba->work.slot[i] = (uint32_t)(row + n);
         n++;
     }
     return n;
 }
 
-/* Adds up what the experts made of each token, by the token's weight for it. */
-static void scatter(struct weir_jamba *jamba, size_t first, size_t n_tok,
-                    float *y)
-{
-    const struct weir_work *work = &jamba->work;
-    size_t hidden = jamba->config.n_hidden, k = jamba->config.n_top;
-
-    memset(y, 0, n_tok * hidden * sizeof(*y));
-    for (size_t i = 0; i < n_tok * k; i++)
-        jamba->kernels.add_scaled(y + i / k * hidden, hidden,
-                                  work->expert_out + work->slot[i] * hidden,
-                                  hidden, work->prob + first * k + i, 1,
-                                  hidden);
-}
-
-/* Tokens first .. first + n_tok - 1 of the chunk, which are at x */
+/* n_tok tokens at x, whose experts and probabilities begin at `first` */
 static int run_experts(struct weir_jamba *jamba,
                        const struct weir_bind_layer *layer, const float *x,
                        size_t first, size_t n_tok, float *y,
                        struct weir_err *err)
 {
     struct weir_work *work = &jamba->work;
-    size_t hidden = jamba->config.n_hidden, n_jobs = 0, row = 0;
+    size_t hidden = jamba->config.n_hidden, k = jamba->config.n_top;
+    size_t n_jobs = 0, row = 0;
     int rc;
 
     for (uint32_t e = 0; e < jamba->config.n_experts; e++) {
-        size_t n = gather(jamba, e, x, first, n_tok, row);
+        size_t n = list_tokens(jamba, e, work->expert + first * k, n_tok, row);
 
         if (!n)
             continue;
@@ -70,9 +53,11 @@ static int run_experts(struct weir_jamba *jamba,
             work->expert_out + row * hidden};
         row += n;
     }
+    weir_rows_gather(jamba, x, work->token, row, hidden, work->expert_in);
     rc = weir_layer_mlps(jamba, work->jobs, n_jobs, err);
     if (!rc)
-        scatter(jamba, first, n_tok, y);
+        weir_rows_combine(jamba, work->expert_out, work->slot,
+                          work->prob + first * k, k, n_tok, hidden, y);
     return rc;
 }
 
@@ -85,8 +70,8 @@ int weir_layer_moe(struct weir_jamba *jamba,
     size_t hidden = config->n_hidden, most = work->ff_tok / config->n_top, n;
     int rc;
 
-    rc = weir_linear_apply(jamba, &layer->router, x, hidden, n_tok,
-                           work->router, config->n_experts, err);
+    rc = weir_linear_apply_exact(jamba, &layer->router, x, hidden, n_tok,
+                                 work->router, config->n_experts, err);
     if (rc)
         return rc;
     jamba->kernels.route(work->router, config->n_experts, n_tok,

@@ -1,12 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In a decoding pass a product is matmul() of a few tokens with f32
+ * activations, bound by the memory that weights come from.  In a prompt it is
+ * the gemm of the CPU's level: every worker packs some tokens of x, and then
+ * multiplies slices of tiles with slices of the packed tokens.  Slices of
+ * tokens run outside, so that the tokens that all workers want at a time are
+ * few enough to stay in their caches.
+ *
+ * A compressed tile is not sliced: whoever decodes it uses all of it.
+ */
 #include "model/linear.h"
 
 #include "offload/tiling.h"
 
+#define EXACT_TOK        64 /* tokens of an item with matmul() */
+#define LEAST_ROWS       16 /* of an item */
+#define ITEMS_PER_THREAD 6  /* so that threads end at about the same time */
+
 struct round {
     struct weir_jamba *jamba;
-    const struct weir_product *products;
+    struct weir_product *products;
     size_t n;
+};
+
+/* What an item computes */
+struct piece {
+    const struct weir_product *p;
+    uint64_t group, row; /* of the matrix, and the first row of the piece */
+    uint32_t skip, rows; /* rows of the group before it; its own */
+    size_t tok, n_tok;
+    size_t ld; /* of its partial sums: [n_tok][ld], or turned round */
 };
 
 static const struct weir_tensor *tensor_of(const struct weir_jamba *jamba,
@@ -15,16 +38,53 @@ static const struct weir_tensor *tensor_of(const struct weir_jamba *jamba,
     return &jamba->file->tensors[p->linear->tensor];
 }
 
-/* Block `block` of row group `group`, into the worker's partial sum for it */
-static int multiply_block(struct weir_jamba *jamba,
-                          const struct weir_product *p, size_t group,
-                          unsigned block, uint32_t rows,
-                          struct weir_worker *worker)
+static size_t round_up(size_t n, size_t to)
 {
+    return (n + to - 1) / to * to;
+}
+
+static const uint8_t *packed_at(const struct weir_cut *cut, size_t n_all,
+                                size_t cols, unsigned block, size_t tok)
+{
+    return cut->packed + block * cut->gemm->packed_bytes(n_all, cols) +
+           cut->gemm->packed_bytes(tok, cols);
+}
+
+static void multiply_packed(const struct piece *piece, unsigned block,
+                            const struct weir_tile *tile, float *partial,
+                            void *scratch)
+{
+    const struct weir_product *p = piece->p;
+    const struct weir_gemm *gemm = p->cut.gemm;
+    struct weir_tile slice = *tile;
+    size_t n;
+
+    for (size_t t = 0; t < piece->n_tok; t += n) {
+        const uint8_t *x =
+            packed_at(&p->cut, p->n_tok, tile->cols, block, piece->tok + t);
+
+        n = piece->n_tok - t;
+        n = n < gemm->best_tok ? n : gemm->best_tok;
+        for (size_t r = 0; r < tile->rows; r += slice.rows) {
+            slice.rows = tile->rows - r;
+            if (slice.rows > WEIR_GEMM_ROWS)
+                slice.rows = WEIR_GEMM_ROWS;
+            slice.data = (const char *)tile->data + r * tile->row_bytes;
+            gemm->multiply(&slice, x, n, partial + r * piece->ld + t, piece->ld,
+                           scratch);
+        }
+    }
+}
+
+/* Column block `block` of a piece, into the worker's partial sum for it */
+static int multiply_block(struct weir_jamba *jamba, const struct piece *piece,
+                          unsigned block, struct weir_worker *worker)
+{
+    const struct weir_product *p = piece->p;
     const struct weir_tensor *tensor = tensor_of(jamba, p);
     size_t cols = weir_tiling_block_cols(tensor);
     struct weir_tile tile = {.dtype = tensor->dtype,
-                             .rows = rows,
+                             .rows = piece->rows,
                              .cols = cols,
                              .row_bytes = weir_tiling_row_bytes(tensor)};
     size_t ld_partial = jamba->work.ld_partial;
@@ -32,54 +92,68 @@ static int multiply_block(struct weir_jamba *jamba,
     int rc;
 
     rc = weir_residency_tile(jamba->residency, p->linear->tensor,
-                             group * tensor->col_blocks + block, worker->tile,
-                             &tile.data, &worker->err);
+                             piece->group * tensor->col_blocks + block,
+                             worker->tile, &tile.data, &worker->err);
     if (rc)
         return rc;
-    jamba->kernels.matmul(&tile, p->x + block * cols, p->ld_x, p->n_tok,
-                          partial, rows);
-    jamba->kernels.block_fold(worker->partial, ld_partial, p->n_tok * rows,
-                              block);
+    tile.data = (const char *)tile.data + piece->skip * tile.row_bytes;
+    if (p->cut.gemm)
+        multiply_packed(piece, block, &tile, partial, worker->gemm);
+    else
+        jamba->kernels.matmul(&tile, p->x + piece->tok * p->ld_x + block * cols,
+                              p->ld_x, piece->n_tok, partial, piece->ld);
+    jamba->kernels.block_fold(
+        worker->partial, ld_partial,
+        piece->ld * (p->cut.gemm ? piece->rows : piece->n_tok), block);
     return 0;
 }
 
-/* All column blocks of one row group, then its scales and biases */
-static int multiply_group(struct weir_jamba *jamba,
-                          const struct weir_product *p, size_t group,
+/* All column blocks of a piece, then its scales and biases */
+static int multiply_piece(struct weir_jamba *jamba, const struct piece *piece,
                           struct weir_worker *worker)
 {
+    const struct weir_product *p = piece->p;
     const struct weir_tensor *tensor = tensor_of(jamba, p);
     const float *scale = p->linear->scale, *bias = p->linear->bias;
-    uint64_t row;
-    uint32_t rows;
+    float *y = p->y + piece->tok * p->ld_y + piece->row;
     int rc;
 
-    weir_tiling_group(tensor, group, &row, &rows);
     for (unsigned block = 0; block < tensor->col_blocks; block++) {
-        rc = multiply_block(jamba, p, group, block, rows, worker);
+        rc = multiply_block(jamba, piece, block, worker);
         if (rc)
             return rc;
     }
-    jamba->kernels.scale_bias(worker->partial, rows, p->n_tok, rows,
-                              scale ? scale + row : NULL,
-                              bias ? bias + row : NULL, p->y + row, p->ld_y);
+    (p->cut.gemm ? jamba->kernels.turn_scale_bias : jamba->kernels.scale_bias)(
+        worker->partial, piece->ld, piece->n_tok, piece->rows,
+        scale ? scale + piece->row : NULL, bias ? bias + piece->row : NULL, y,
+        p->ld_y);
     return 0;
 }
 
-/* The last product whose items begin at or before `item` */
-static const struct weir_product *find_product(const struct round *round,
-                                               size_t item)
+/* Item `item` of a product; the last groups of a part may have no rows left */
+static void find_piece(const struct weir_tensor *tensor,
+                       const struct weir_product *p, size_t item,
+                       struct piece *piece)
 {
-    size_t low = 0, high = round->n, middle;
+    const struct weir_cut *cut = &p->cut;
+    size_t n_slices = weir_tiling_n_groups(tensor) * cut->n_row_slices;
+    size_t slice = item % n_slices;
+    uint32_t rows;
 
-    while (high - low > 1) {
-        middle = low + (high - low) / 2;
-        if (round->products[middle].first_item <= item)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &round->products[low];
+    piece->p = p;
+    piece->tok = item / n_slices * cut->tok;
+    piece->n_tok = p->n_tok - piece->tok;
+    if (piece->n_tok > cut->tok)
+        piece->n_tok = cut->tok;
+    piece->group = slice / cut->n_row_slices;
+    piece->skip = (uint32_t)(slice % cut->n_row_slices) * cut->rows;
+    weir_tiling_group(tensor, piece->group, &piece->row, &rows);
+    piece->row += piece->skip;
+    piece->rows = rows > piece->skip ? rows - piece->skip : 0;
+    if (piece->rows > cut->rows)
+        piece->rows = cut->rows;
+    piece->ld =
+        cut->gemm ? round_up(piece->n_tok, WEIR_GEMM_GROUP) : piece->rows;
 }
 
 /*
@@ -90,12 +164,39 @@ static void multiply_item(void *ctx, size_t item, unsigned number)
 {
     const struct round *round = ctx;
     struct weir_worker *worker = &round->jamba->work.workers[number];
-    const struct weir_product *p = find_product(round, item);
+    const struct weir_product *p = round->products + round->n - 1;
+    struct piece piece;
 
     if (worker->rc)
         return;
-    worker->rc = multiply_group(round->jamba, p, item - p->first_item, worker);
+    while (p->cut.first_item > item)
+        p--;
+    find_piece(tensor_of(round->jamba, p), p, item - p->cut.first_item, &piece);
+    if (piece.rows)
+        worker->rc = multiply_piece(round->jamba, &piece, worker);
     worker->item = item;
+}
+
+/* One group of tokens of a product that packs */
+static void pack_item(void *ctx, size_t item, unsigned number)
+{
+    const struct round *round = ctx;
+    const struct weir_product *p = round->products + round->n - 1;
+    const struct weir_tensor *tensor;
+    size_t cols, tok, left;
+
+    (void)number;
+    while (p->cut.first_pack > item)
+        p--;
+    tensor = tensor_of(round->jamba, p);
+    cols = weir_tiling_block_cols(tensor);
+    tok = (item - p->cut.first_pack) * WEIR_GEMM_GROUP;
+    left = p->n_tok - tok;
+    for (unsigned block = 0; block < tensor->col_blocks; block++)
+        p->cut.gemm->pack(
+            p->x + tok * p->ld_x + block * cols, p->ld_x,
+            left < WEIR_GEMM_GROUP ? left : WEIR_GEMM_GROUP, cols,
+            (uint8_t *)packed_at(&p->cut, p->n_tok, cols, block, tok));
 }
 
 static int first_failure(struct weir_work *work, struct weir_err *err)
@@ -115,19 +216,95 @@ static int first_failure(struct weir_work *work, struct weir_err *err)
     return first->rc;
 }
 
+static size_t n_items(const struct weir_tensor *tensor,
+                      const struct weir_cut *cut)
+{
+    return weir_tiling_n_groups(tensor) * cut->n_row_slices * cut->n_tok_slices;
+}
+
+/* Whether slices of a tile may be used by themselves */
+static int lies_raw(const struct weir_jamba *jamba,
+                    const struct weir_tensor *tensor)
+{
+    struct weir_tile_record first;
+
+    weir_file_tile(jamba->file, tensor->first_tile, &first);
+    return first.codec == WEIR_CODEC_RAW;
+}
+
+static void cut_rows(const struct weir_tensor *tensor, struct weir_cut *cut,
+                     uint32_t rows)
+{
+    cut->rows = rows;
+    cut->n_row_slices = (tensor->tile_rows + rows - 1) / rows;
+}
+
+static void cut_product(struct weir_jamba *jamba, struct weir_product *p)
+{
+    const struct weir_tensor *tensor = tensor_of(jamba, p);
+    size_t enough = ITEMS_PER_THREAD * jamba->work.n_workers;
+    struct weir_cut *cut = &p->cut;
+
+    cut->gemm = jamba->work.prompt && !p->exact
+                    ? weir_gemm_for(&jamba->kernels, tensor->dtype)
+                    : NULL;
+    cut->tok = p->n_tok;
+    cut_rows(tensor, cut, tensor->tile_rows);
+    if (lies_raw(jamba, tensor)) {
+        cut->tok = cut->gemm ? cut->gemm->best_tok : EXACT_TOK;
+        if (cut->gemm && cut->rows > WEIR_GEMM_ROWS)
+            cut_rows(tensor, cut, WEIR_GEMM_ROWS);
+    }
+    cut->n_tok_slices = (p->n_tok + cut->tok - 1) / cut->tok;
+    while (lies_raw(jamba, tensor) && n_items(tensor, cut) < enough &&
+           cut->rows >= 2 * LEAST_ROWS)
+        cut_rows(tensor, cut,
+                 (uint32_t)round_up((cut->rows + 1) / 2, LEAST_ROWS));
+}
+
+/* Items, and where x is packed; how many of each there are */
+static void plan_round(struct round *round, size_t *n_packs, size_t *n_all)
+{
+    struct weir_jamba *jamba = round->jamba;
+    uint8_t *packed = jamba->work.packed;
+
+    *n_packs = 0;
+    *n_all = 0;
+    for (struct weir_product *p = round->products;
+         p < round->products + round->n; p++) {
+        const struct weir_tensor *tensor = tensor_of(jamba, p);
+
+        cut_product(jamba, p);
+        p->cut.first_item = *n_all;
+        *n_all += n_items(tensor, &p->cut);
+        p->cut.first_pack = *n_packs;
+        p->cut.packs =
+            p->cut.gemm && (p == round->products || p[-1].x != p->x ||
+                            p[-1].cut.gemm != p->cut.gemm);
+        if (!p->cut.packs) {
+            p->cut.packed = p > round->products ? p[-1].cut.packed : NULL;
+            continue;
+        }
+        p->cut.packed = packed;
+        packed +=
+            tensor->col_blocks *
+            p->cut.gemm->packed_bytes(p->n_tok, weir_tiling_block_cols(tensor));
+        *n_packs += (p->n_tok + WEIR_GEMM_GROUP - 1) / WEIR_GEMM_GROUP;
+    }
+}
+
 int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
                     size_t n, struct weir_err *err)
 {
     struct round round = {jamba, products, n};
-    size_t n_items = 0;
+    size_t n_packs, n_all;
 
-    for (size_t i = 0; i < n; i++) {
-        products[i].first_item = n_items;
-        n_items += weir_tiling_n_groups(tensor_of(jamba, &products[i]));
-    }
+    plan_round(&round, &n_packs, &n_all);
     for (size_t i = 0; i < jamba->work.n_workers; i++)
         jamba->work.workers[i].rc = 0;
-    weir_pool_run(jamba->pool, n_items, multiply_item, &round);
+    if (n_packs)
+        weir_pool_run(jamba->pool, n_packs, pack_item, &round);
+    weir_pool_run(jamba->pool, n_all, multiply_item, &round);
     return first_failure(&jamba->work, err);
 }
 
@@ -136,8 +313,19 @@ int weir_linear_apply(struct weir_jamba *jamba,
                       size_t ld_x, size_t n_tok, float *y, size_t ld_y,
                       struct weir_err *err)
 {
-    struct weir_product product = {linear, x, ld_x, n_tok, y, ld_y, 0};
+    struct weir_product product = weir_product(linear, x, ld_x, n_tok, y, ld_y);
 
+    return weir_linear_run(jamba, &product, 1, err);
+}
+
+int weir_linear_apply_exact(struct weir_jamba *jamba,
+                            const struct weir_linear *linear, const float *x,
+                            size_t ld_x, size_t n_tok, float *y, size_t ld_y,
+                            struct weir_err *err)
+{
+    struct weir_product product = weir_product(linear, x, ld_x, n_tok, y, ld_y);
+
+    product.exact = 1;
     return weir_linear_run(jamba, &product, 1, err);
 }
 
@@ -153,25 +341,48 @@ static uint64_t group_of(const struct weir_tensor *tensor, uint64_t row,
     return row / part_rows * part_groups + in_part / tensor->tile_rows;
 }
 
-int weir_linear_row(struct weir_jamba *jamba, uint32_t number, uint64_t row,
-                    float *y, struct weir_err *err)
+struct embedding {
+    struct weir_jamba *jamba;
+    uint32_t tensor;
+    const int32_t *ids;
+    float *y;
+};
+
+static void widen_row(void *ctx, size_t item, unsigned number)
 {
-    const struct weir_tensor *tensor = &jamba->file->tensors[number];
+    const struct embedding *embedding = ctx;
+    struct weir_jamba *jamba = embedding->jamba;
+    struct weir_worker *worker = &jamba->work.workers[number];
+    const struct weir_tensor *tensor = &jamba->file->tensors[embedding->tensor];
     size_t cols = weir_tiling_block_cols(tensor);
     size_t row_bytes = weir_tiling_row_bytes(tensor);
-    uint64_t in_group, group = group_of(tensor, row, &in_group);
+    float *y = embedding->y + item * tensor->cols;
+    uint64_t in_group;
+    uint64_t group =
+        group_of(tensor, (uint64_t)embedding->ids[item], &in_group);
     const void *data;
-    int rc;
 
-    for (uint32_t block = 0; block < tensor->col_blocks; block++) {
-        rc = weir_residency_tile(jamba->residency, number,
-                                 group * tensor->col_blocks + block,
-                                 jamba->work.workers[0].tile, &data, err);
-        if (rc)
-            return rc;
-        weir_dtype_widen(tensor->dtype,
-                         (const uint8_t *)data + in_group * row_bytes,
-                         y + block * cols, cols);
+    for (uint32_t block = 0; block < tensor->col_blocks && !worker->rc;
+         block++) {
+        worker->item = item;
+        worker->rc = weir_residency_tile(jamba->residency, embedding->tensor,
+                                         group * tensor->col_blocks + block,
+                                         worker->tile, &data, &worker->err);
+        if (!worker->rc)
+            weir_dtype_widen(tensor->dtype,
+                             (const uint8_t *)data + in_group * row_bytes,
+                             y + block * cols, cols);
     }
-    return 0;
+}
+
+int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
+                     const int32_t *ids, size_t n_tok, float *y,
+                     struct weir_err *err)
+{
+    struct embedding embedding = {jamba, tensor, ids, y};
+
+    for (size_t i = 0; i < jamba->work.n_workers; i++)
+        jamba->work.workers[i].rc = 0;
+    weir_pool_run(jamba->pool, n_tok, widen_row, &embedding);
+    return first_failure(&jamba->work, err);
 }

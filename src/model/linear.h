@@ -6,10 +6,24 @@
 #include "model/jamba.h"
 
 /*
+ * How a product is shared out: a slice of the rows of a row group times a slice
+ * of the tokens is an item that any thread may take.
+ */
+struct weir_cut {
+    const struct weir_gemm *gemm; /* NULL: matmul */
+    const uint8_t *packed;        /* [col_blocks] packed activations of gemm */
+    int packs;                    /* x is not that of the product before */
+    uint32_t rows, n_row_slices;  /* of a group */
+    size_t tok, n_tok_slices;
+    size_t first_pack, first_item;
+};
+
+/*
  * y[t][r] = (sum over c of W[r][c] * x[t][c]) * scale[r] + bias[r] for n_tok <=
  * WEIR_CHUNK_TOK tokens, with x [n_tok][ld_x] and y [n_tok][ld_y] apart from
  * each other.  Sums over column blocks are the tree of block_fold(); scale and
- * bias come after.
+ * bias come after.  In a pass that is a prompt, x is rounded as the gemm of the
+ * CPU's level has it, unless the product is to be exact.
  */
 struct weir_product {
     const struct weir_linear *linear;
@@ -17,29 +31,48 @@ struct weir_product {
     size_t ld_x, n_tok;
     float *y;
     size_t ld_y;
-    size_t first_item; /* set and used within weir_linear_run() */
+    int exact;
+    struct weir_cut cut; /* set and used within weir_linear_run() */
 };
+
+static inline struct weir_product weir_product(const struct weir_linear *linear,
+                                               const float *x, size_t ld_x,
+                                               size_t n_tok, float *y,
+                                               size_t ld_y)
+{
+    return (struct weir_product){.linear = linear,
+                                 .x = x,
+                                 .ld_x = ld_x,
+                                 .n_tok = n_tok,
+                                 .y = y,
+                                 .ld_y = ld_y};
+}
 
 /*
  * Computes n products that do not need each other, side by side.  Every thread
  * of the model's pool takes part; the result does not depend on how many they
- * are.  Allocates nothing.  The error, if tiles are bad, is that of the first
- * of them.
+ * are.  Neighbours with the same x share what is packed of it.  Allocates
+ * nothing.  The error, if tiles are bad, is that of the first of them.
  */
 int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
                     size_t n, struct weir_err *err);
 
-/* One product. */
+/* One product, and one that is exact. */
 int weir_linear_apply(struct weir_jamba *jamba,
                       const struct weir_linear *linear, const float *x,
                       size_t ld_x, size_t n_tok, float *y, size_t ld_y,
                       struct weir_err *err);
+int weir_linear_apply_exact(struct weir_jamba *jamba,
+                            const struct weir_linear *linear, const float *x,
+                            size_t ld_x, size_t n_tok, float *y, size_t ld_y,
+                            struct weir_err *err);
 
 /*
- * Widens row `row` of the matrix `tensor` into y [cols]: an embedding.  Uses
- * the scratch of worker 0.
+ * Widens row ids[t] of the matrix `tensor` into y[t] [cols], for n_tok tokens:
+ * embeddings.
  */
-int weir_linear_row(struct weir_jamba *jamba, uint32_t tensor, uint64_t row,
-                    float *y, struct weir_err *err);
+int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
+                     const int32_t *ids, size_t n_tok, float *y,
+                     struct weir_err *err);
 
 #endif

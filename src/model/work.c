@@ -3,10 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#include "kernels/kernels.h"
 #include "model/layers.h"
 #include "model/linear.h"
+#include "offload/tiling.h"
 
 #define ALIGN 64
 
@@ -25,6 +26,28 @@ struct part {
     size_t n_tok;
 };
 
+/*
+ * Zeros that are there once they are touched, near who touches them first, and
+ * in huge pages where the system has them: packed activations and sums are read
+ * again and again.
+ */
+static void *take_pages(size_t n_bytes)
+{
+    void *pages = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (pages == MAP_FAILED)
+        return NULL;
+    madvise(pages, n_bytes, MADV_HUGEPAGE);
+    return pages;
+}
+
+static void drop_pages(void *pages, size_t n_bytes)
+{
+    if (pages)
+        munmap(pages, n_bytes);
+}
+
 static int take_floats(struct weir_work *work, const struct part *parts,
                        size_t n_parts, struct weir_err *err)
 {
@@ -32,10 +55,10 @@ static int take_floats(struct weir_work *work, const struct part *parts,
 
     for (size_t i = 0; i < n_parts; i++)
         n_bytes += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
-    work->floats = aligned_alloc(ALIGN, n_bytes);
+    work->floats = take_pages(n_bytes);
     if (!work->floats)
         return weir_err_nomem(err, n_bytes, "activations");
-    memset(work->floats, 0, n_bytes);
+    work->float_bytes = n_bytes;
     for (size_t i = 0; i < n_parts; i++) {
         *parts[i].at = work->floats + at / sizeof(float);
         at += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
@@ -50,7 +73,7 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
     const size_t q = (size_t)c->n_heads * c->head_dim;
     const size_t kv = (size_t)c->n_kv_heads * c->head_dim;
     const size_t ff = work->ff_tok;
-    float *expert = NULL, *slot = NULL;
+    float *expert = NULL, *slot = NULL, *token = NULL;
     const struct part parts[] = {
         {&work->hidden, c->n_hidden, n},
         {&work->normed, c->n_hidden, n},
@@ -73,12 +96,14 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
         {&work->prob, c->n_top, n},
         {&expert, c->n_top, n},
         {&slot, c->n_top, n},
+        {&token, 1, ff},
         {&work->logits, c->n_vocab, WEIR_HEAD_TOK},
     };
     int rc = take_floats(work, parts, sizeof(parts) / sizeof(parts[0]), err);
 
     work->expert = (uint32_t *)expert;
     work->slot = (uint32_t *)slot;
+    work->token = (uint32_t *)token;
     return rc;
 }
 
@@ -92,33 +117,67 @@ static int take_lists(struct weir_work *work, uint32_t n_experts,
     return weir_err_nomem(err, n_experts * sizeof(*work->jobs), "experts");
 }
 
-static int take_workers(struct weir_work *work, size_t n_workers,
-                        size_t max_tile_rows, size_t tile_bytes,
+static int take_workers(struct weir_work *work,
+                        const struct weir_work_sizes *sizes,
                         struct weir_err *err)
 {
-    size_t each, partial_bytes;
+    size_t tile = round_up(sizes->tile_bytes), partial, each;
     uint8_t *at;
 
-    work->ld_partial = WEIR_CHUNK_TOK * max_tile_rows;
-    partial_bytes =
-        round_up(WEIR_MAX_PARTIALS * work->ld_partial * sizeof(float));
-    each = round_up(tile_bytes) + partial_bytes;
-    work->workers = calloc(n_workers, sizeof(*work->workers));
-    work->worker_bytes = aligned_alloc(ALIGN, n_workers * each);
-    if (!work->workers || !work->worker_bytes)
-        return weir_err_nomem(err, n_workers * each, "the workers' scratch");
-    work->n_workers = n_workers;
-    at = work->worker_bytes;
-    for (size_t i = 0; i < n_workers; i++, at += each) {
+    work->ld_partial =
+        WEIR_CHUNK_TOK * round_up(sizes->max_tile_rows); /* with padding */
+    partial = round_up(WEIR_MAX_PARTIALS * work->ld_partial * sizeof(float));
+    each = tile + partial + round_up(sizes->gemm_bytes);
+    work->worker_bytes = sizes->n_workers * each;
+    work->workers = calloc(sizes->n_workers, sizeof(*work->workers));
+    work->worker_pages = take_pages(work->worker_bytes);
+    if (!work->workers || !work->worker_pages)
+        return weir_err_nomem(err, work->worker_bytes, "the workers' scratch");
+    work->n_workers = sizes->n_workers;
+    at = work->worker_pages;
+    for (size_t i = 0; i < work->n_workers; i++, at += each) {
         work->workers[i].partial = (float *)at;
-        work->workers[i].tile = at + partial_bytes;
+        work->workers[i].tile = at + partial;
+        work->workers[i].gemm = at + partial + tile;
     }
     return 0;
 }
 
+void weir_work_count_tensor(struct weir_work_sizes *sizes,
+                            const struct weir_kernels *kernels,
+                            const struct weir_tensor *tensor)
+{
+    const struct weir_gemm *gemm = weir_gemm_for(kernels, tensor->dtype);
+    size_t cols = weir_tiling_block_cols(tensor), n_bytes;
+
+    if (!gemm || tensor->n_dims < 2)
+        return;
+    n_bytes = gemm->scratch_bytes(cols);
+    if (n_bytes > sizes->gemm_bytes)
+        sizes->gemm_bytes = n_bytes;
+    n_bytes = tensor->col_blocks * gemm->packed_bytes(WEIR_GEMM_GROUP, cols) /
+              WEIR_GEMM_GROUP;
+    if (n_bytes > sizes->packed_tok_bytes)
+        sizes->packed_tok_bytes = n_bytes;
+}
+
+/* Every expert may have a group of tokens that is not full. */
+static int take_packed(struct weir_work *work, uint32_t n_experts,
+                       size_t tok_bytes, struct weir_err *err)
+{
+    size_t n_tok = work->ff_tok + (size_t)n_experts * WEIR_GEMM_GROUP;
+
+    work->packed_bytes = round_up(n_tok * tok_bytes);
+    if (!work->packed_bytes)
+        return 0;
+    work->packed = take_pages(work->packed_bytes);
+    return work->packed
+               ? 0
+               : weir_err_nomem(err, work->packed_bytes, "packed activations");
+}
+
 int weir_work_init(struct weir_work *work, const struct weir_config *config,
-                   size_t n_workers, size_t max_tile_rows, size_t tile_bytes,
-                   struct weir_err *err)
+                   const struct weir_work_sizes *sizes, struct weir_err *err)
 {
     int rc;
 
@@ -128,16 +187,19 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     if (!rc)
         rc = take_lists(work, config->n_experts, err);
     if (!rc)
-        rc = take_workers(work, n_workers, max_tile_rows, tile_bytes, err);
+        rc = take_workers(work, sizes, err);
+    if (!rc)
+        rc = take_packed(work, config->n_experts, sizes->packed_tok_bytes, err);
     return rc;
 }
 
 void weir_work_fini(struct weir_work *work)
 {
-    free(work->floats);
+    drop_pages(work->floats, work->float_bytes);
+    drop_pages(work->packed, work->packed_bytes);
+    drop_pages(work->worker_pages, work->worker_bytes);
     free(work->jobs);
     free(work->products);
     free(work->workers);
-    free(work->worker_bytes);
     memset(work, 0, sizeof(*work));
 }

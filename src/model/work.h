@@ -10,10 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kernels.h"
 #include "model/config.h"
+#include "offload/file.h"
 
-/* Most tokens that go through a layer at once. */
-#define WEIR_CHUNK_TOK 64
+/*
+ * Most tokens that go through a layer at once: with 16 experts and two of them
+ * for each token, about 64 for an expert, enough that arithmetic takes longer
+ * than reading its weights from memory.
+ */
+#define WEIR_CHUNK_TOK 512
+
+/* From how many tokens on a pass is a prompt. */
+#define WEIR_PROMPT_TOK 32
 
 /* Most tokens whose logits are computed at once: they are wide. */
 #define WEIR_HEAD_TOK 8
@@ -23,7 +32,8 @@
 
 struct weir_worker {
     void *tile;     /* a decoded tile, aligned to 64 */
-    float *partial; /* [WEIR_MAX_PARTIALS][WEIR_CHUNK_TOK * max tile rows] */
+    float *partial; /* [WEIR_MAX_PARTIALS][ld_partial] */
+    void *gemm;     /* scratch of products of many tokens */
     size_t item;    /* of the earliest item that failed */
     int rc;         /* 0: none did */
     struct weir_err err;
@@ -52,24 +62,40 @@ struct weir_work {
     /* MoE: [tok][n_experts], then [tok][n_top] three times */
     float *router, *prob;
     uint32_t *expert;
-    uint32_t *slot; /* its row in expert_in and expert_out */
+    uint32_t *slot;  /* its row in expert_in and expert_out */
+    uint32_t *token; /* [ff_tok]: the token of each of these rows */
 
     float *logits; /* [WEIR_HEAD_TOK][n_vocab] */
 
     float *floats; /* what all of these point into */
+    size_t float_bytes;
+    uint8_t *packed; /* activations of the products of a round */
+    size_t packed_bytes;
+    int prompt; /* the pass is one */
     struct weir_worker *workers;
     size_t n_workers;
     size_t ld_partial; /* floats of one partial sum */
-    void *worker_bytes;
+    void *worker_pages;
+    size_t worker_bytes;
 };
 
-/*
- * `max_tile_rows` of the model's matrices, `tile_bytes` of scratch that a tile
- * wants.  Release with weir_work_fini(), also after an error.
- */
+/* What the sizes follow from, beside the config */
+struct weir_work_sizes {
+    unsigned n_workers;
+    size_t max_tile_rows;    /* of the model's matrices */
+    size_t tile_bytes;       /* scratch that a tile wants */
+    size_t gemm_bytes;       /* scratch of a worker's products of many tokens */
+    size_t packed_tok_bytes; /* of a packed token, at most */
+};
+
+/* Takes what products with a matrix of the file want into `sizes`. */
+void weir_work_count_tensor(struct weir_work_sizes *sizes,
+                            const struct weir_kernels *kernels,
+                            const struct weir_tensor *tensor);
+
+/* Release with weir_work_fini(), also after an error. */
 int weir_work_init(struct weir_work *work, const struct weir_config *config,
-                   size_t n_workers, size_t max_tile_rows, size_t tile_bytes,
-                   struct weir_err *err);
+                   const struct weir_work_sizes *sizes, struct weir_err *err);
 void weir_work_fini(struct weir_work *work);
 
 #endif

@@ -244,6 +244,8 @@ int main(void)
         return tap_done();
     }
     close(fd);
+    /* The level at which a prompt has the bits of its tokens one by one */
+    setenv("WEIR_CPU", "ref", 1);
     model = open_model(2);
     test_bad_calls(model);
     test_spoiled(model);
