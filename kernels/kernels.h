@@ -136,6 +136,7 @@ static inline size_t weir_part_size(size_t head_dim)
 struct weir_gemm {
     const char *name;
     enum weir_dtype act; /* WEIR_F32 or WEIR_BF16 */
+    unsigned terms;      /* of `act` that add up to an activation: 1, or 2 */
     size_t best_tok;     /* tokens that a call should have at most */
 
     /* Of n_tok tokens, a sum over whole groups; 0 for none.  Overflows not. */
@@ -233,10 +234,11 @@ struct weir_kernels {
                            size_t n_heads, size_t head_dim, float *y);
 
     /*
-     * How products of many tokens are done with weights of int8 and bf16, and
-     * with those of any type.  NULL where matmul does them.
+     * How products of many tokens are done: with weights of int8 and bf16; with
+     * the same, where activations must keep 16 bits at least; and with weights
+     * of any type, in f32.  NULL where matmul does them.
      */
-    const struct weir_gemm *gemm, *gemm_wide;
+    const struct weir_gemm *gemm, *gemm_fine, *gemm_wide;
 
     /*
      * Index of the largest of n > 0 values; the lowest of equals.  NaN is
@@ -266,10 +268,11 @@ struct weir_kernels {
 
 /* What products of many tokens are done with; NULL: matmul */
 static inline const struct weir_gemm *weir_gemm_for(
-    const struct weir_kernels *kernels, enum weir_dtype dtype)
+    const struct weir_kernels *kernels, enum weir_dtype dtype, int fine)
 {
-    return dtype == WEIR_I8 || dtype == WEIR_BF16 ? kernels->gemm
-                                                  : kernels->gemm_wide;
+    if (dtype != WEIR_I8 && dtype != WEIR_BF16)
+        return kernels->gemm_wide;
+    return fine ? kernels->gemm_fine : kernels->gemm;
 }
 
 /* The operations by name: WEIR_KERNELS(DO) is DO(matmul) and so on. */
@@ -287,6 +290,7 @@ static inline const struct weir_gemm *weir_gemm_for(
     DO(attention)                                                              \
     DO(attention_join)                                                         \
     DO(gemm)                                                                   \
+    DO(gemm_fine)                                                              \
     DO(gemm_wide)                                                              \
     DO(argmax)                                                                 \
     DO(probe_read)                                                             \

@@ -100,6 +100,10 @@ static void multiply_block(const uint32_t *panel, size_t rows,
 
 #include "kernels/cpu/gemm.h"
 
-static const struct weir_gemm gemm = GEMM_TABLE("amx");
+GEMM_FUNCTIONS(amx, 1)
+GEMM_FUNCTIONS(amx_fine, 2)
 
-const struct weir_kernels weir_amx_gemm = {.gemm = &gemm};
+static const struct weir_gemm gemm = GEMM_TABLE(amx, 1);
+static const struct weir_gemm fine = GEMM_TABLE(amx_fine, 2);
+
+const struct weir_kernels weir_amx_gemm = {.gemm = &gemm, .gemm_fine = &fine};

@@ -12,6 +12,9 @@
 
 #include "kernels/cpu/gemm.h"
 
-static const struct weir_gemm gemm = GEMM_TABLE("avx2");
+GEMM_FUNCTIONS(avx2, 1)
 
-const struct weir_kernels weir_avx2_gemm = {.gemm = &gemm, .gemm_wide = &gemm};
+static const struct weir_gemm gemm = GEMM_TABLE(avx2, 1);
+
+const struct weir_kernels weir_avx2_gemm = {
+    .gemm = &gemm, .gemm_fine = &gemm, .gemm_wide = &gemm};

@@ -12,6 +12,11 @@
 
 #include "kernels/cpu/gemm.h"
 
-static const struct weir_gemm gemm = GEMM_TABLE("avx512_bf16");
+GEMM_FUNCTIONS(avx512_bf16, 1)
+GEMM_FUNCTIONS(avx512_bf16_fine, 2)
 
-const struct weir_kernels weir_avx512_bf16_gemm = {.gemm = &gemm};
+static const struct weir_gemm gemm = GEMM_TABLE(avx512_bf16, 1);
+static const struct weir_gemm fine = GEMM_TABLE(avx512_bf16_fine, 2);
+
+const struct weir_kernels weir_avx512_bf16_gemm = {.gemm = &gemm,
+                                                   .gemm_fine = &fine};

@@ -12,7 +12,9 @@
 
 #include "kernels/cpu/gemm.h"
 
-static const struct weir_gemm gemm = GEMM_TABLE("avx512");
+GEMM_FUNCTIONS(avx512, 1)
 
-const struct weir_kernels weir_avx512_gemm = {.gemm = &gemm,
-                                              .gemm_wide = &gemm};
+static const struct weir_gemm gemm = GEMM_TABLE(avx512, 1);
+
+const struct weir_kernels weir_avx512_gemm = {
+    .gemm = &gemm, .gemm_fine = &gemm, .gemm_wide = &gemm};

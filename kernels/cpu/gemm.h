@@ -6,10 +6,11 @@
  * neighbouring ones as bf16; a product of two words, added to an f32, is a step
  * of every level.  Packed activations are vectors of 16 tokens, a word each:
  *
- *   [group of 16 tokens][step][16 tokens]
+ *   [group of 16 tokens][term][step][16 tokens]
  *
  * so that a word of a weight row, spread over a vector, meets 16 tokens at
- * once, and rows of weights stay as they lie.  Columns go in blocks of
+ * once, and rows of weights stay as they lie.  A second term is what the first
+ * lacks of an activation.  Columns go in blocks of
  * GEMM_STEPS steps: of a block, the weights of all rows are widened into a
  * panel [rows][GEMM_STEPS], from which every group of tokens takes them, and
  * the sums wait in c.  Their order does not show it.
@@ -19,7 +20,7 @@
  *   GEMM_ACT, GEMM_COLS   the type of activations, and columns of a word
  *   GEMM_STEPS            steps of a block, a multiple of 16
  *   GEMM_TOK              best_tok
- *   pack_words()          a step's words of a group of tokens
+ *   pack_words()          a step's words of a group of tokens, of a term
  *   widen_words()         words of a row of weights
  *   multiply_block()      c += panel * packed; c = for the first block
  */
@@ -43,27 +44,29 @@ INLINE size_t n_steps_of(size_t cols)
     return (cols + 16 * GEMM_COLS - 1) / (16 * GEMM_COLS) * 16;
 }
 
-static size_t packed_bytes(size_t n_tok, size_t cols)
+/* `terms` is a constant where these are called. */
+INLINE size_t packed_bytes_of(unsigned terms, size_t n_tok, size_t cols)
 {
-    return n_groups_of(n_tok) * n_steps_of(cols) * GROUP * sizeof(uint32_t);
+    return terms * n_groups_of(n_tok) * n_steps_of(cols) * GROUP *
+           sizeof(uint32_t);
 }
 
-static void pack(const float *x, size_t ld_x, size_t n_tok, size_t cols,
-                 void *packed)
+INLINE void pack_of(unsigned terms, const float *x, size_t ld_x, size_t n_tok,
+                    size_t cols, uint32_t *to)
 {
     size_t n_steps = n_steps_of(cols), n;
-    uint32_t *to = packed;
 
     for (size_t t = 0; t < n_tok; t += GROUP, x += GROUP * ld_x) {
         n = n_tok - t < GROUP ? n_tok - t : GROUP;
-        for (size_t s = 0; s < n_steps; s++, to += GROUP) {
-            size_t c = s * GEMM_COLS;
+        for (unsigned term = 0; term < terms; term++)
+            for (size_t s = 0; s < n_steps; s++, to += GROUP) {
+                size_t c = s * GEMM_COLS;
 
-            if (c < cols)
-                pack_words(x + c, ld_x, n, cols - c, to);
-            else
-                memset(to, 0, GROUP * sizeof(*to));
-        }
+                if (c < cols)
+                    pack_words(x + c, ld_x, n, cols - c, term, to);
+                else
+                    memset(to, 0, GROUP * sizeof(*to));
+            }
     }
 }
 
@@ -87,25 +90,46 @@ INLINE void widen_panel(const struct weir_tile *w, size_t s, size_t n,
         memset(panel + r * GEMM_STEPS, 0, n * sizeof(*panel));
 }
 
-static void multiply(const struct weir_tile *w, const void *packed,
-                     size_t n_tok, float *c, size_t ld_c, void *scratch)
+INLINE void multiply_of(unsigned terms, const struct weir_tile *w,
+                        const uint32_t *x, size_t n_tok, float *c, size_t ld_c,
+                        void *scratch)
 {
-    size_t n_steps = n_steps_of(w->cols), n;
-    const uint32_t *x = packed;
+    size_t n_steps = n_steps_of(w->cols), ld_term = n_steps * GROUP, n;
 
     for (size_t s = 0; s < n_steps; s += n) {
         n = n_steps - s < GEMM_STEPS ? n_steps - s : GEMM_STEPS;
         widen_panel(w, s, n, scratch);
-        multiply_block(scratch, w->rows, x + s * GROUP, n_steps * GROUP, n,
-                       n_groups_of(n_tok), c, ld_c, s == 0);
+        for (unsigned term = 0; term < terms; term++)
+            multiply_block(scratch, w->rows, x + term * ld_term + s * GROUP,
+                           terms * ld_term, n, n_groups_of(n_tok), c, ld_c,
+                           s == 0 && term == 0);
     }
 }
 
-#define GEMM_TABLE(level)                                                      \
+/* The functions of a table, whose names begin with `name` */
+#define GEMM_FUNCTIONS(name, terms)                                            \
+    static size_t name##_packed_bytes(size_t n_tok, size_t cols)               \
     {                                                                          \
-        .name = level, .act = GEMM_ACT, .best_tok = GEMM_TOK,                  \
-        .packed_bytes = packed_bytes, .pack = pack,                            \
-        .scratch_bytes = scratch_bytes, .multiply = multiply,                  \
+        return packed_bytes_of(terms, n_tok, cols);                            \
+    }                                                                          \
+    static void name##_pack(const float *x, size_t ld_x, size_t n_tok,         \
+                            size_t cols, void *packed)                         \
+    {                                                                          \
+        pack_of(terms, x, ld_x, n_tok, cols, packed);                          \
+    }                                                                          \
+    static void name##_multiply(const struct weir_tile *w, const void *packed, \
+                                size_t n_tok, float *c, size_t ld_c,           \
+                                void *scratch)                                 \
+    {                                                                          \
+        multiply_of(terms, w, packed, n_tok, c, ld_c, scratch);                \
+    }
+
+#define GEMM_TABLE(function, n_terms)                                          \
+    {                                                                          \
+        .name = #function, .act = GEMM_ACT, .terms = n_terms,                  \
+        .best_tok = GEMM_TOK / n_terms,                                        \
+        .packed_bytes = function##_packed_bytes, .pack = function##_pack,      \
+        .scratch_bytes = scratch_bytes, .multiply = function##_multiply,       \
     }
 
 #endif

@@ -11,22 +11,28 @@
 #define GEMM_ACT  WEIR_BF16
 #define GEMM_COLS 2
 
-/* Column 0 of 16 tokens as bf16 in lanes of 32 bits */
-INLINE __m512i round_column(const float *x, size_t ld_x, size_t n_tok)
+/* A term of column 0 of 16 tokens, as bf16 in lanes of 32 bits */
+INLINE __m512i round_column(const float *x, size_t ld_x, size_t n_tok,
+                            unsigned term)
 {
-    __m256bh half = _mm512_cvtneps_pbh(vec_gather(x, ld_x, n_tok));
+    vec v = vec_gather(x, ld_x, n_tok);
+    __m512i rounded = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v));
 
-    return _mm512_cvtepu16_epi32((__m256i)half);
+    if (term == 0)
+        return rounded;
+    v -= _mm512_castsi512_ps(_mm512_slli_epi32(rounded, 16));
+    return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v));
 }
 
 INLINE void pack_words(const float *x, size_t ld_x, size_t n_tok, size_t left,
-                       uint32_t *to)
+                       unsigned term, uint32_t *to)
 {
-    __m512i words = round_column(x, ld_x, n_tok);
+    __m512i words = round_column(x, ld_x, n_tok, term);
 
     if (left > 1)
         words = _mm512_or_si512(
-            words, _mm512_slli_epi32(round_column(x + 1, ld_x, n_tok), 16));
+            words,
+            _mm512_slli_epi32(round_column(x + 1, ld_x, n_tok, term), 16));
     _mm512_storeu_si512(to, words);
 }
 

@@ -8,10 +8,12 @@
 #define GEMM_ACT  WEIR_F32
 #define GEMM_COLS 1
 
+/* All of an activation is its first term. */
 INLINE void pack_words(const float *x, size_t ld_x, size_t n_tok, size_t left,
-                       uint32_t *to)
+                       unsigned term, uint32_t *to)
 {
     (void)left;
+    (void)term;
     for (size_t t = 0; t < WEIR_GEMM_GROUP; t += LANES) {
         size_t n = t < n_tok ? lanes_of(n_tok, t) : 0;
 

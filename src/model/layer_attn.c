@@ -139,6 +139,8 @@ static int project(struct weir_jamba *jamba,
         weir_product(&layer->v, x, hidden, n_tok, work->v, kv),
     };
 
+    for (unsigned i = 0; i < 3; i++)
+        products[i].precision = WEIR_FINE;
     return weir_linear_run(jamba, products, 3, err);
 }
 

@@ -245,8 +245,9 @@ static void cut_product(struct weir_jamba *jamba, struct weir_product *p)
     size_t enough = ITEMS_PER_THREAD * jamba->work.n_workers;
     struct weir_cut *cut = &p->cut;
 
-    cut->gemm = jamba->work.prompt && !p->exact
-                    ? weir_gemm_for(&jamba->kernels, tensor->dtype)
+    cut->gemm = jamba->work.prompt && p->precision != WEIR_EXACT
+                    ? weir_gemm_for(&jamba->kernels, tensor->dtype,
+                                    p->precision == WEIR_FINE)
                     : NULL;
     cut->tok = p->n_tok;
     cut_rows(tensor, cut, tensor->tile_rows);
@@ -315,6 +316,7 @@ int weir_linear_apply(struct weir_jamba *jamba,
 {
     struct weir_product product = weir_product(linear, x, ld_x, n_tok, y, ld_y);
 
+    product.precision = WEIR_FINE;
     return weir_linear_run(jamba, &product, 1, err);
 }
 
@@ -325,7 +327,7 @@ int weir_linear_apply_exact(struct weir_jamba *jamba,
 {
     struct weir_product product = weir_product(linear, x, ld_x, n_tok, y, ld_y);
 
-    product.exact = 1;
+    product.precision = WEIR_EXACT;
     return weir_linear_run(jamba, &product, 1, err);
 }
 

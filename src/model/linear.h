@@ -19,11 +19,22 @@ struct weir_cut {
 };
 
 /*
+ * What a prompt keeps of the activations that go into a product, at the levels
+ * that have something narrower than f32.  Experts and MLPs bear bf16.  Mixers
+ * do not: what is rounded there goes through exponentials and stays in the
+ * state for all tokens that follow.
+ */
+enum weir_precision {
+    WEIR_COARSE, /* as `gemm` rounds them */
+    WEIR_FINE,   /* as `gemm_fine` does: 16 bits */
+    WEIR_EXACT,  /* f32 */
+};
+
+/*
  * y[t][r] = (sum over c of W[r][c] * x[t][c]) * scale[r] + bias[r] for n_tok <=
  * WEIR_CHUNK_TOK tokens, with x [n_tok][ld_x] and y [n_tok][ld_y] apart from
  * each other.  Sums over column blocks are the tree of block_fold(); scale and
- * bias come after.  In a pass that is a prompt, x is rounded as the gemm of the
- * CPU's level has it, unless the product is to be exact.
+ * bias come after.
  */
 struct weir_product {
     const struct weir_linear *linear;
@@ -31,7 +42,7 @@ struct weir_product {
     size_t ld_x, n_tok;
     float *y;
     size_t ld_y;
-    int exact;
+    enum weir_precision precision;
     struct weir_cut cut; /* set and used within weir_linear_run() */
 };
 
@@ -57,7 +68,7 @@ static inline struct weir_product weir_product(const struct weir_linear *linear,
 int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
                     size_t n, struct weir_err *err);
 
-/* One product, and one that is exact. */
+/* One product that is fine, and one that is exact. */
 int weir_linear_apply(struct weir_jamba *jamba,
                       const struct weir_linear *linear, const float *x,
                       size_t ld_x, size_t n_tok, float *y, size_t ld_y,

@@ -147,7 +147,7 @@ void weir_work_count_tensor(struct weir_work_sizes *sizes,
                             const struct weir_kernels *kernels,
                             const struct weir_tensor *tensor)
 {
-    const struct weir_gemm *gemm = weir_gemm_for(kernels, tensor->dtype);
+    const struct weir_gemm *gemm = weir_gemm_for(kernels, tensor->dtype, 1);
     size_t cols = weir_tiling_block_cols(tensor), n_bytes;
 
     if (!gemm || tensor->n_dims < 2)
