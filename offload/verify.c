@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring of slots: each is a run of tiles that is being read or waits to be
+ * checked.  A worker takes the oldest, checks it, and hands it in again with
+ * the next run, so that the drive always has something to do.
+ */
 #include "offload/verify.h"
 
 #include <fcntl.h>
@@ -10,21 +15,36 @@
 #include "base/buf.h"
 #include "base/pool.h"
 #include "offload/codec.h"
+#include "offload/drive.h"
+#include "offload/runs.h"
 #include "offload/tiling.h"
 
-#define TILES_AT_ONCE 64
-
 /* Memory of one thread. */
+struct scratch {
+    uint8_t *unpacked, *workspace;
+};
+
 struct slot {
-    uint8_t *stored, *unpacked, *workspace;
+    struct weir_read read;
+    struct weir_run run;
+    struct slot *next;
 };
 
 struct verifier {
     const struct weir_verify *verify;
     const struct weir_file *file;
+    struct scratch *scratch; /* of each thread */
+    struct weir_region region;
+    struct weir_reader *reader;
     struct slot *slots;
-    pthread_mutex_t lock;
+    unsigned n_slots;
+
+    pthread_mutex_t lock; /* of all below */
+    struct slot *oldest, **newest;
+    struct weir_runs runs;
     uint64_t n_bad, done, total;
+    int rc; /* of a drive that fails: nothing is handed in any more */
+    struct weir_err err;
 };
 
 static void report(struct verifier *v, const char *text)
@@ -34,22 +54,6 @@ static void report(struct verifier *v, const char *text)
     if (v->verify->bad)
         v->verify->bad(v->verify->ctx, text);
     pthread_mutex_unlock(&v->lock);
-}
-
-/* The tensor that tile `tile` belongs to. */
-static uint32_t tensor_of(const struct weir_file *file, uint64_t tile)
-{
-    uint32_t low = 0, high = file->n_tensors - 1;
-
-    while (low < high) {
-        uint32_t mid = low + (high - low + 1) / 2;
-
-        if (file->tensors[mid].first_tile <= tile)
-            low = mid;
-        else
-            high = mid - 1;
-    }
-    return low;
 }
 
 /* The padding behind each row, which kernels may read. */
@@ -67,49 +71,60 @@ static int padding_is_zero(const struct weir_tensor *tensor,
 }
 
 /* NULL, or what is wrong with the tile or with the rest of its last page. */
-static const char *check_tile(const struct verifier *v, const struct slot *slot,
+static const char *check_tile(const struct scratch *scratch,
                               const struct weir_tensor *tensor,
                               const struct weir_tile_record *record,
-                              uint64_t n_bytes)
+                              const uint8_t *stored, uint64_t n_bytes)
 {
-    const struct weir_file *file = v->file;
     uint64_t pages = weir_page_up(record->stored_bytes);
 
-    if (weir_pread_all(file->fd, slot->stored, pages, record->offset,
-                       file->path, NULL))
-        return "cannot be read";
-    posix_fadvise(file->fd, (off_t)record->offset, (off_t)pages,
-                  POSIX_FADV_DONTNEED);
-    if (XXH3_64bits(slot->stored, record->stored_bytes) != record->xxh3)
+    if (XXH3_64bits(stored, record->stored_bytes) != record->xxh3)
         return "wrong checksum";
-    if (!weir_is_all_zero(slot->stored + record->stored_bytes,
+    if (!weir_is_all_zero(stored + record->stored_bytes,
                           pages - record->stored_bytes))
         return "bytes behind it that must be zero";
-    if (weir_decode(record->codec, slot->stored, record->stored_bytes,
-                    slot->unpacked, n_bytes, slot->workspace))
+    if (weir_decode(record->codec, stored, record->stored_bytes,
+                    scratch->unpacked, n_bytes, scratch->workspace))
         return "cannot be decoded";
-    if (!padding_is_zero(tensor, slot->unpacked, n_bytes))
+    if (!padding_is_zero(tensor, scratch->unpacked, n_bytes))
         return "padding that must be zero";
     return NULL;
 }
 
-static void verify_tile(struct verifier *v, const struct slot *slot,
-                        uint64_t number)
+/* A drive that answers with errors can still have the tile. */
+static int read_tile(struct verifier *v, const struct slot *slot,
+                     const struct weir_tile_record *record)
 {
-    const struct weir_file *file = v->file;
-    uint32_t i = tensor_of(file, number);
-    const struct weir_tensor *tensor = &file->tensors[i];
+    struct weir_read read = {
+        .offset = record->offset,
+        .n_bytes = weir_page_up(record->stored_bytes),
+        .buffer =
+            (uint8_t *)slot->read.buffer + record->offset - slot->run.offset,
+    };
+
+    weir_reader_submit(v->reader, &read);
+    return weir_reader_wait(v->reader, &read);
+}
+
+/* A tile of tensor `i` that lies in the slot */
+static void verify_tile(struct verifier *v, const struct scratch *scratch,
+                        const struct slot *slot, uint32_t i, uint64_t number)
+{
+    const struct weir_tensor *tensor = &v->file->tensors[i];
     uint64_t tile = number - tensor->first_tile;
     struct weir_tile_record record;
     const char *why;
     char text[512];
 
-    if (tensor->owner != i)
-        return; /* read where it is another's */
-    weir_file_tile(file, number, &record);
-    why = check_tile(v, slot, tensor, &record,
-                     weir_tiling_tile_bytes(tensor, tile));
-    if (why) {
+    weir_file_tile(v->file, number, &record);
+    if (slot->read.errnum && read_tile(v, slot, &record))
+        why = "cannot be read";
+    else
+        why = check_tile(scratch, tensor, &record,
+                         (const uint8_t *)slot->read.buffer + record.offset -
+                             slot->run.offset,
+                         weir_tiling_tile_bytes(tensor, tile));
+    if (why && !weir_reader_has_failed(v->reader)) {
         snprintf(text, sizeof(text), "offset %llu: tile %llu of %s: %s",
                  (unsigned long long)record.offset, (unsigned long long)tile,
                  tensor->name, why);
@@ -122,15 +137,69 @@ static void verify_tile(struct verifier *v, const struct slot *slot,
     pthread_mutex_unlock(&v->lock);
 }
 
+static void verify_run(struct verifier *v, const struct scratch *scratch,
+                       const struct slot *slot)
+{
+    const struct weir_run *run = &slot->run;
+    uint32_t i = run->tensor;
+
+    for (uint32_t k = 0; k < run->n_tiles; k++) {
+        uint64_t number = run->first_tile + k;
+
+        while (number - v->file->tensors[i].first_tile >=
+               weir_tiling_n_tiles(&v->file->tensors[i]))
+            i++;
+        verify_tile(v, scratch, slot, i, number);
+    }
+    if (!weir_reader_is_direct(v->reader))
+        posix_fadvise(v->file->fd, (off_t)run->offset, (off_t)run->n_bytes,
+                      POSIX_FADV_DONTNEED);
+}
+
+/* Hands the slot in with the next run, if there is one.  Under the lock. */
+static void refill(struct verifier *v, struct slot *slot)
+{
+    if (v->rc || !weir_runs_next(&v->runs, &slot->run))
+        return;
+    slot->read.offset = slot->run.offset;
+    slot->read.n_bytes = slot->run.n_bytes;
+    weir_reader_submit(v->reader, &slot->read);
+    slot->next = NULL;
+    *v->newest = slot;
+    v->newest = &slot->next;
+}
+
+/* The slot that was handed in first, or NULL: nothing is left */
+static struct slot *take_oldest(struct verifier *v)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&v->lock);
+    slot = v->oldest;
+    if (slot)
+        v->oldest = slot->next;
+    if (!v->oldest)
+        v->newest = &v->oldest;
+    pthread_mutex_unlock(&v->lock);
+    return slot;
+}
+
 static void verify_some(void *ctx, size_t item, unsigned worker)
 {
     struct verifier *v = ctx;
-    uint64_t from = item * TILES_AT_ONCE, to = from + TILES_AT_ONCE;
+    struct slot *slot;
 
-    if (to > v->file->n_tiles)
-        to = v->file->n_tiles;
-    for (; from < to; from++)
-        verify_tile(v, &v->slots[worker], from);
+    (void)item;
+    while ((slot = take_oldest(v))) {
+        weir_reader_wait(v->reader, &slot->read);
+        if (!weir_reader_has_failed(v->reader))
+            verify_run(v, &v->scratch[worker], slot);
+        pthread_mutex_lock(&v->lock);
+        if (slot->read.errnum && weir_reader_has_failed(v->reader) && !v->rc)
+            v->rc = weir_reader_explain(v->reader, &slot->read, &v->err);
+        refill(v, slot);
+        pthread_mutex_unlock(&v->lock);
+    }
 }
 
 static void verify_blobs(struct verifier *v)
@@ -150,34 +219,66 @@ static void verify_blobs(struct verifier *v)
     }
 }
 
-static int alloc_slots(struct verifier *v, unsigned n, struct weir_err *err)
+static int alloc_scratch(struct verifier *v, unsigned n, struct weir_err *err)
 {
-    size_t bytes = weir_page_up(v->file->max_tile_bytes);
+    size_t bytes = v->file->max_tile_bytes + 1u;
 
-    v->slots = calloc(n, sizeof(*v->slots));
-    if (!v->slots)
-        return weir_err_nomem(err, n * sizeof(*v->slots), "checking");
+    v->scratch = calloc(n, sizeof(*v->scratch));
+    if (!v->scratch)
+        return weir_err_nomem(err, n * sizeof(*v->scratch), "checking");
     for (unsigned i = 0; i < n; i++) {
-        v->slots[i].stored = malloc(bytes);
-        v->slots[i].unpacked = malloc(bytes);
-        v->slots[i].workspace =
+        v->scratch[i].unpacked = malloc(bytes);
+        v->scratch[i].workspace =
             aligned_alloc(64, weir_decode_workspace_bytes());
-        if (!v->slots[i].stored || !v->slots[i].unpacked ||
-            !v->slots[i].workspace)
-            return weir_err_nomem(err, 2 * bytes, "checking");
-        weir_decode_workspace_init(v->slots[i].workspace);
+        if (!v->scratch[i].unpacked || !v->scratch[i].workspace)
+            return weir_err_nomem(err, bytes, "checking");
+        weir_decode_workspace_init(v->scratch[i].workspace);
     }
     return 0;
 }
 
-static void free_slots(struct verifier *v, unsigned n)
+static int open_reader(struct verifier *v, unsigned n_threads,
+                       struct weir_err *err)
 {
-    for (unsigned i = 0; v->slots && i < n; i++) {
-        free(v->slots[i].stored);
-        free(v->slots[i].unpacked);
-        free(v->slots[i].workspace);
-    }
+    const struct weir_verify *verify = v->verify;
+    const struct weir_read_file file = {v->file->path, v->file->fd};
+    struct weir_drive drive;
+    struct weir_reader_options options = {
+        .io = verify->io, .calls = verify->calls, .region = &v->region};
+    size_t slot_bytes = weir_page_up(v->file->max_tile_bytes);
+    int rc;
+
+    weir_drive_get(v->file->fd, v->file->n_bytes, &drive);
+    options.depth = drive.depth;
+    if (slot_bytes < drive.request_bytes)
+        slot_bytes = drive.request_bytes;
+    v->runs.most = slot_bytes;
+    v->n_slots = drive.depth + n_threads;
+    v->slots = calloc(v->n_slots, sizeof(*v->slots));
+    if (!v->slots)
+        return weir_err_nomem(err, v->n_slots * sizeof(*v->slots), "reading");
+    rc = weir_region_init(&v->region, v->n_slots * slot_bytes, err);
+    for (unsigned i = 0; i < v->n_slots; i++)
+        v->slots[i].read.buffer = v->region.base + i * slot_bytes;
+    if (!rc)
+        rc = weir_reader_new(&options, &file, 1, &v->reader, err);
+    if (!rc && verify->note && weir_reader_note(v->reader))
+        verify->note(verify->ctx, weir_reader_note(v->reader));
+    return rc;
+}
+
+/* The reader first: it may write to the region until it is gone. */
+static void release(struct verifier *v, unsigned n_threads)
+{
+    weir_reader_free(v->reader);
+    weir_region_fini(&v->region);
     free(v->slots);
+    for (unsigned i = 0; v->scratch && i < n_threads; i++) {
+        free(v->scratch[i].unpacked);
+        free(v->scratch[i].workspace);
+    }
+    free(v->scratch);
+    pthread_mutex_destroy(&v->lock);
 }
 
 static uint64_t stored_total(const struct weir_file *file)
@@ -197,29 +298,46 @@ static uint64_t stored_total(const struct weir_file *file)
     return total;
 }
 
+static int verify_all(struct verifier *v, struct weir_pool *pool,
+                      struct weir_err *err)
+{
+    unsigned n = weir_pool_n_threads(pool);
+    int rc = alloc_scratch(v, n, err);
+
+    if (!rc)
+        rc = open_reader(v, n, err);
+    if (rc)
+        return rc;
+    v->total = stored_total(v->file);
+    verify_blobs(v);
+    pthread_mutex_lock(&v->lock);
+    for (unsigned i = 0; i < v->n_slots; i++)
+        refill(v, &v->slots[i]);
+    pthread_mutex_unlock(&v->lock);
+    weir_pool_run(pool, n, verify_some, v);
+    if (v->rc && err)
+        *err = v->err;
+    return v->rc;
+}
+
 int weir_verify_run(const struct weir_verify *verify,
                     const struct weir_file *file, uint64_t *n_bad,
                     struct weir_err *err)
 {
-    struct verifier v = {.verify = verify, .file = file};
+    struct verifier v = {.verify = verify, .file = file, .runs.file = file};
     struct weir_pool *pool;
     unsigned n;
     int rc = weir_pool_new(verify->n_threads, &pool, err);
 
+    *n_bad = 0;
     if (rc)
         return rc;
     n = weir_pool_n_threads(pool);
-    rc = alloc_slots(&v, n, err);
-    if (!rc) {
-        pthread_mutex_init(&v.lock, NULL);
-        v.total = stored_total(file);
-        verify_blobs(&v);
-        weir_pool_run(pool, (file->n_tiles + TILES_AT_ONCE - 1) / TILES_AT_ONCE,
-                      verify_some, &v);
-        pthread_mutex_destroy(&v.lock);
-    }
+    v.newest = &v.oldest;
+    pthread_mutex_init(&v.lock, NULL);
+    rc = verify_all(&v, pool, err);
     *n_bad = v.n_bad;
-    free_slots(&v, n);
+    release(&v, n);
     weir_pool_free(pool);
     return rc;
 }

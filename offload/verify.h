@@ -4,14 +4,19 @@
 #define WEIR_OFFLOAD_VERIFY_H
 
 #include "offload/file.h"
+#include "offload/reader.h"
 
 struct weir_verify {
     unsigned n_threads; /* 0: one per CPU */
+    enum weir_io io;
+    const struct weir_io_calls *calls; /* NULL: the system's */
 
     /* A tile or blob is bad; `text` is one line.  One call at a time. */
     void (*bad)(void *ctx, const char *text);
     /* Stored bytes read so far; may be NULL.  One call at a time. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    /* Once at most: why reading is slower than it could be; may be NULL. */
+    void (*note)(void *ctx, const char *text);
     void *ctx;
 };
 

@@ -28,6 +28,14 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
     progress_show(&args->progress, "verifying", done, total);
 }
 
+static void on_note(void *ctx, const char *text)
+{
+    struct verify_args *args = ctx;
+
+    if (!args->quiet)
+        cli_warn(&args->cli, "%s", text);
+}
+
 static void parse(struct verify_args *args, int argc, char **argv)
 {
     int option;
@@ -36,6 +44,10 @@ static void parse(struct verify_args *args, int argc, char **argv)
     while ((option = cli_next(&args->cli)) != CLI_END) {
         if (option == OPT_verify_threads)
             args->verify.n_threads = cli_threads(&args->cli);
+        else if (option == OPT_verify_io)
+            args->verify.io = cli_choice(&args->cli, "uring|pread")
+                                  ? WEIR_IO_PREAD
+                                  : WEIR_IO_URING;
         else if (option == OPT_verify_quiet)
             args->quiet = 1;
         else
@@ -45,6 +57,7 @@ static void parse(struct verify_args *args, int argc, char **argv)
         cli_usage(&args->cli, "which model?");
     args->verify.bad = on_bad;
     args->verify.progress = on_progress;
+    args->verify.note = on_note;
     args->verify.ctx = args;
 }
 

@@ -14,6 +14,10 @@ weir pack "$case" -o whole.weir
 is 0 "a pack"
 weir verify whole.weir
 is 0 "which is good"
+weir verify --io pread whole.weir
+is 0 "which it is with either way to read"
+weir verify --io mmap whole.weir
+is 2 "and there is no third"
 
 # Outputs that would lose something.
 mkdir folder
