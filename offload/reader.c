@@ -550,11 +550,17 @@ const char *weir_reader_note(const struct weir_reader *reader)
 
 void weir_reader_submit(struct weir_reader *reader, struct weir_read *read)
 {
-    read->next = NULL;
     pthread_mutex_lock(&reader->lock);
     atomic_store(&read->state, QUEUED);
-    *reader->tail = read;
-    reader->tail = &read->next;
+    read->next = read->first ? reader->head : NULL;
+    if (read->first) {
+        reader->head = read;
+        if (!read->next)
+            reader->tail = &read->next;
+    } else {
+        *reader->tail = read;
+        reader->tail = &read->next;
+    }
     wake(reader);
     pthread_mutex_unlock(&reader->lock);
 }

@@ -12,12 +12,6 @@
 
 #include "offload/ring.h"
 
-enum weir_io {
-    WEIR_IO_AUTO,  /* io_uring, or else threads */
-    WEIR_IO_URING, /* io_uring, or an error */
-    WEIR_IO_PREAD, /* threads */
-};
-
 /* Direct reads begin, end and lie in memory on multiples of this. */
 #define WEIR_READ_ALIGN 4096
 
@@ -37,6 +31,7 @@ struct weir_read {
     uint64_t offset; /* a multiple of WEIR_READ_ALIGN, as the next two */
     size_t n_bytes;  /* > 0 */
     void *buffer;
+    int first; /* goes before all that were handed in and not begun */
     /*
      * When not NULL it is called once, on the reader's thread, as the last
      * that the reader does with the read, and nobody waits for the read.  It
@@ -77,7 +72,7 @@ struct weir_io_calls {
 extern const struct weir_io_calls weir_io_system;
 
 struct weir_reader_options {
-    enum weir_io io;
+    enum weir_io io;      /* WEIR_IO_AUTO: io_uring, or else threads */
     unsigned depth;       /* reads under way at once; 0: WEIR_READ_DEPTH */
     unsigned deadline_ms; /* for one read at the drive; 0: 30 s */
     const struct weir_region *region;  /* to be registered; may be NULL */
@@ -125,8 +120,8 @@ const char *weir_reader_note(const struct weir_reader *reader);
 
 /*
  * Hands in a read.  Any thread.  Allocates nothing.  Reads are begun in the
- * order in which they are handed in.  Once a read has missed its deadline, all
- * that follow end at once.
+ * order in which they are handed in, but for those that go first.  Once a read
+ * has missed its deadline, all that follow end at once.
  */
 void weir_reader_submit(struct weir_reader *reader, struct weir_read *read);
 

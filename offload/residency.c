@@ -2,12 +2,14 @@
 #include "offload/residency.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <xxhash.h>
 
 #include "offload/codec.h"
+#include "offload/store.h"
 #include "offload/tiling.h"
 
 /* Maps that weir_sigbus_repair() may meet, found without a lock. */
@@ -25,7 +27,8 @@ struct weir_residency {
     const struct weir_file *file;
     const uint8_t *base;
     struct map *map;
-    atomic_uchar *verified; /* one for each tile */
+    struct weir_store *store; /* NULL: the file is mapped */
+    atomic_uchar *verified;   /* one for each tile */
 };
 
 int weir_sigbus_repair(void *address)
@@ -80,6 +83,7 @@ static int map_file(struct weir_residency *residency, struct weir_err *err)
 }
 
 int weir_residency_new(const struct weir_file *file,
+                       const struct weir_residency_options *options,
                        struct weir_residency **out, struct weir_err *err)
 {
     struct weir_residency *residency = calloc(1, sizeof(*residency));
@@ -90,10 +94,13 @@ int weir_residency_new(const struct weir_file *file,
         return weir_err_nomem(err, sizeof(*residency), "a model");
     residency->file = file;
     residency->verified = calloc(file->n_tiles + 1, 1);
-    if (residency->verified)
+    if (!residency->verified)
+        rc = weir_err_nomem(err, file->n_tiles, "the marks of tiles");
+    else if (!options || options->mapped)
         rc = map_file(residency, err);
     else
-        rc = weir_err_nomem(err, file->n_tiles, "the marks of tiles");
+        rc = weir_store_new(file, options, residency->verified,
+                            &residency->store, err);
     if (rc) {
         weir_residency_free(residency);
         return rc;
@@ -110,11 +117,27 @@ void weir_residency_free(struct weir_residency *residency)
         atomic_store(&residency->map->base, 0);
     if (residency->base)
         munmap((void *)residency->base, residency->file->n_bytes);
+    weir_store_free(residency->store);
     free(residency->verified);
     free(residency);
 }
 
-void weir_residency_want(struct weir_residency *residency, uint32_t unit)
+int weir_residency_keep(struct weir_residency *residency,
+                        const struct weir_use *uses, unsigned n_at_once,
+                        uint64_t n_bytes, struct weir_err *err)
+{
+    if (!residency->store)
+        return 0;
+    return weir_store_keep(residency->store, uses, n_at_once, n_bytes, err);
+}
+
+void weir_residency_begin_pass(struct weir_residency *residency)
+{
+    if (residency->store)
+        weir_store_begin_pass(residency->store);
+}
+
+static void advise(const struct weir_residency *residency, uint32_t unit)
 {
     const struct weir_file *file = residency->file;
     const struct weir_unit *wanted = &file->units[unit];
@@ -129,20 +152,75 @@ void weir_residency_want(struct weir_residency *residency, uint32_t unit)
             last.offset + last.stored_bytes - first.offset, MADV_WILLNEED);
 }
 
+void weir_residency_want(struct weir_residency *residency, uint32_t unit)
+{
+    if (residency->store)
+        weir_store_want(residency->store, unit);
+    else
+        advise(residency, unit);
+}
+
+void weir_residency_done(struct weir_residency *residency, uint32_t unit)
+{
+    if (residency->store)
+        weir_store_done(residency->store, unit);
+}
+
+unsigned weir_residency_at_once(const struct weir_residency *residency)
+{
+    return residency->store ? weir_store_at_once(residency->store) : UINT_MAX;
+}
+
+const char *weir_residency_note(const struct weir_residency *residency)
+{
+    return residency->store ? weir_store_note(residency->store) : NULL;
+}
+
+void weir_residency_get_stats(const struct weir_residency *residency,
+                              struct weir_residency_stats *stats)
+{
+    *stats = (struct weir_residency_stats){.io = "mmap"};
+    if (residency->store)
+        weir_store_get_stats(residency->store, stats);
+}
+
+/* ---- tiles ---- */
+
 static size_t round_up(size_t n_bytes)
 {
     return (n_bytes + WEIR_ROW_ALIGN - 1) / WEIR_ROW_ALIGN * WEIR_ROW_ALIGN;
 }
 
-size_t weir_residency_scratch_bytes(const struct weir_residency *residency)
+/*
+ * Scratch: a decoded tile, the decoder's memory and, unless the file is mapped,
+ * whole pages for a tile as it is stored.
+ */
+static size_t decode_bytes(const struct weir_residency *residency)
 {
     return round_up(residency->file->max_tile_bytes) +
            weir_decode_workspace_bytes();
 }
 
+size_t weir_residency_scratch_bytes(const struct weir_residency *residency)
+{
+    size_t n_bytes = decode_bytes(residency);
+
+    if (residency->store)
+        n_bytes +=
+            WEIR_FILE_PAGE + weir_page_up(residency->file->max_tile_bytes);
+    return n_bytes;
+}
+
 static void *workspace_of(const struct weir_residency *residency, void *scratch)
 {
     return (char *)scratch + round_up(residency->file->max_tile_bytes);
+}
+
+static void *room_of(const struct weir_residency *residency, void *scratch)
+{
+    uintptr_t end = (uintptr_t)scratch + decode_bytes(residency);
+
+    return (char *)scratch + (weir_page_up(end) - (uintptr_t)scratch);
 }
 
 void weir_residency_scratch_init(const struct weir_residency *residency,
@@ -151,54 +229,126 @@ void weir_residency_scratch_init(const struct weir_residency *residency,
     weir_decode_workspace_init(workspace_of(residency, scratch));
 }
 
-static int corrupt(const struct weir_residency *residency, uint32_t tensor,
-                   uint64_t tile, uint64_t offset, struct weir_err *err)
+/* A tile that is asked for */
+struct request {
+    struct weir_residency *residency;
+    uint32_t tensor;
+    uint64_t tile; /* counted from the tensor's first */
+    struct weir_tile_record record;
+    void *scratch;
+    struct weir_err *err;
+};
+
+static int corrupt(const struct request *request)
 {
-    int rc = weir_residency_check(residency, err);
+    const struct weir_file *file = request->residency->file;
+    uint64_t offset = request->record.offset;
+    int rc = weir_residency_check(request->residency, request->err);
 
     if (rc)
         return rc;
-    return weir_err_at(err, WEIR_ECORRUPT, offset,
+    return weir_err_at(request->err, WEIR_ECORRUPT, offset,
                        "%s: offset %llu: tile %llu of %s is damaged; run 'weir "
                        "verify' and fetch or pack the file again",
-                       residency->file->path, (unsigned long long)offset,
-                       (unsigned long long)tile,
-                       residency->file->tensors[tensor].name);
+                       file->path, (unsigned long long)offset,
+                       (unsigned long long)request->tile,
+                       file->tensors[request->tensor].name);
+}
+
+static int is_good(const struct request *request, const uint8_t *stored)
+{
+    const struct weir_tile_record *record = &request->record;
+
+    return XXH3_64bits(stored, record->stored_bytes) == record->xxh3;
+}
+
+/* What was read ahead is read once more when it is wrong. */
+static int read_again(const struct request *request, const uint8_t **stored)
+{
+    struct weir_residency *residency = request->residency;
+    void *room;
+    int rc;
+
+    if (!residency->store)
+        return corrupt(request);
+    room = room_of(residency, request->scratch);
+    rc =
+        weir_store_read(residency->store, &request->record, room, request->err);
+    if (rc)
+        return rc;
+    *stored = room;
+    return is_good(request, room) ? 0 : corrupt(request);
+}
+
+/* Neither in memory nor on its way: read here, twice if need be. */
+static int read_now(const struct request *request, const uint8_t **stored)
+{
+    struct weir_residency *residency = request->residency;
+    void *room = room_of(residency, request->scratch);
+
+    *stored = room;
+    if (!weir_store_read(residency->store, &request->record, room, NULL) &&
+        is_good(request, room))
+        return 0;
+    return read_again(request, stored);
+}
+
+/* The stored bytes of the tile, verified */
+static int get_stored(const struct request *request, const uint8_t **stored)
+{
+    struct weir_residency *residency = request->residency;
+    const struct weir_tensor *tensor =
+        &residency->file->tensors[request->tensor];
+    atomic_uchar *verified =
+        &residency->verified[tensor->first_tile + request->tile];
+
+    *stored = residency->store
+                  ? weir_store_find(residency->store, request->tensor,
+                                    &request->record)
+                  : residency->base + request->record.offset;
+    if (!*stored)
+        return read_now(request, stored);
+    if (atomic_load_explicit(verified, memory_order_relaxed))
+        return 0;
+    if (!is_good(request, *stored))
+        return read_again(request, stored);
+    atomic_store_explicit(verified, 1, memory_order_relaxed);
+    return 0;
 }
 
 int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                         uint64_t tile, void *scratch, const void **data,
                         struct weir_err *err)
 {
-    const struct weir_file *file = residency->file;
-    uint64_t number = file->tensors[tensor].first_tile + tile;
-    uint64_t n_bytes = weir_tiling_tile_bytes(&file->tensors[tensor], tile);
-    struct weir_tile_record record;
+    const struct weir_tensor *of = &residency->file->tensors[tensor];
+    uint64_t n_bytes = weir_tiling_tile_bytes(of, tile);
+    struct request request = {.residency = residency,
+                              .tensor = tensor,
+                              .tile = tile,
+                              .scratch = scratch,
+                              .err = err};
+    const struct weir_tile_record *record = &request.record;
     const uint8_t *stored;
+    int rc;
 
-    weir_file_tile(file, number, &record);
-    stored = residency->base + record.offset;
-    if (!atomic_load_explicit(&residency->verified[number],
-                              memory_order_relaxed)) {
-        if (XXH3_64bits(stored, record.stored_bytes) != record.xxh3)
-            return corrupt(residency, tensor, tile, record.offset, err);
-        atomic_store_explicit(&residency->verified[number], 1,
-                              memory_order_relaxed);
-    }
+    weir_file_tile(residency->file, of->first_tile + tile, &request.record);
+    rc = get_stored(&request, &stored);
+    if (rc)
+        return rc;
     *data = stored;
-    if (record.codec == WEIR_CODEC_RAW)
+    if (record->codec == WEIR_CODEC_RAW)
         return 0;
     *data = scratch;
-    if (weir_decode(record.codec, stored, record.stored_bytes, scratch, n_bytes,
-                    workspace_of(residency, scratch)))
-        return corrupt(residency, tensor, tile, record.offset, err);
+    if (weir_decode(record->codec, stored, record->stored_bytes, scratch,
+                    n_bytes, workspace_of(residency, scratch)))
+        return corrupt(&request);
     return 0;
 }
 
 int weir_residency_check(const struct weir_residency *residency,
                          struct weir_err *err)
 {
-    if (!atomic_load(&residency->map->lost))
+    if (!residency->map || !atomic_load(&residency->map->lost))
         return 0;
     return weir_err_set(err, WEIR_EIO,
                         "%s: a part of the file could not be read: it shrank "

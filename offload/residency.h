@@ -1,24 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the bytes of a model are when the forward pass asks for them.  Here
- * the file is mapped: a raw tile is used in place, a compressed one is decoded
- * into the caller's scratch.  A tile is verified when it is first touched
- * after opening.
+ * Where the bytes of a model are when the forward pass asks for them.
+ *
+ * Either the file is mapped: a raw tile is used in place, and the system keeps
+ * what it likes.  Or, under a budget, tiles are read into memory of ours around
+ * the page cache (store.h).  A compressed tile is decoded into the caller's
+ * scratch.  A tile is verified when it is first touched after opening, and
+ * whenever it was read again.
  */
 #ifndef WEIR_OFFLOAD_RESIDENCY_H
 #define WEIR_OFFLOAD_RESIDENCY_H
 
 #include "offload/file.h"
+#include "offload/reader.h"
 
 struct weir_residency;
 
-/* `file` must outlive the residency. */
+struct weir_residency_options {
+    int mapped; /* what follows is of no use then */
+    enum weir_io io;
+    unsigned deadline_ms;              /* 0: the reader's usual */
+    const struct weir_io_calls *calls; /* NULL: the system's */
+};
+
+/*
+ * `file` must outlive the residency; options NULL: mapped.  Without a map each
+ * tile is read when it is asked for, until weir_residency_keep().
+ */
 int weir_residency_new(const struct weir_file *file,
+                       const struct weir_residency_options *options,
                        struct weir_residency **residency, struct weir_err *err);
 void weir_residency_free(struct weir_residency *residency);
 
-/* Unit `unit` will be used soon: starts to read it ahead.  Never fails. */
+/* When a pass uses a unit */
+struct weir_use {
+    enum weir_use_kind {
+        WEIR_USE_TRUNK,  /* always, in the order of the file */
+        WEIR_USE_EXPERT, /* some of each group, one group after the other */
+        WEIR_USE_ROWS,   /* a few tiles */
+    } kind;
+    uint32_t group; /* of experts, counted from 0 */
+};
+
+/*
+ * Gives the weights n_bytes of memory, once, and reads what stays there.  Of a
+ * group's experts n_at_once are used side by side by one token.  `uses`
+ * [n_units].  Does nothing when the file is mapped.
+ */
+int weir_residency_keep(struct weir_residency *residency,
+                        const struct weir_use *uses, unsigned n_at_once,
+                        uint64_t n_bytes, struct weir_err *err);
+
+/*
+ * The next three are called by one thread, while none asks for tiles.  They
+ * never fail: what is not there when a tile is wanted is read then.
+ *
+ * A pass over the model begins: units used in one pass do not drive each other
+ * out of the cache.
+ */
+void weir_residency_begin_pass(struct weir_residency *residency);
+
+/* Unit `unit` will be used soon: starts to read it ahead. */
 void weir_residency_want(struct weir_residency *residency, uint32_t unit);
+
+/* It was used, or is not wanted any more; its memory may go to another. */
+void weir_residency_done(struct weir_residency *residency, uint32_t unit);
+
+/* How many experts find room at a time while others are on their way, > 0 */
+unsigned weir_residency_at_once(const struct weir_residency *residency);
 
 /*
  * Scratch that a thread needs for weir_residency_tile(): its bytes, and how it
@@ -30,9 +79,10 @@ void weir_residency_scratch_init(const struct weir_residency *residency,
 
 /*
  * Unpacked bytes of tile `tile` of tensor `tensor` (counted from its first),
- * aligned to 64: in the map, or decoded into `scratch`, which
- * must live as long as *data is used.  WEIR_ECORRUPT, naming tensor, tile
- * and offset, when the checksum or the frame is wrong.  Any thread, each with
+ * aligned to 64: in the map or the memory for weights until their unit is done,
+ * or in `scratch`, which must live as long as *data is used.  WEIR_ECORRUPT,
+ * naming tensor, tile and offset, when the checksum or the frame is wrong, also
+ * when read once more; WEIR_EIO when it cannot be read.  Any thread, each with
  * its own scratch.  Allocates nothing.
  */
 int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
@@ -46,5 +96,23 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
  */
 int weir_residency_check(const struct weir_residency *residency,
                          struct weir_err *err);
+
+/* One line for the user when reading is slower than it could be, or NULL */
+const char *weir_residency_note(const struct weir_residency *residency);
+
+struct weir_residency_stats {
+    const char *io; /* "mmap", "io_uring" or "pread" */
+    int is_direct;  /* around the page cache */
+    uint64_t pinned_bytes, cache_bytes, staging_bytes;
+    uint64_t read_bytes, read_ns; /* from the drive, busy with it */
+    uint64_t n_hits, n_misses;    /* experts wanted */
+    uint64_t n_evictions;         /* experts driven out by others */
+    uint64_t n_direct;            /* tiles that were read by themselves */
+    uint64_t n_stalls, stall_ns;  /* of threads that waited for tiles */
+};
+
+/* All zero but io when the file is mapped */
+void weir_residency_get_stats(const struct weir_residency *residency,
+                              struct weir_residency_stats *stats);
 
 #endif

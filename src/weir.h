@@ -44,13 +44,29 @@ typedef struct weir_session weir_session;
 /* How the K and V of attention layers are kept. */
 enum weir_kv { WEIR_KV_BF16 = 0, WEIR_KV_F32 = 1 };
 
+/* How the weights come from the drive. */
+enum weir_io {
+    WEIR_IO_AUTO = 0,  /* mapped without a budget; else io_uring if allowed */
+    WEIR_IO_URING = 1, /* read around the page cache with io_uring */
+    WEIR_IO_PREAD = 2, /* the same with threads */
+    WEIR_IO_MMAP = 3,  /* mapped: the system decides what stays in memory */
+};
+
 struct weir_model_options {
     unsigned n_threads; /* 0: one per CPU that this process may use */
+    enum weir_io io;
+    /*
+     * Memory that this process may use, all in all: code, weights, sessions.
+     * The weights get what the first session leaves.  0: no budget, or for
+     * WEIR_IO_URING and WEIR_IO_PREAD three quarters of what is free.
+     */
+    uint64_t ram_bytes;
 };
 
 /*
  * Opens the packed model at `path` (weir-file(5)).  `options` may be NULL.
  * The model must outlive its sessions.  Release with weir_model_close().
+ * WEIR_EARG for a budget together with WEIR_IO_MMAP, which cannot keep to it.
  */
 int weir_model_open(const char *path, const struct weir_model_options *options,
                     weir_model **model, struct weir_err *err);
@@ -78,7 +94,10 @@ struct weir_session_options {
     enum weir_kv kv; /* WEIR_KV_BF16 unless set */
 };
 
-/* One token timeline.  All memory for n_ctx tokens is taken here. */
+/*
+ * One token timeline.  All memory for n_ctx tokens is taken here.  WEIR_ELIMIT,
+ * with the numbers, when that is more than the model's budget leaves.
+ */
 int weir_session_new(weir_model *model,
                      const struct weir_session_options *options,
                      weir_session **session, struct weir_err *err);

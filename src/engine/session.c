@@ -7,6 +7,7 @@
 struct weir_session {
     struct weir_model *model;
     struct weir_state state;
+    uint64_t state_bytes;                /* taken from the model's budget */
     struct weir_detokenizer detokenizer; /* when the model has a tokenizer */
 };
 
@@ -16,8 +17,13 @@ static int init_session(struct weir_session *session,
 {
     struct weir_model *model = session->model;
     enum weir_dtype kv = options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
-    int rc;
+    uint64_t n_bytes =
+        weir_state_bytes(&model->jamba->config, options->n_ctx, kv);
+    int rc = weir_budget_take(model->jamba, n_bytes, err);
 
+    if (rc)
+        return rc;
+    session->state_bytes = n_bytes;
     rc = weir_state_init(&session->state, &model->jamba->config, options->n_ctx,
                          kv, err);
     if (!rc && model->tokenizer)
@@ -57,6 +63,7 @@ void weir_session_free(weir_session *session)
     if (session->model->tokenizer)
         weir_detokenizer_fini(&session->detokenizer);
     weir_state_fini(&session->state);
+    weir_budget_give(session->model->jamba, session->state_bytes);
     free(session);
 }
 

@@ -127,6 +127,7 @@ static void want_next(const struct pass *pass, uint32_t i)
 static int run_layer(const struct pass *pass, uint32_t i)
 {
     const struct weir_bind_layer *layer = &pass->jamba->bind.layers[i];
+    struct weir_residency *residency = pass->jamba->residency;
     int rc;
 
     rc = show(pass, WEIR_VIEW_HIDDEN, i, pass->jamba->work.hidden, pass->n_tok,
@@ -138,11 +139,13 @@ static int run_layer(const struct pass *pass, uint32_t i)
     rc = mix(pass, i);
     if (rc)
         return rc;
+    weir_residency_done(residency, layer->mixer_unit);
     add_out(pass);
     normalise(pass, layer->pre_ff_norm);
     rc = feed_forward(pass, i);
     if (rc)
         return rc;
+    weir_residency_done(residency, layer->ff_unit);
     add_out(pass);
     return 0;
 }
@@ -182,9 +185,13 @@ static int show_logits(const struct pass *pass)
 static int run_chunk(const struct pass *pass, float *logits)
 {
     struct weir_jamba *jamba = pass->jamba;
+    struct weir_residency *residency = jamba->residency;
     uint32_t n_layers = jamba->config.n_layers;
-    int rc = embed(pass);
+    int rc;
 
+    weir_residency_begin_pass(residency);
+    weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
+    rc = embed(pass);
     for (uint32_t i = 0; i < n_layers && !rc; i++)
         rc = run_layer(pass, i);
     if (rc)
@@ -196,9 +203,11 @@ static int run_chunk(const struct pass *pass, float *logits)
         rc = show_logits(pass);
     if (!rc && logits)
         rc = score(pass, pass->n_tok - 1, 1, logits);
-    if (!rc)
-        rc = weir_residency_check(jamba->residency, pass->err);
-    return rc;
+    weir_residency_done(residency, jamba->bind.head_unit);
+    if (rc)
+        return rc;
+    weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
+    return weir_residency_check(residency, pass->err);
 }
 
 static int check_call(const struct weir_jamba *jamba,
@@ -289,13 +298,37 @@ static int take_work(struct weir_jamba *jamba, struct weir_err *err)
     return rc;
 }
 
+/* A map keeps to no budget, so that one or the other is asked for. */
+static int open_residency(struct weir_jamba *jamba,
+                          const struct weir_jamba_options *options,
+                          struct weir_err *err)
+{
+    struct weir_residency_options residency = {
+        .mapped = options->io == WEIR_IO_MMAP ||
+                  (options->io == WEIR_IO_AUTO && !options->ram_bytes &&
+                   !options->weight_bytes),
+        .io = options->io,
+        .calls = options->calls,
+        .deadline_ms = options->deadline_ms,
+    };
+
+    if (options->io == WEIR_IO_MMAP && options->ram_bytes)
+        return weir_err_set(err, WEIR_EARG,
+                            "a mapped model keeps to no budget of memory; "
+                            "leave one of the two away");
+    weir_budget_init(&jamba->budget, residency.mapped, options->ram_bytes,
+                     options->weight_bytes);
+    return weir_residency_new(jamba->file, &residency, &jamba->residency, err);
+}
+
 static int open_parts(struct weir_jamba *jamba, const char *path,
-                      unsigned n_threads, struct weir_err *err)
+                      const struct weir_jamba_options *options,
+                      struct weir_err *err)
 {
     int rc = weir_file_open(path, &jamba->file, err);
 
     if (!rc)
-        rc = weir_residency_new(jamba->file, &jamba->residency, err);
+        rc = open_residency(jamba, options, err);
     if (!rc)
         rc = read_config(jamba, err);
     if (!rc)
@@ -304,13 +337,13 @@ static int open_parts(struct weir_jamba *jamba, const char *path,
     if (!rc)
         rc = weir_residency_check(jamba->residency, err);
     if (!rc)
-        rc = weir_pool_new(n_threads, &jamba->pool, err);
+        rc = weir_pool_new(options->n_threads, &jamba->pool, err);
     if (!rc)
         rc = take_work(jamba, err);
     return rc;
 }
 
-int weir_jamba_open(const char *path, unsigned n_threads,
+int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
                     struct weir_jamba **out, struct weir_err *err)
 {
     struct weir_jamba *jamba = calloc(1, sizeof(*jamba));
@@ -322,7 +355,7 @@ int weir_jamba_open(const char *path, unsigned n_threads,
     pthread_mutex_init(&jamba->lock, NULL);
     rc = weir_kernels_select(&jamba->kernels, err);
     if (!rc)
-        rc = open_parts(jamba, path, n_threads, err);
+        rc = open_parts(jamba, path, options, err);
     if (rc) {
         weir_jamba_close(jamba);
         return rc;

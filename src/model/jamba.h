@@ -8,9 +8,19 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "model/bind.h"
+#include "model/budget.h"
 #include "model/state.h"
 #include "model/work.h"
 #include "offload/residency.h"
+
+struct weir_jamba_options {
+    unsigned n_threads; /* 0: all CPUs */
+    enum weir_io io;
+    uint64_t ram_bytes;                /* as in weir_model_options */
+    uint64_t weight_bytes;             /* of it for weights; 0: what is left */
+    const struct weir_io_calls *calls; /* NULL: the system's */
+    unsigned deadline_ms;              /* of a read; 0: the usual */
+};
 
 struct weir_jamba {
     struct weir_file *file;
@@ -20,14 +30,15 @@ struct weir_jamba {
     struct weir_config config;
     struct weir_bind bind;
     struct weir_work work;
-    pthread_mutex_t lock; /* held by the pass that uses pool and work */
+    pthread_mutex_t lock;      /* held by the pass that uses pool and work */
+    struct weir_budget budget; /* under the lock */
 };
 
 /*
- * Opens the packed model at `path` for `n_threads` threads (0: all CPUs).
- * *jamba is allocated; release with weir_jamba_close().
+ * Opens the packed model at `path`.  *jamba is allocated; release with
+ * weir_jamba_close().
  */
-int weir_jamba_open(const char *path, unsigned n_threads,
+int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
                     struct weir_jamba **jamba, struct weir_err *err);
 void weir_jamba_close(struct weir_jamba *jamba);
 

@@ -31,6 +31,23 @@ static size_t list_tokens(struct weir_jamba *jamba, uint32_t e,
     return n;
 }
 
+/* The jobs of the experts that have room side by side; they are done then. */
+static int run_jobs(struct weir_jamba *jamba, size_t n_jobs,
+                    struct weir_err *err)
+{
+    const struct weir_mlp_job *jobs = jamba->work.jobs;
+    size_t most = weir_residency_at_once(jamba->residency), n;
+    int rc = 0;
+
+    for (size_t i = 0; i < n_jobs && !rc; i += n) {
+        n = n_jobs - i < most ? n_jobs - i : most;
+        rc = weir_layer_mlps(jamba, jobs + i, n, err);
+        for (size_t k = i; k < i + n; k++)
+            weir_residency_done(jamba->residency, jobs[k].mlp->unit);
+    }
+    return rc;
+}
+
 /* n_tok tokens at x, whose experts and probabilities begin at `first` */
 static int run_experts(struct weir_jamba *jamba,
                        const struct weir_bind_layer *layer, const float *x,
@@ -54,7 +71,7 @@ static int run_experts(struct weir_jamba *jamba,
         row += n;
     }
     weir_rows_gather(jamba, x, work->token, row, hidden, work->expert_in);
-    rc = weir_layer_mlps(jamba, work->jobs, n_jobs, err);
+    rc = run_jobs(jamba, n_jobs, err);
     if (!rc)
         weir_rows_combine(jamba, work->expert_out, work->slot,
                           work->prob + first * k, k, n_tok, hidden, y);

@@ -82,3 +82,24 @@ void weir_state_fini(struct weir_state *state)
     free(state->layers);
     memset(state, 0, sizeof(*state));
 }
+
+uint64_t weir_state_bytes(const struct weir_config *config, size_t n_ctx,
+                          enum weir_dtype kv_dtype)
+{
+    uint64_t kv = 2ull * config->n_kv_heads * config->head_dim *
+                  weir_dtype_bytes(kv_dtype);
+    uint64_t mamba = (uint64_t)config->n_inner *
+                     (config->d_conv - 1 + config->n_state) * sizeof(float);
+    uint64_t each = 0, fixed = 0, n_bytes;
+
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        if (weir_config_is_attention(config, i))
+            each += kv;
+        else
+            fixed += mamba;
+    }
+    if (__builtin_mul_overflow(each, (uint64_t)n_ctx, &n_bytes) ||
+        __builtin_add_overflow(fixed, n_bytes, &n_bytes))
+        return UINT64_MAX;
+    return n_bytes;
+}

@@ -35,4 +35,8 @@ int weir_state_init(struct weir_state *state, const struct weir_config *config,
                     struct weir_err *err);
 void weir_state_fini(struct weir_state *state);
 
+/* The bytes that weir_state_init() takes for the same; UINT64_MAX: too many. */
+uint64_t weir_state_bytes(const struct weir_config *config, size_t n_ctx,
+                          enum weir_dtype kv_dtype);
+
 #endif

@@ -143,7 +143,7 @@ struct opening {
 static int open_model(const char *path, unsigned n_threads, weir_model **model,
                       struct weir_err *err)
 {
-    struct weir_model_options options = {n_threads};
+    struct weir_model_options options = {.n_threads = n_threads};
 
     return weir_model_open(path, &options, model, err);
 }

@@ -82,7 +82,7 @@ static int evaluate(weir_model *model, float *logits, struct weir_err *err)
 
 static int run_model(const char *name, float *logits, struct weir_err *err)
 {
-    struct weir_model_options options = {1};
+    struct weir_model_options options = {.n_threads = 1};
     weir_model *model;
     int rc = weir_model_open(path_of(name), &options, &model, err);
 
@@ -319,7 +319,7 @@ static void test_aliased(const char *source)
 
 static void test_shrinking(void)
 {
-    struct weir_model_options options = {1};
+    struct weir_model_options options = {.n_threads = 1};
     struct sigaction action = {.sa_sigaction = on_sigbus,
                                .sa_flags = SA_SIGINFO};
     struct weir_err err = {0};

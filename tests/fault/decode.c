@@ -31,7 +31,7 @@ struct loop {
 static int begin(struct loop *loop, unsigned n_threads, struct weir_err *err)
 {
     struct weir_session_options session = {N_PROMPT + N_DECODE, WEIR_KV_BF16};
-    struct weir_model_options model = {n_threads};
+    struct weir_model_options model = {.n_threads = n_threads};
     struct weir_sampling sampling = {.temperature = 0.9,
                                      .top_k = 300,
                                      .top_p = 0.95,

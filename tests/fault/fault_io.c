@@ -33,7 +33,8 @@ static ssize_t spoil(uint8_t *data, uint64_t offset, size_t wanted, ssize_t n)
 {
     struct fault_io *f = &fault_io;
 
-    atomic_fetch_add(&f->n_calls, 1);
+    if (atomic_fetch_add(&f->n_calls, 1) + 1 == f->stall_at)
+        f->stall = 1;
     if (f->flip_at >= offset && f->flip_at < offset + wanted &&
         count_down(&f->flip_n))
         data[f->flip_at - offset] ^= 0x10;

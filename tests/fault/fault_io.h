@@ -18,6 +18,7 @@ struct fault_io {
     atomic_int n_short; /* so many answers lack their last 5000 bytes */
     atomic_int n_again; /* so many answers are EAGAIN */
     atomic_int stall;   /* no answer comes while it is set */
+    int stall_at;       /* > 0: it is set after so many answers */
     atomic_int n_calls; /* answers so far */
 
     int open_errnum;  /* O_DIRECT is refused when a file is opened */

@@ -284,7 +284,7 @@ static void use_file(const struct weir_file *file)
     check_tensors(file, &data_at);
     if (file->max_tile_bytes > WEIR_TILE_BYTES)
         return;
-    FUZZ_CHECK(!weir_residency_new(file, &residency, &err));
+    FUZZ_CHECK(!weir_residency_new(file, NULL, &residency, &err));
     read_tiles(file, residency);
     bind_model(file, residency);
     FUZZ_CHECK(!weir_residency_check(residency, &err));

@@ -39,7 +39,7 @@ static int open_model(const char *path, struct weir_err *err)
     int rc = weir_file_open(path, &file, err);
 
     if (!rc)
-        rc = weir_residency_new(file, &residency, err);
+        rc = weir_residency_new(file, NULL, &residency, err);
     if (!rc)
         rc = weir_file_read_blob(file, "config.json", &json, &n_bytes, err);
     if (!rc)

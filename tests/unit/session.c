@@ -19,7 +19,7 @@ static int32_t ids[N_TOK];
 
 static weir_model *open_model(unsigned n_threads)
 {
-    struct weir_model_options options = {n_threads};
+    struct weir_model_options options = {.n_threads = n_threads};
     struct weir_err err;
     weir_model *model;
 

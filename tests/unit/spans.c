@@ -22,7 +22,7 @@ static int32_t ids[N_TOK];
 /* Scores after all ids, `by` at a time; nothing if there are none */
 static void run(unsigned n_threads, size_t by, float *logits)
 {
-    struct weir_model_options threads = {n_threads};
+    struct weir_model_options threads = {.n_threads = n_threads};
     struct weir_session_options options = {N_TOK, WEIR_KV_BF16};
     weir_model *model = NULL;
     weir_session *session = NULL;

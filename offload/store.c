@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every token touches comes first.  Of it the largest units are pinned, as
+ * many as fit, so that the slots that the others pass through are small; what
+ * is left becomes slots for experts, all of one size.
+ *
+ * A slot is filled when its unit is wanted and may be filled again when the
+ * unit is done.  A unit that finds no slot waits for one in the order of
+ * wanting, which is the order of use.  A few slots for experts always pass on;
+ * the others are shared out between the groups in equal parts, and an expert
+ * that is done is kept there, in the place of the one that was used longest ago
+ * - but never of one used in the same pass.  So one token's experts follow each
+ * other as in any cache, while a prompt, which wants all of a group in turn,
+ * leaves some where they are instead of driving out each before its next use.
+ *
+ * Nothing here can be too small to work: a tile that is not in memory is read
+ * by the thread that wants it.
+ */
+#include "offload/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "offload/drive.h"
+#include "offload/store_parts.h"
+#include "offload/tiling.h"
+
+/* ---- opening ---- */
+
+/* Where the tiles of a unit lie, if they lie behind each other without gaps */
+static void find_extent(const struct weir_file *file,
+                        const struct weir_unit *unit, struct unit *out)
+{
+    const struct weir_tensor *tensor = &file->tensors[unit->first_tensor];
+    struct weir_tile_record record;
+    uint64_t n_tiles = 0, at;
+
+    for (uint32_t i = 0; i < unit->n_tensors; i++)
+        n_tiles += weir_tiling_n_tiles(&tensor[i]);
+    out->first_tile = tensor->first_tile;
+    out->n_tiles = n_tiles;
+    weir_file_tile(file, tensor->first_tile, &record);
+    out->offset = at = record.offset;
+    for (uint64_t k = 0; k < n_tiles; k++) {
+        weir_file_tile(file, tensor->first_tile + k, &record);
+        if (record.offset != at)
+            return;
+        at += weir_page_up(record.stored_bytes);
+    }
+    out->n_bytes = at - out->offset;
+}
+
+static int take_tables(struct weir_store *store, struct weir_err *err)
+{
+    const struct weir_file *file = store->file;
+
+    store->units = calloc(file->n_units + 1u, sizeof(*store->units));
+    store->unit_of = calloc(file->n_tensors + 1u, sizeof(*store->unit_of));
+    if (!store->units || !store->unit_of)
+        return weir_err_nomem(err, file->n_units * sizeof(*store->units),
+                              "the units of a model");
+    for (uint32_t u = 0; u < file->n_units; u++) {
+        const struct weir_unit *unit = &file->units[u];
+
+        find_extent(file, unit, &store->units[u]);
+        for (uint32_t i = 0; i < unit->n_tensors; i++)
+            store->unit_of[unit->first_tensor + i] = u;
+    }
+    return 0;
+}
+
+int weir_store_new(const struct weir_file *file,
+                   const struct weir_residency_options *options,
+                   atomic_uchar *verified, struct weir_store **out,
+                   struct weir_err *err)
+{
+    struct weir_store *store = calloc(1, sizeof(*store));
+    const struct weir_read_file files = {file->path, file->fd};
+    struct weir_reader_options reading = {.io = options->io,
+                                          .deadline_ms = options->deadline_ms,
+                                          .calls = options->calls};
+    struct weir_drive drive;
+    int rc;
+
+    *out = NULL;
+    if (!store)
+        return weir_err_nomem(err, sizeof(*store), "a model");
+    store->file = file;
+    store->verified = verified;
+    weir_drive_get(file->fd, file->n_bytes, &drive);
+    reading.depth = drive.depth;
+    store->request_bytes = drive.request_bytes;
+    rc = take_tables(store, err);
+    if (!rc)
+        rc = weir_reader_new(&reading, &files, 1, &store->reader, err);
+    if (rc)
+        weir_store_free(store);
+    else
+        *out = store;
+    return rc;
+}
+
+void weir_store_free(struct weir_store *store)
+{
+    if (!store)
+        return;
+    /* the reader first: it may write to the region until it is gone */
+    weir_reader_free(store->reader);
+    weir_store_forget(store);
+    free(store->units);
+    free(store->unit_of);
+    free(store);
+}
+
+/* ---- slots ---- */
+
+static void start_reads(struct weir_store *store, struct slot *slot)
+{
+    const struct unit *unit = &store->units[slot->unit];
+    size_t most = store->request_bytes;
+
+    memset(store->verified + unit->first_tile, 0, unit->n_tiles);
+    slot->n_reads = 0;
+    for (size_t at = 0; at < unit->n_bytes; at += most) {
+        struct weir_read *read = &slot->reads[slot->n_reads++];
+        size_t left = unit->n_bytes - at;
+
+        read->offset = unit->offset + at;
+        read->n_bytes = left < most ? left : most;
+        read->buffer = slot->base + at;
+        weir_reader_submit(store->reader, read);
+    }
+}
+
+static void fill_slots(struct weir_store *store, struct pool *pool)
+{
+    struct slot *slot;
+    uint32_t unit;
+
+    while (pool->n_free && pool->n_waiting) {
+        unit = pool->waiting[pool->first_waiting];
+        pool->first_waiting = (pool->first_waiting + 1) % pool->max_waiting;
+        pool->n_waiting--;
+        if (!store->units[unit].waits)
+            continue; /* it was done without */
+        store->units[unit].waits = 0;
+        slot = pool->free[--pool->n_free];
+        slot->unit = unit;
+        slot->in_use = 1;
+        slot->last_pass = store->pass;
+        store->units[unit].slot = slot;
+        start_reads(store, slot);
+    }
+}
+
+/* What is still under way must end first, wanted or not. */
+static void empty_slot(struct weir_store *store, struct pool *pool,
+                       struct slot *slot)
+{
+    for (unsigned i = 0; i < slot->n_reads; i++)
+        if (!weir_read_is_done(&slot->reads[i]))
+            weir_reader_cancel(store->reader, &slot->reads[i]);
+    for (unsigned i = 0; i < slot->n_reads; i++)
+        weir_reader_wait(store->reader, &slot->reads[i]);
+    store->units[slot->unit].slot = NULL;
+    slot->kept = slot->in_use = 0;
+    pool->free[pool->n_free++] = slot;
+}
+
+/* Of the group's kept slots the one used longest ago, in a pass before */
+static struct slot *find_victim(const struct weir_store *store, uint32_t group)
+{
+    const struct pool *pool = &store->pools[POOL_EXPERTS];
+    struct slot *victim = NULL;
+
+    for (uint32_t i = 0; i < pool->n_slots; i++) {
+        struct slot *slot = &pool->slots[i];
+
+        if (slot->kept && !slot->in_use && slot->last_pass < store->pass &&
+            store->units[slot->unit].group == group &&
+            (!victim || slot->last_pass < victim->last_pass))
+            victim = slot;
+    }
+    return victim;
+}
+
+/* Every read of it came well, so that it can be used again. */
+static int is_whole(const struct slot *slot)
+{
+    for (unsigned i = 0; i < slot->n_reads; i++)
+        if (!weir_read_is_done(&slot->reads[i]) || slot->reads[i].errnum)
+            return 0;
+    return 1;
+}
+
+/* An expert that is done stays if its group has room, or makes room. */
+static int keep_slot(struct weir_store *store, struct slot *slot)
+{
+    struct group *group = &store->groups[store->units[slot->unit].group];
+    struct slot *victim;
+
+    if (slot->kept)
+        return 1;
+    if (!is_whole(slot))
+        return 0;
+    if (group->n_kept < group->quota) {
+        group->n_kept++;
+    } else {
+        victim = find_victim(store, store->units[slot->unit].group);
+        if (!victim)
+            return 0;
+        empty_slot(store, &store->pools[POOL_EXPERTS], victim);
+        store->n_evicted++;
+    }
+    slot->kept = 1;
+    return 1;
+}
+
+/* ---- what the forward pass says ---- */
+
+void weir_store_begin_pass(struct weir_store *store)
+{
+    store->pass++;
+}
+
+void weir_store_want(struct weir_store *store, uint32_t number)
+{
+    struct unit *unit = &store->units[number];
+    struct pool *pool = &store->pools[unit->pool];
+    int is_expert = unit->pool == POOL_EXPERTS;
+
+    if (unit->pinned || unit->is_rows || unit->waits)
+        return;
+    if (unit->slot) {
+        store->n_hits += is_expert && !unit->slot->in_use;
+        unit->slot->in_use = 1;
+        unit->slot->last_pass = store->pass;
+        return;
+    }
+    store->n_misses += is_expert;
+    if (pool->n_waiting == pool->max_waiting)
+        return;
+    unit->waits = 1;
+    pool->waiting[(pool->first_waiting + pool->n_waiting++) %
+                  pool->max_waiting] = number;
+    fill_slots(store, pool);
+}
+
+void weir_store_done(struct weir_store *store, uint32_t number)
+{
+    struct unit *unit = &store->units[number];
+    struct pool *pool = &store->pools[unit->pool];
+
+    unit->waits = 0;
+    if (!unit->slot)
+        return;
+    unit->slot->in_use = 0;
+    if (unit->pool != POOL_EXPERTS || !keep_slot(store, unit->slot))
+        empty_slot(store, pool, unit->slot);
+    fill_slots(store, pool);
+}
+
+unsigned weir_store_at_once(const struct weir_store *store)
+{
+    return store->n_at_once ? store->n_at_once : 1;
+}
+
+const char *weir_store_note(const struct weir_store *store)
+{
+    return weir_reader_note(store->reader);
+}
+
+void weir_store_get_stats(struct weir_store *store,
+                          struct weir_residency_stats *stats)
+{
+    struct weir_reader_stats reading;
+
+    weir_reader_get_stats(store->reader, &reading);
+    *stats = (struct weir_residency_stats){
+        .io = weir_reader_name(store->reader),
+        .is_direct = weir_reader_is_direct(store->reader),
+        .pinned_bytes = store->pinned_bytes,
+        .cache_bytes = store->cache_bytes,
+        .staging_bytes = store->staging_bytes,
+        .read_bytes = reading.n_bytes,
+        .read_ns = reading.busy_ns,
+        .n_hits = store->n_hits,
+        .n_misses = store->n_misses,
+        .n_evictions = store->n_evicted,
+        .n_direct = atomic_load(&store->n_single),
+        .n_stalls = atomic_load(&store->n_stalls),
+        .stall_ns = atomic_load(&store->stall_ns),
+    };
+}
+
+/* ---- tiles ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int wait_for(struct weir_store *store, struct weir_read *read)
+{
+    uint64_t start;
+    int errnum;
+
+    if (weir_read_is_done(read))
+        return read->errnum;
+    start = now_ns();
+    errnum = weir_reader_wait(store->reader, read);
+    atomic_fetch_add(&store->stall_ns, now_ns() - start);
+    atomic_fetch_add(&store->n_stalls, 1);
+    return errnum;
+}
+
+const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
+                               const struct weir_tile_record *record)
+{
+    const struct unit *unit = &store->units[store->unit_of[tensor]];
+    uint64_t at = record->offset - unit->offset;
+    uint64_t last = at + weir_page_up(record->stored_bytes) - 1;
+    const struct slot *slot = unit->slot;
+
+    if (unit->pinned)
+        return unit->pinned + at;
+    if (!slot)
+        return NULL;
+    for (uint64_t k = at / store->request_bytes;
+         k <= last / store->request_bytes; k++)
+        if (wait_for(store, &slot->reads[k]))
+            return NULL;
+    return slot->base + at;
+}
+
+int weir_store_read(struct weir_store *store,
+                    const struct weir_tile_record *record, void *room,
+                    struct weir_err *err)
+{
+    struct weir_read read = {.offset = record->offset,
+                             .n_bytes = weir_page_up(record->stored_bytes),
+                             .buffer = room,
+                             .first = 1};
+
+    weir_reader_submit(store->reader, &read);
+    atomic_fetch_add(&store->n_single, 1);
+    if (wait_for(store, &read))
+        return weir_reader_explain(store->reader, &read, err);
+    return 0;
+}

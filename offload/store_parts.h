@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a store is made of, for store.c and store_keep.c. */
+#ifndef WEIR_OFFLOAD_STORE_PARTS_H
+#define WEIR_OFFLOAD_STORE_PARTS_H
+
+#include "offload/store.h"
+
+enum { POOL_TRUNK, POOL_EXPERTS, N_POOLS };
+
+struct slot {
+    uint8_t *base;
+    uint32_t unit; /* that lies there, or comes */
+    int in_use;    /* wanted, and not done */
+    int kept;      /* for the next time, as long as its group has room */
+    uint64_t last_pass;
+    struct weir_read *reads; /* of request_bytes each, but the last */
+    unsigned n_reads;
+};
+
+struct pool {
+    struct slot *slots;
+    uint32_t n_slots;
+    size_t slot_bytes;
+    struct slot **free; /* [n_slots], n_free of them */
+    uint32_t n_free;
+    uint32_t *waiting; /* units without a slot, a ring of max_waiting */
+    uint32_t first_waiting, n_waiting, max_waiting;
+    struct weir_read *reads; /* of all slots */
+};
+
+struct unit {
+    uint64_t offset, n_bytes; /* whole pages; 0 bytes: not in one run */
+    uint64_t first_tile, n_tiles;
+    uint8_t *pinned;   /* where it stays, or NULL */
+    struct slot *slot; /* where it is, or NULL */
+    int pool;
+    int is_rows; /* read tile by tile */
+    int waits;   /* for a slot */
+    uint32_t group;
+};
+
+struct group {
+    uint32_t quota, n_kept; /* slots */
+};
+
+struct weir_store {
+    const struct weir_file *file;
+    atomic_uchar *verified;
+    struct weir_reader *reader;
+    size_t request_bytes;
+    struct weir_region region;
+    struct unit *units;
+    uint32_t *unit_of; /* [n_tensors] */
+    struct pool pools[N_POOLS];
+    struct group *groups;
+    uint32_t n_groups;
+    unsigned n_at_once;
+    uint64_t pass;
+    uint64_t pinned_bytes, cache_bytes, staging_bytes;
+    uint64_t n_hits, n_misses, n_evicted;
+    atomic_uint_least64_t n_single, n_stalls, stall_ns;
+};
+
+/* Gives back what weir_store_keep() took; no read is under way. */
+void weir_store_forget(struct weir_store *store);
+
+#endif

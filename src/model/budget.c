@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a process uses besides weights and sessions is not added up from parts,
+ * of which some would be forgotten, but asked of the system when everything
+ * else is there: code, index, vectors, activations, tokenizer.  Memory that was
+ * taken and not touched yet is added.
+ */
+#include "model/budget.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "model/jamba.h"
+
+/* For stacks, tables of slots, logits and what else comes later */
+#define SLACK ((uint64_t)16 << 20)
+
+void weir_budget_init(struct weir_budget *budget, int mapped,
+                      uint64_t ram_bytes, uint64_t weight_bytes)
+{
+    *budget = (struct weir_budget){
+        .mapped = mapped, .ram_bytes = ram_bytes, .weight_bytes = weight_bytes};
+}
+
+/* Number behind `key` in a file of the system; 0 when it is not there */
+static uint64_t read_number(const char *path, const char *key)
+{
+    char line[256];
+    unsigned long long n = 0;
+    FILE *file = fopen(path, "re");
+    size_t n_key = strlen(key);
+
+    while (file && fgets(line, sizeof(line), file))
+        if (!strncmp(line, key, n_key)) {
+            n = strtoull(line + n_key, NULL, 10);
+            break;
+        }
+    if (file)
+        fclose(file);
+    return n;
+}
+
+static uint64_t resident_bytes(void)
+{
+    return read_number("/proc/self/status", "VmRSS:") << 10;
+}
+
+/* Activations and scratch, in which nobody has worked yet */
+static uint64_t untouched_bytes(const struct weir_jamba *jamba)
+{
+    const struct weir_work *work = &jamba->work;
+
+    return work->float_bytes + work->packed_bytes + work->worker_bytes;
+}
+
+static double mib(uint64_t n_bytes)
+{
+    return (double)n_bytes / (1 << 20);
+}
+
+/* What is left for weights beside sessions of n_bytes */
+static int find_weight_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
+                             uint64_t *weights, struct weir_err *err)
+{
+    const struct weir_budget *budget = &jamba->budget;
+    uint64_t other = resident_bytes() + untouched_bytes(jamba) + SLACK;
+    uint64_t ram = budget->ram_bytes;
+
+    if (!ram)
+        ram = resident_bytes() +
+              (read_number("/proc/meminfo", "MemAvailable:") << 10) / 4 * 3;
+    if (other < ram && n_bytes < ram - other) {
+        *weights = ram - other - n_bytes;
+        return 0;
+    }
+    return weir_err_set(err, WEIR_ELIMIT,
+                        "a budget of %.1f MiB of RAM is too small: the program "
+                        "and what it works in take %.1f, the state and KV "
+                        "cache of the session %.1f, and the weights want some; "
+                        "allow more, or a shorter context",
+                        mib(ram), mib(other), mib(n_bytes));
+}
+
+/* Which unit is what; an embedding that is also the head is used in full. */
+static void find_uses(const struct weir_jamba *jamba, struct weir_use *uses)
+{
+    const struct weir_config *config = &jamba->config;
+    const struct weir_bind *bind = &jamba->bind;
+    uint32_t group = 0;
+
+    if (!config->tied)
+        uses[bind->embed_unit].kind = WEIR_USE_ROWS;
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        if (!weir_config_is_moe(config, i))
+            continue;
+        for (uint32_t e = 0; e < config->n_experts; e++)
+            uses[bind->layers[i].mlps[e].unit] =
+                (struct weir_use){WEIR_USE_EXPERT, group};
+        group++;
+    }
+}
+
+static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
+                         struct weir_err *err)
+{
+    struct weir_budget *budget = &jamba->budget;
+    uint32_t n_units = jamba->file->n_units;
+    uint64_t weights = budget->weight_bytes;
+    struct weir_use *uses;
+    int rc = 0;
+
+    if (!weights)
+        rc = find_weight_bytes(jamba, n_bytes, &weights, err);
+    if (rc)
+        return rc;
+    uses = calloc(n_units + 1u, sizeof(*uses));
+    if (!uses)
+        return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
+    find_uses(jamba, uses);
+    rc = weir_residency_keep(jamba->residency, uses, jamba->config.n_top,
+                             weights, err);
+    free(uses);
+    return rc;
+}
+
+static int take(struct weir_jamba *jamba, uint64_t n_bytes,
+                struct weir_err *err)
+{
+    struct weir_budget *budget = &jamba->budget;
+    uint64_t left = budget->session_room - budget->session_bytes;
+    int rc;
+
+    if (!budget->placed) {
+        rc = place_weights(jamba, n_bytes, err);
+        if (rc)
+            return rc;
+        budget->placed = 1;
+        budget->session_room = left = n_bytes;
+    }
+    if (n_bytes > left && !budget->weight_bytes)
+        return weir_err_set(err, WEIR_ELIMIT,
+                            "a session of %.1f MiB does not fit into the %.1f "
+                            "MiB that the budget has left for sessions: the "
+                            "first one says how much they get; end another, or "
+                            "ask for a shorter context",
+                            mib(n_bytes), mib(left));
+    budget->session_bytes += n_bytes;
+    return 0;
+}
+
+int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes,
+                     struct weir_err *err)
+{
+    int rc;
+
+    if (jamba->budget.mapped)
+        return 0;
+    pthread_mutex_lock(&jamba->lock);
+    rc = take(jamba, n_bytes, err);
+    pthread_mutex_unlock(&jamba->lock);
+    return rc;
+}
+
+void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes)
+{
+    if (jamba->budget.mapped)
+        return;
+    pthread_mutex_lock(&jamba->lock);
+    jamba->budget.session_bytes -= n_bytes;
+    pthread_mutex_unlock(&jamba->lock);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory that a model may use, all in all.  Sessions take their part of it
+ * when they begin; the weights get, once, what the first one leaves.
+ */
+#ifndef WEIR_MODEL_BUDGET_H
+#define WEIR_MODEL_BUDGET_H
+
+#include "base/err.h"
+
+struct weir_jamba;
+
+struct weir_budget {
+    int mapped; /* there is no budget */
+    uint64_t ram_bytes;
+    uint64_t weight_bytes;                /* 0: not decided yet */
+    int placed;                           /* the weights have theirs */
+    uint64_t session_bytes, session_room; /* taken by sessions; most */
+};
+
+/* A budget of ram_bytes, or weight_bytes for weights alone; 0, 0: the usual. */
+void weir_budget_init(struct weir_budget *budget, int mapped,
+                      uint64_t ram_bytes, uint64_t weight_bytes);
+
+/*
+ * Takes n_bytes for a session.  For the first one the weights are placed, which
+ * reads what stays in memory.  WEIR_ELIMIT when it is too much.
+ */
+int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes,
+                     struct weir_err *err);
+void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes);
+
+#endif
