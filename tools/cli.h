@@ -57,6 +57,8 @@ const char *cli_option_name(int option);
 
 /* Values of the current option; a bad one prints what is allowed and exits. */
 uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max);
+/* Bytes, at least one: 16G is 16 * 2^30, 16GB is 16 * 10^9; K, M and T too. */
+uint64_t cli_size(const struct cli *cli);
 /* Position of the value in `words`, "auto|raw|zstd". */
 int cli_choice(const struct cli *cli, const char *words);
 

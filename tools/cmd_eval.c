@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "engine/session.h"
 #include "tools/cli.h"
+#include "tools/memory.h"
 #include "tools/progress.h"
 
 #define CTX_DEFAULT 2048
@@ -68,7 +69,8 @@ static void take_option(struct eval_args *args, int option)
         args->json = 1;
         break;
     default:
-        cli_keep_argument(cli, &args->model, "model");
+        if (!memory_take(&args->model_options, cli, option))
+            cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -82,6 +84,7 @@ static void parse(struct eval_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    memory_check(&args->model_options, &args->cli);
     if (!args->file)
         cli_usage(&args->cli, "-f TEXT is missing");
     if (args->stride == 0)
@@ -225,6 +228,8 @@ static int eval_main(int argc, char **argv)
     eval.progress.unit = "tokens";
     rc = weir_model_open(eval.args.model, &eval.args.model_options, &eval.model,
                          &err);
+    if (!rc)
+        memory_warn(eval.model, &eval.args.cli);
     if (!rc)
         rc = read_text(&eval, &err);
     if (!rc)

@@ -12,6 +12,7 @@
 #include "offload/safetensors_write.h"
 #include "tools/cli.h"
 #include "tools/ids.h"
+#include "tools/memory.h"
 
 #define NO_TENSOR SIZE_MAX
 
@@ -72,7 +73,8 @@ static void take_option(struct logits_args *args, int option)
         args->last = 1;
         break;
     default:
-        cli_keep_argument(cli, &args->model, "model");
+        if (!memory_take(&args->model_options, cli, option))
+            cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -87,6 +89,7 @@ static void parse(struct logits_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    memory_check(&args->model_options, &args->cli);
     if (!args->ids)
         cli_usage(&args->cli, "--ids FILE is missing");
     if (!args->output)
@@ -232,9 +235,11 @@ static int run_job(struct job *job, struct weir_err *err)
     options.n_ctx = job->n_ids + args->n_greedy;
     rc = weir_model_open(args->model, &args->model_options, &job->model, err);
     if (!rc)
-        rc = weir_session_new(job->model, &options, &job->session, err);
+        memory_warn(job->model, &args->cli);
     if (!rc)
         rc = take_memory(job, err);
+    if (!rc)
+        rc = weir_session_new(job->model, &options, &job->session, err);
     if (!rc)
         rc = weir_sink_open(&job->sink, args->output, job->tensors,
                             job->n_tensors, err);

@@ -13,6 +13,7 @@
 #include "text/sampler.h"
 #include "tools/cli.h"
 #include "tools/ids.h"
+#include "tools/memory.h"
 #include "tools/progress.h"
 #include "tools/sampling.h"
 
@@ -85,7 +86,8 @@ static void take_option(struct run_args *args, int option)
         args->json = 1;
         break;
     default:
-        if (!sampling_take(&args->sampling, cli, option))
+        if (!sampling_take(&args->sampling, cli, option) &&
+            !memory_take(&args->model_options, cli, option))
             cli_keep_argument(cli, &args->model, "model");
     }
 }
@@ -101,6 +103,7 @@ static void parse(struct run_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    memory_check(&args->model_options, &args->cli);
 }
 
 static int need_tokenizer(const struct run *run, struct weir_err *err)
@@ -151,6 +154,8 @@ static int prepare(struct run *run, struct weir_err *err)
                          err);
     run->load_s = progress_seconds() - start;
     if (!rc)
+        memory_warn(run->model, &run->args.cli);
+    if (!rc)
         rc = sampling_settle(&run->args.sampling, &run->args.cli, run->model,
                              err);
     if (!rc)
@@ -162,7 +167,9 @@ static int prepare(struct run *run, struct weir_err *err)
                             "the prompt is empty, and the "
                             "model has no id to begin with");
     options.n_ctx = run->n_ids + run->args.n_tokens;
+    start = progress_seconds();
     rc = weir_session_new(run->model, &options, &run->session, err);
+    run->load_s += progress_seconds() - start;
     n_vocab = weir_model_n_vocab(run->model);
     if (!rc)
         rc = weir_sampler_init(&run->sampler, &run->args.sampling.values,
@@ -319,12 +326,12 @@ static int print_json(const struct run *run, struct weir_err *err)
         text = json_stringn(run->text.data ? run->text.data : "",
                             run->text.n_bytes);
     root = json_pack(
-        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:f, s:f, s:f, s:f, s:f}",
+        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}",
         "prompt_tokens", (json_int_t)run->n_ids, "generated_tokens",
         (json_int_t)run->n_out, "text", text, "ids", ids, "stop",
         stop_reason(run), "stop_string", stop_string(run), "sampling",
-        sampling_json(&run->args.sampling), "load_s", run->load_s, "prompt_s",
-        run->prompt_s, "prompt_tok_per_s",
+        sampling_json(&run->args.sampling), "weights", memory_json(run->model),
+        "load_s", run->load_s, "prompt_s", run->prompt_s, "prompt_tok_per_s",
         per_second(run->n_ids, run->prompt_s), "generate_s", run->answer_s,
         "generate_tok_per_s", per_second(n_steps(run), run->answer_s));
     if (!root || bad) {
@@ -346,6 +353,7 @@ static void print_stats(const struct run *run)
             run->load_s, run->n_ids, run->prompt_s,
             per_second(run->n_ids, run->prompt_s), run->n_out, run->answer_s,
             per_second(n_steps(run), run->answer_s));
+    memory_print(run->model);
     sampling_print(&run->args.sampling);
 }
 

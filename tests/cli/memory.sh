@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+# --ram and --io: the same logits under any budget, and the budget kept.
+. "${srcdir:-.}/tests/tap.sh"
+. "${srcdir:-.}/tests/cli/weir.sh"
+
+work=$(mktemp -d "$PWD/memory.XXXXXX") || exit 99
+trap 'rm -rf "$work"; [ -z "$group" ] || rmdir "$group"' EXIT
+group=
+cd "$work" || exit 99
+exec </dev/null
+
+if "${NM:-nm}" "$WEIR" 2>/dev/null | grep -q __asan_init; then
+    tap_skip "a sanitizer takes memory of its own"
+    tap_done
+    exit
+fi
+
+# 127 MB: more than the budgets here, so that something must go.
+cat >shape.json <<'JSON'
+{"model_type": "jamba", "vocab_size": 2048, "hidden_size": 512,
+ "intermediate_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 8,
+ "num_key_value_heads": 2, "num_experts": 16, "num_experts_per_tok": 2,
+ "expert_layer_offset": 1, "expert_layer_period": 2, "attn_layer_offset": 2,
+ "attn_layer_period": 4, "mamba_d_state": 16, "mamba_d_conv": 4,
+ "mamba_expand": 2, "mamba_dt_rank": 32, "rms_norm_eps": 1e-6,
+ "hidden_act": "silu", "tie_word_embeddings": false, "eos_token_id": 2}
+JSON
+"$WEIR" synth shape.json -o model.weir -q 2>err || tap_diag <err
+echo '1 75 104 111 111 114 2000 7 99 512' >ids
+
+weir logits model.weir --ids ids -o wanted
+is 0 "mapped"
+for budget in 48M 64MB 1G; do
+    weir logits model.weir --ids ids --ram $budget -o made
+    is 0 "--ram $budget"
+    cmp -s made wanted
+    tap_ok $? "gives the same logits"
+done
+for io in pread mmap; do
+    weir logits model.weir --ids ids --io $io -o made
+    is 0 "--io $io"
+    cmp -s made wanted
+    tap_ok $? "gives the same logits"
+done
+weir logits model.weir --ids ids --ram 48M --io pread --chunk 3 -t 3 -o made
+cmp -s made wanted
+tap_ok $? "as do threads, both to read and to compute"
+
+weir run model.weir --ids ids -n 8 --temp 0 --ram 48M --stats
+is 0 "run"
+says err '^weights .* pinned'
+says err '^read .* GB/s'
+says err '^experts .* [1-9][0-9]* misses, [1-9][0-9]* evictions'
+mv out wanted_text
+weir run model.weir --ids ids -n 8 --temp 0 --json
+says out '"weights":{"io":"mmap"'
+
+weir run model.weir --ids ids -n 4 --ram 1M
+is 3 "a budget that is too small for anything"
+says err 'a budget of 1.0 MiB of RAM is too small: .* KV cache'
+weir run model.weir --ids ids -n 2000000000 --ram 1G
+is 3 "a context that is too long for it"
+for size in 0 1X 1.5.5G -1 G 1e9 9999999T ''; do
+    weir run model.weir --ids ids -n 4 --ram "$size"
+    is 2 "--ram '$size'"
+done
+weir run model.weir --ids ids -n 4 --ram 1G --io mmap
+is 2 "a budget for a map"
+weir eval model.weir -f ids --ram 1M
+is 3 "eval takes a budget too"
+
+# The most that a run ever had in memory.
+if command -v python3 >/dev/null; then
+    python3 - "$WEIR" >peak <<'PYTHON'
+import resource, subprocess, sys
+subprocess.run([sys.argv[1], "run", "model.weir", "--ids", "ids", "-n", "8",
+                "--temp", "0", "--ram", "48M"], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+PYTHON
+    tap_diag <peak
+    [ "$(cat peak)" -le 49152 ]
+    tap_ok $? "the budget is kept"
+else
+    tap_skip "there is no python3 to measure memory with"
+fi
+
+# confined COMMAND...: runs it in a group of 48 MiB; 77 where there is none.
+confined() {
+    if [ -w /sys/fs/cgroup/cgroup.subtree_control ]; then
+        root=/sys/fs/cgroup
+        limit=memory.max
+    else
+        root=/sys/fs/cgroup/memory
+        limit=memory.limit_in_bytes
+    fi
+    mkdir "$root/weir-test.$$" 2>/dev/null || return 77
+    group=$root/weir-test.$$
+    echo 48M 2>/dev/null >"$group/$limit" || return 77
+    sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+}
+confined true 2>/dev/null
+if [ $? -eq 77 ]; then
+    tap_skip "no memory cgroup can be made here"
+else
+    rmdir "$group"
+    confined "$WEIR" run model.weir --ids ids -n 8 --temp 0 --ram 48M \
+        >out 2>err
+    tap_ok $? "a run in a memory cgroup of the size of its budget"
+    cmp -s out wanted_text
+    tap_ok $? "goes on in the same way"
+fi
+tap_done

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+int memory_take(struct weir_model_options *options, const struct cli *cli,
+                int option)
+{
+    static const enum weir_io ways[] = {WEIR_IO_URING, WEIR_IO_PREAD,
+                                        WEIR_IO_MMAP};
+    const char *name = cli_option_name(option);
+
+    if (!strcmp(name, "ram"))
+        options->ram_bytes = cli_size(cli);
+    else if (!strcmp(name, "io"))
+        options->io = ways[cli_choice(cli, "uring|pread|mmap")];
+    else
+        return 0;
+    return 1;
+}
+
+void memory_check(const struct weir_model_options *options,
+                  const struct cli *cli)
+{
+    if (options->ram_bytes && options->io == WEIR_IO_MMAP)
+        cli_usage(cli, "--io mmap keeps to no --ram; leave one away");
+}
+
+void memory_warn(const struct weir_model *model, const struct cli *cli)
+{
+    const char *note = weir_residency_note(model->jamba->residency);
+
+    if (note)
+        cli_warn(cli, "%s", note);
+}
+
+static double mib(uint64_t n_bytes)
+{
+    return (double)n_bytes / (1 << 20);
+}
+
+static double gbps(const struct weir_residency_stats *stats)
+{
+    return stats->read_ns ? (double)stats->read_bytes / (double)stats->read_ns
+                          : 0;
+}
+
+void memory_print(const struct weir_model *model)
+{
+    struct weir_residency_stats stats;
+
+    weir_residency_get_stats(model->jamba->residency, &stats);
+    if (!strcmp(stats.io, "mmap")) {
+        fprintf(stderr, "weights   mapped\n");
+        return;
+    }
+    fprintf(stderr,
+            "weights   %.1f MiB pinned, %.1f MiB cache, %.1f MiB for reads\n"
+            "read      %.1f MiB, %.2f GB/s while reading (%s%s), %" PRIu64
+            " tiles by themselves\n"
+            "experts   %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
+            " evictions\n"
+            "waiting   %" PRIu64 " times for tiles, %.3f s of all threads\n",
+            mib(stats.pinned_bytes), mib(stats.cache_bytes),
+            mib(stats.staging_bytes), mib(stats.read_bytes), gbps(&stats),
+            stats.io, stats.is_direct ? "" : ", page cache", stats.n_direct,
+            stats.n_hits, stats.n_misses, stats.n_evictions, stats.n_stalls,
+            (double)stats.stall_ns * 1e-9);
+}
+
+json_t *memory_json(const struct weir_model *model)
+{
+    struct weir_residency_stats stats;
+
+    weir_residency_get_stats(model->jamba->residency, &stats);
+    return json_pack(
+        "{s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f}", "io",
+        stats.io, "direct", stats.is_direct, "pinned_bytes",
+        (json_int_t)stats.pinned_bytes, "cache_bytes",
+        (json_int_t)stats.cache_bytes, "staging_bytes",
+        (json_int_t)stats.staging_bytes, "read_bytes",
+        (json_int_t)stats.read_bytes, "read_s", (double)stats.read_ns * 1e-9,
+        "hits", (json_int_t)stats.n_hits, "misses", (json_int_t)stats.n_misses,
+        "evictions", (json_int_t)stats.n_evictions, "stalls",
+        (json_int_t)stats.n_stalls, "stall_s", (double)stats.stall_ns * 1e-9);
+}

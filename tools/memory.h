@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options --ram and --io of commands that run a model. */
+#ifndef WEIR_TOOLS_MEMORY_H
+#define WEIR_TOOLS_MEMORY_H
+
+#include "engine/session.h"
+#include "tools/cli.h"
+
+/* Takes an option that cli_next() found; returns 0 when it is another's. */
+int memory_take(struct weir_model_options *options, const struct cli *cli,
+                int option);
+
+/* Refuses options that do not go together; to be called when all are taken. */
+void memory_check(const struct weir_model_options *options,
+                  const struct cli *cli);
+
+/* Warns when the model is read slower than it could be. */
+void memory_warn(const struct weir_model *model, const struct cli *cli);
+
+/* A line of --stats, or two: what lies where, and what was read. */
+void memory_print(const struct weir_model *model);
+
+/* The same as an object; NULL when there is no memory. */
+json_t *memory_json(const struct weir_model *model);
+
+#endif
