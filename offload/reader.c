@@ -407,21 +407,20 @@ static void *thread_main(void *arg)
  */
 static int open_direct(const struct weir_reader *reader, int fd)
 {
+    uint8_t room[2 * WEIR_READ_ALIGN], *page = room;
     char path[32];
-    void *page;
     int direct;
 
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     direct = reader->calls.open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (direct < 0)
         return -1;
-    page = aligned_alloc(WEIR_READ_ALIGN, WEIR_READ_ALIGN);
-    if (page && reader->calls.pread(direct, page, WEIR_READ_ALIGN, 0) < 0 &&
+    page += -(uintptr_t)page % WEIR_READ_ALIGN;
+    if (reader->calls.pread(direct, page, WEIR_READ_ALIGN, 0) < 0 &&
         errno == EINVAL) {
         close(direct);
         direct = -1;
     }
-    free(page);
     return direct;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading with threads that wait in pread().  A thread whose drive never
- * answers cannot be ended: when the engine is closed it is left behind, and the
- * last one to leave frees what they share.
+ * Reading with threads that wait in pread().  A thread whose drive does not
+ * answer cannot be ended: when there is one as the engine is closed, the
+ * threads are left behind, and the last one to leave frees what they share.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +25,8 @@ struct crew {
     pthread_cond_t work;   /* for the threads */
     pthread_cond_t answer; /* for the reader's thread */
     struct fifo todo, ended;
+    pthread_t threads[MAX_THREADS];
+    unsigned n_threads, n_serving;
     unsigned n_users; /* threads, and the engine itself */
     int woken, closed;
 };
@@ -68,11 +70,13 @@ static void serve(struct crew *crew, struct weir_op *op)
     int fd = crew->fds[op->file];
     ssize_t n;
 
+    crew->n_serving++;
     pthread_mutex_unlock(&crew->lock);
     n = crew->calls.pread(fd, op->buffer, op->n_left, (off_t)op->offset);
     if (n < 0)
         n = -errno;
     pthread_mutex_lock(&crew->lock);
+    crew->n_serving--;
     if (crew->closed)
         return;
     op->result = n;
@@ -100,30 +104,35 @@ static void *thread_main(void *arg)
 static void crew_close(void *state)
 {
     struct crew *crew = state;
+    int stuck;
 
     pthread_mutex_lock(&crew->lock);
     crew->closed = 1;
+    stuck = crew->n_serving > 0;
     pthread_cond_broadcast(&crew->work);
+    pthread_mutex_unlock(&crew->lock);
+    for (unsigned i = 0; i < crew->n_threads; i++)
+        if (stuck)
+            pthread_detach(crew->threads[i]);
+        else
+            pthread_join(crew->threads[i], NULL);
+    pthread_mutex_lock(&crew->lock);
     leave(crew);
 }
 
 static int start_threads(struct crew *crew, unsigned n, struct weir_err *err)
 {
-    pthread_attr_t attr;
-    pthread_t thread;
     int rc = 0;
 
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_mutex_lock(&crew->lock);
     for (unsigned i = 0; i < n && !rc; i++) {
-        rc = pthread_create(&thread, &attr, thread_main, crew);
-        if (!rc)
+        rc = pthread_create(&crew->threads[i], NULL, thread_main, crew);
+        if (!rc) {
+            crew->n_threads++;
             crew->n_users++;
+        }
     }
-    rc = crew->n_users > 1 ? 0 : rc; /* fewer threads are only slower */
     pthread_mutex_unlock(&crew->lock);
-    pthread_attr_destroy(&attr);
     return rc ? weir_err_errno(err, rc, "start", "a thread") : 0;
 }
 

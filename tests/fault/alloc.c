@@ -15,6 +15,7 @@
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
+#include "engine/session.h"
 #include "text/sampler.h"
 #include "weir.h"
 
@@ -143,7 +144,8 @@ struct opening {
 static int open_model(const char *path, unsigned n_threads, weir_model **model,
                       struct weir_err *err)
 {
-    struct weir_model_options options = {.n_threads = n_threads};
+    struct weir_model_options options = {.n_threads = n_threads,
+                                         .io = WEIR_IO_MMAP};
 
     return weir_model_open(path, &options, model, err);
 }
@@ -161,6 +163,30 @@ static int attempt_open(const void *what, int *wrong, struct weir_err *err)
     else
         *wrong = !score(model, logits) ||
                  memcmp(logits, opening->logits, sizeof(logits));
+    weir_model_close(model);
+    return rc;
+}
+
+/* Weights that are read, and a session, for which they are placed */
+static int attempt_stream(const void *what, int *wrong, struct weir_err *err)
+{
+    static float logits[N_VOCAB];
+    const struct opening *opening = what;
+    struct weir_model_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
+    struct weir_session_options room = {4, WEIR_KV_F32};
+    weir_model *model = NULL;
+    weir_session *session = NULL;
+    int rc = weir_model_open(opening->path, &options, &model, err);
+
+    if (!rc)
+        model->jamba->budget.weight_bytes = 1 << 20;
+    if (!rc)
+        rc = weir_session_new(model, &room, &session, err);
+    fault_disarm();
+    *wrong = rc ? session != NULL
+                : !score(model, logits) ||
+                      memcmp(logits, opening->logits, sizeof(logits));
+    weir_session_free(session);
     weir_model_close(model);
     return rc;
 }
@@ -289,6 +315,8 @@ static void test_model(const struct fault_model *kind)
     snprintf(name, sizeof(name), "open, %s, %s", kind->name,
              kind->tokenizer ? kind->tokenizer : "no tokenizer");
     try_each(name, attempt_open, &opening, 1);
+    snprintf(name, sizeof(name), "open to be read, %s", kind->name);
+    try_each(name, attempt_stream, &opening, 1);
     if (kind->tokenizer)
         test_encode(model);
     try_each("a session", attempt_session, model, 1);
@@ -323,6 +351,9 @@ int main(void)
         tap_skip_all("this C library's allocator cannot be stood in for");
     if (fault_room_make())
         return 1;
+    /* nothing is remembered of the drive: memory for that is not missed */
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
     for (size_t i = 0; i < N_FAULT_MODELS; i++)
         test_model(&fault_models[i]);
     test_sampler();

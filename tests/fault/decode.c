@@ -10,6 +10,7 @@
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
+#include "engine/session.h"
 #include "text/sampler.h"
 #include "text/stop.h"
 #include "weir.h"
@@ -17,6 +18,9 @@
 #define N_VOCAB  512
 #define N_PROMPT 150 /* the third chunk of a prompt is begun */
 #define N_DECODE 1000
+
+/* Too few for all weights: some are read for each token */
+#define WEIGHT_BYTES (2 << 20)
 
 struct loop {
     int32_t prompt[N_PROMPT];
@@ -28,10 +32,11 @@ struct loop {
 };
 
 /* With everything that a sampler can do. */
-static int begin(struct loop *loop, unsigned n_threads, struct weir_err *err)
+static int begin(struct loop *loop, unsigned n_threads, enum weir_io io,
+                 struct weir_err *err)
 {
     struct weir_session_options session = {N_PROMPT + N_DECODE, WEIR_KV_BF16};
-    struct weir_model_options model = {.n_threads = n_threads};
+    struct weir_model_options model = {.n_threads = n_threads, .io = io};
     struct weir_sampling sampling = {.temperature = 0.9,
                                      .top_k = 300,
                                      .top_p = 0.95,
@@ -52,6 +57,8 @@ static int begin(struct loop *loop, unsigned n_threads, struct weir_err *err)
         rc = weir_sampler_init(&loop->sampler, &sampling, N_VOCAB, err);
     if (!rc)
         rc = weir_model_open(fault_at("model.weir"), &model, &loop->model, err);
+    if (!rc)
+        loop->model->jamba->budget.weight_bytes = WEIGHT_BYTES;
     if (!rc)
         rc = weir_session_new(loop->model, &session, &loop->session, err);
     return rc;
@@ -92,21 +99,22 @@ static int run(struct loop *loop, struct weir_err *err)
     return rc;
 }
 
-static void test_loop(unsigned n_threads, float *logits)
+static void test_loop(unsigned n_threads, enum weir_io io, float *logits)
 {
     static struct loop loop;
     struct weir_err err = {0};
     unsigned long n_requests;
-    int rc = begin(&loop, n_threads, &err);
+    int rc = begin(&loop, n_threads, io, &err);
 
     fault_arm(1, 1);
     if (!rc)
         rc = run(&loop, &err);
     n_requests = fault_disarm();
     tap_ok(!rc && n_requests == 0,
-           "%u threads: a prompt of %d tokens and %d more ask for memory %lu "
-           "times",
-           n_threads, N_PROMPT, N_DECODE, n_requests);
+           "%u threads, weights %s: a prompt of %d tokens and %d more ask for "
+           "memory %lu times",
+           n_threads, io == WEIR_IO_MMAP ? "mapped" : "read", N_PROMPT,
+           N_DECODE, n_requests);
     if (rc)
         tap_diag("%s", err.message);
     memcpy(logits, loop.logits, sizeof(loop.logits));
@@ -155,8 +163,10 @@ int main(void)
     if (make_model(&err))
         tap_ok(0, "a model: %s", err.message);
     test_counting();
-    test_loop(1, one);
-    test_loop(3, more);
+    test_loop(1, WEIR_IO_MMAP, one);
+    test_loop(3, WEIR_IO_MMAP, more);
+    tap_ok(!memcmp(one, more, sizeof(one)), "and end in the same scores");
+    test_loop(2, WEIR_IO_PREAD, more);
     tap_ok(!memcmp(one, more, sizeof(one)), "and end in the same scores");
     fault_room_remove();
     return tap_done();
