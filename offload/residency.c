@@ -193,7 +193,7 @@ static size_t round_up(size_t n_bytes)
 
 /*
  * Scratch: a decoded tile, the decoder's memory and, unless the file is mapped,
- * whole pages for a tile as it is stored.
+ * a tile as it is stored.
  */
 static size_t decode_bytes(const struct weir_residency *residency)
 {
@@ -206,8 +206,7 @@ size_t weir_residency_scratch_bytes(const struct weir_residency *residency)
     size_t n_bytes = decode_bytes(residency);
 
     if (residency->store)
-        n_bytes +=
-            WEIR_FILE_PAGE + weir_page_up(residency->file->max_tile_bytes);
+        n_bytes += round_up(residency->file->max_tile_bytes);
     return n_bytes;
 }
 
@@ -218,9 +217,7 @@ static void *workspace_of(const struct weir_residency *residency, void *scratch)
 
 static void *room_of(const struct weir_residency *residency, void *scratch)
 {
-    uintptr_t end = (uintptr_t)scratch + decode_bytes(residency);
-
-    return (char *)scratch + (weir_page_up(end) - (uintptr_t)scratch);
+    return (char *)scratch + decode_bytes(residency);
 }
 
 void weir_residency_scratch_init(const struct weir_residency *residency,

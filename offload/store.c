@@ -14,7 +14,9 @@
  * leaves some where they are instead of driving out each before its next use.
  *
  * Nothing here can be too small to work: a tile that is not in memory is read
- * by the thread that wants it.
+ * by the thread that wants it.  It is read into a room of ours and copied: a
+ * drive that is given up may write to where it was told long after, and that
+ * must not be memory that somebody else has by then.
  */
 #include "offload/store.h"
 
@@ -71,6 +73,16 @@ static int take_tables(struct weir_store *store, struct weir_err *err)
     return 0;
 }
 
+static int take_rooms(struct weir_store *store, struct weir_err *err)
+{
+    size_t each = weir_page_up(store->file->max_tile_bytes + 1u);
+    int rc = weir_region_init(&store->rooms, N_ROOMS * each, err);
+
+    for (size_t i = 0; i < N_ROOMS && !rc; i++)
+        store->free_rooms[store->n_free_rooms++] = store->rooms.base + i * each;
+    return rc;
+}
+
 int weir_store_new(const struct weir_file *file,
                    const struct weir_residency_options *options,
                    atomic_uchar *verified, struct weir_store **out,
@@ -89,10 +101,14 @@ int weir_store_new(const struct weir_file *file,
         return weir_err_nomem(err, sizeof(*store), "a model");
     store->file = file;
     store->verified = verified;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->room_free, NULL);
     weir_drive_get(file->fd, file->n_bytes, &drive);
     reading.depth = drive.depth;
     store->request_bytes = drive.request_bytes;
     rc = take_tables(store, err);
+    if (!rc)
+        rc = take_rooms(store, err);
     if (!rc)
         rc = weir_reader_new(&reading, &files, 1, &store->reader, err);
     if (rc)
@@ -109,6 +125,9 @@ void weir_store_free(struct weir_store *store)
     /* the reader first: it may write to the region until it is gone */
     weir_reader_free(store->reader);
     weir_store_forget(store);
+    weir_region_fini(&store->rooms);
+    pthread_cond_destroy(&store->room_free);
+    pthread_mutex_destroy(&store->lock);
     free(store->units);
     free(store->unit_of);
     free(store);
@@ -338,18 +357,42 @@ const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
     return slot->base + at;
 }
 
+static uint8_t *take_room(struct weir_store *store)
+{
+    uint8_t *room;
+
+    pthread_mutex_lock(&store->lock);
+    while (!store->n_free_rooms)
+        pthread_cond_wait(&store->room_free, &store->lock);
+    room = store->free_rooms[--store->n_free_rooms];
+    pthread_mutex_unlock(&store->lock);
+    return room;
+}
+
+static void give_room(struct weir_store *store, uint8_t *room)
+{
+    pthread_mutex_lock(&store->lock);
+    store->free_rooms[store->n_free_rooms++] = room;
+    pthread_cond_signal(&store->room_free);
+    pthread_mutex_unlock(&store->lock);
+}
+
 int weir_store_read(struct weir_store *store,
-                    const struct weir_tile_record *record, void *room,
+                    const struct weir_tile_record *record, void *stored,
                     struct weir_err *err)
 {
     struct weir_read read = {.offset = record->offset,
                              .n_bytes = weir_page_up(record->stored_bytes),
-                             .buffer = room,
+                             .buffer = take_room(store),
                              .first = 1};
+    int rc = 0;
 
     weir_reader_submit(store->reader, &read);
     atomic_fetch_add(&store->n_single, 1);
     if (wait_for(store, &read))
-        return weir_reader_explain(store->reader, &read, err);
-    return 0;
+        rc = weir_reader_explain(store->reader, &read, err);
+    else
+        memcpy(stored, read.buffer, record->stored_bytes);
+    give_room(store, read.buffer);
+    return rc;
 }

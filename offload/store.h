@@ -43,9 +43,9 @@ void weir_store_get_stats(struct weir_store *store,
 const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
                                const struct weir_tile_record *record);
 
-/* Reads them into `room`, aligned to a page and of whole pages. */
+/* Reads them into stored [record->stored_bytes]. */
 int weir_store_read(struct weir_store *store,
-                    const struct weir_tile_record *record, void *room,
+                    const struct weir_tile_record *record, void *stored,
                     struct weir_err *err);
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef WEIR_OFFLOAD_STORE_PARTS_H
 #define WEIR_OFFLOAD_STORE_PARTS_H
 
+#include <pthread.h>
+
 #include "offload/store.h"
 
 enum { POOL_TRUNK, POOL_EXPERTS, N_POOLS };
@@ -43,6 +45,9 @@ struct group {
     uint32_t quota, n_kept; /* slots */
 };
 
+/* Rooms for tiles that are read by themselves */
+#define N_ROOMS 8
+
 struct weir_store {
     const struct weir_file *file;
     atomic_uchar *verified;
@@ -58,6 +63,14 @@ struct weir_store {
     uint64_t pass;
     uint64_t pinned_bytes, cache_bytes, staging_bytes;
     uint64_t n_hits, n_misses, n_evicted;
+
+    /* taken and given back under the lock */
+    struct weir_region rooms;
+    pthread_mutex_t lock;
+    pthread_cond_t room_free;
+    uint8_t *free_rooms[N_ROOMS];
+    unsigned n_free_rooms;
+
     atomic_uint_least64_t n_single, n_stalls, stall_ns;
 };
 
