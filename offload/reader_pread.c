@@ -64,15 +64,18 @@ static void leave(struct crew *crew)
     free(crew);
 }
 
-/* Reads without the lock; afterwards the op may be gone. */
+/* Reads without the lock, during which the op may go. */
 static void serve(struct crew *crew, struct weir_op *op)
 {
+    uint8_t *buffer = op->buffer;
+    off_t offset = (off_t)op->offset;
+    size_t n_left = op->n_left;
     int fd = crew->fds[op->file];
     ssize_t n;
 
     crew->n_serving++;
     pthread_mutex_unlock(&crew->lock);
-    n = crew->calls.pread(fd, op->buffer, op->n_left, (off_t)op->offset);
+    n = crew->calls.pread(fd, buffer, n_left, offset);
     if (n < 0)
         n = -errno;
     pthread_mutex_lock(&crew->lock);
