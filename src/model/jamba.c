@@ -112,6 +112,12 @@ static int feed_forward(const struct pass *pass, uint32_t i)
                 jamba->config.n_experts);
 }
 
+/* The matrix of a tied head lies with the embedding. */
+static uint32_t head_matrix_unit(const struct weir_jamba *jamba)
+{
+    return jamba->config.tied ? jamba->bind.embed_unit : jamba->bind.head_unit;
+}
+
 /* Says what comes after the mixer of layer i, so that it can be read ahead. */
 static void want_next(const struct pass *pass, uint32_t i)
 {
@@ -121,7 +127,7 @@ static void want_next(const struct pass *pass, uint32_t i)
     weir_residency_want(jamba->residency, bind->layers[i].ff_unit);
     weir_residency_want(jamba->residency, i + 1 < jamba->config.n_layers
                                               ? bind->layers[i + 1].mixer_unit
-                                              : bind->head_unit);
+                                              : head_matrix_unit(jamba));
 }
 
 static int run_layer(const struct pass *pass, uint32_t i)
@@ -203,7 +209,7 @@ static int run_chunk(const struct pass *pass, float *logits)
         rc = show_logits(pass);
     if (!rc && logits)
         rc = score(pass, pass->n_tok - 1, 1, logits);
-    weir_residency_done(residency, jamba->bind.head_unit);
+    weir_residency_done(residency, head_matrix_unit(jamba));
     if (rc)
         return rc;
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);

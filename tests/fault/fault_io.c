@@ -36,7 +36,7 @@ static ssize_t spoil(uint8_t *data, uint64_t offset, size_t wanted, ssize_t n)
     if (atomic_fetch_add(&f->n_calls, 1) + 1 == f->stall_at)
         f->stall = 1;
     if (f->flip_at >= offset && f->flip_at < offset + wanted &&
-        count_down(&f->flip_n))
+        !count_down(&f->flip_after) && count_down(&f->flip_n))
         data[f->flip_at - offset] ^= 0x10;
     if (offset < f->bad_to && offset + wanted > f->bad_from &&
         count_down(&f->bad_n))

@@ -12,8 +12,9 @@ struct fault_io {
     int bad_errnum;
     atomic_int bad_n;
 
-    uint64_t flip_at; /* a byte of the file that comes wrong, flip_n times */
-    atomic_int flip_n;
+    /* a byte of the file that comes right flip_after times, then wrong */
+    uint64_t flip_at;
+    atomic_int flip_after, flip_n;
 
     atomic_int n_short; /* so many answers lack their last 5000 bytes */
     atomic_int n_again; /* so many answers are EAGAIN */

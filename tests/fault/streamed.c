@@ -213,6 +213,55 @@ static void test_all_in_memory(const struct kind *kind)
            (unsigned long long)stats.read_bytes, (unsigned long long)all);
 }
 
+/* What has room passes through it: no tile of it is read by itself. */
+static void test_by_themselves(const struct kind *kind)
+{
+    struct weir_jamba_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
+    uint64_t all = file_bytes(), n_all, n_half;
+
+    options.weight_bytes = 2 * all;
+    judge(options);
+    n_all = stats.n_direct;
+    options.weight_bytes = all / 2;
+    judge(options);
+    n_half = stats.n_direct;
+    tap_ok(n_half <= n_all + N_TOK,
+           "%s: with half the memory %llu tiles are read by themselves, of "
+           "which %llu before and %d at most of the embedding",
+           kind->name, (unsigned long long)n_half, (unsigned long long)n_all,
+           N_TOK);
+}
+
+/* A prompt that wants all experts in turn finds some of them again. */
+static void test_scan(const struct kind *kind)
+{
+    struct weir_jamba_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
+    struct weir_state state = {0};
+    struct weir_jamba *jamba;
+    int32_t ids[40];
+    int rc;
+
+    options.weight_bytes = file_bytes() * 7 / 8;
+    if (weir_jamba_open(path, &options, &jamba, &err)) {
+        tap_ok(0, "%s: %s", kind->name, err.message);
+        return;
+    }
+    for (size_t i = 0; i < 40; i++)
+        ids[i] = id_of(i, jamba->config.n_vocab);
+    rc = weir_budget_take(jamba, 0, &err);
+    if (!rc)
+        rc = weir_state_init(&state, &jamba->config, 400, WEIR_F32, &err);
+    for (int i = 0; i < 10 && !rc; i++)
+        rc = weir_jamba_forward(jamba, &state, ids, 40, NULL, NULL, &err);
+    weir_residency_get_stats(jamba->residency, &stats);
+    tap_ok(!rc && stats.n_hits * 4 > stats.n_misses,
+           "%s: ten passes over all experts: %llu hits, %llu misses",
+           kind->name, (unsigned long long)stats.n_hits,
+           (unsigned long long)stats.n_misses);
+    weir_state_fini(&state);
+    weir_jamba_close(jamba);
+}
+
 /* ---- faults ---- */
 
 /* The place of a tile of the tensor called `name` */
@@ -235,14 +284,17 @@ struct place {
     const char *name; /* of a tensor */
     uint64_t budget_part;
     const char *text;
+    int n_after; /* times that it comes right before it stays wrong */
 };
 
 /* Pinned, streamed, and read by itself */
 static const struct place places[] = {
-    {"lm_head.weight", 2, "a tile that is pinned"},
+    {"lm_head.weight", 2, "a tile that is pinned", 0},
     {"model.layers.3.feed_forward.experts.1.up_proj.weight", 4,
-     "a tile of an expert"},
-    {"model.layers.0.mamba.in_proj.weight", 0, "a tile read by itself"},
+     "a tile of an expert", 0},
+    {"model.layers.3.feed_forward.experts.1.up_proj.weight", 4,
+     "a tile that is read the second time", 1},
+    {"model.layers.0.mamba.in_proj.weight", 0, "a tile read by itself", 0},
 };
 
 static void test_place(const struct place *place, enum weir_io io)
@@ -259,6 +311,7 @@ static void test_place(const struct place *place, enum weir_io io)
     tap_ok(judge(options) == 1 && !fault_io.flip_n,
            "%s that comes wrong is read again", place->text);
     fault_io.flip_n = 1 << 30;
+    fault_io.flip_after = place->n_after;
     good = judge(options) == WEIR_ECORRUPT;
     tap_ok(good && err.offset == at && strstr(err.message, place->name),
            "%s that stays wrong: %s", place->text, err.message);
@@ -312,6 +365,9 @@ int main(void)
             continue;
         test_budgets(&kinds[i]);
         test_all_in_memory(&kinds[i]);
+        test_by_themselves(&kinds[i]);
+        if (!strstr(kinds[i].name, "dense"))
+            test_scan(&kinds[i]);
     }
     unlink(path);
     if (prepare(&kinds[1])) {
