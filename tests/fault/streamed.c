@@ -254,10 +254,13 @@ static void test_scan(const struct kind *kind)
     for (int i = 0; i < 10 && !rc; i++)
         rc = weir_jamba_forward(jamba, &state, ids, 40, NULL, NULL, &err);
     weir_residency_get_stats(jamba->residency, &stats);
-    tap_ok(!rc && stats.n_hits * 4 > stats.n_misses,
-           "%s: ten passes over all experts: %llu hits, %llu misses",
+    tap_ok(!rc && stats.n_hits * 4 > stats.n_misses &&
+               stats.n_evictions * 4 < stats.n_misses,
+           "%s: ten passes over all experts: %llu hits, %llu misses, %llu "
+           "evictions",
            kind->name, (unsigned long long)stats.n_hits,
-           (unsigned long long)stats.n_misses);
+           (unsigned long long)stats.n_misses,
+           (unsigned long long)stats.n_evictions);
     weir_state_fini(&state);
     weir_jamba_close(jamba);
 }
