@@ -216,6 +216,13 @@ static int run_chunk(const struct pass *pass, float *logits)
     return weir_residency_check(residency, pass->err);
 }
 
+/* A pass that failed does not come to its end: its units are done too. */
+static void let_go(struct weir_jamba *jamba)
+{
+    for (uint32_t u = 0; u < jamba->file->n_units; u++)
+        weir_residency_done(jamba->residency, u);
+}
+
 static int check_call(const struct weir_jamba *jamba,
                       const struct weir_state *state, const int32_t *ids,
                       size_t n_ids, struct weir_err *err)
@@ -262,6 +269,8 @@ int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
         rc = run_chunk(&pass, pass.n_tok == left ? logits : NULL);
         state->n_tok += pass.n_tok;
     }
+    if (rc)
+        let_go(jamba);
     pthread_mutex_unlock(&jamba->lock);
     state->spoiled = rc != 0;
     return rc;

@@ -328,6 +328,76 @@ static void test_place(const struct place *place, enum weir_io io)
            "%s that cannot be read: %s", place->text, err.message);
 }
 
+/* All logits of a new session into `out` */
+static int pass(struct weir_jamba *jamba, float *out)
+{
+    struct weir_state state = {0};
+    int rc = weir_state_init(&state, &jamba->config, N_TOK, WEIR_F32, &err);
+
+    if (!rc)
+        rc = evaluate(jamba, &state, out);
+    weir_state_fini(&state);
+    return rc;
+}
+
+/* The same; how many tiles were read by themselves */
+static uint64_t singles_of_pass(struct weir_jamba *jamba, int *rc)
+{
+    uint64_t before;
+
+    weir_residency_get_stats(jamba->residency, &stats);
+    before = stats.n_direct;
+    *rc = pass(jamba, got);
+    weir_residency_get_stats(jamba->residency, &stats);
+    return stats.n_direct - before;
+}
+
+/* In passes that fail units find slots which the next session wants too. */
+static void fail_passes(struct weir_jamba *jamba)
+{
+    uint64_t at = place_of("lm_head.weight");
+    uint64_t before, after;
+    unsigned n_failed = 0;
+    int first, last;
+
+    before = singles_of_pass(jamba, &first);
+    for (int i = 0; i < 10; i++) {
+        fault_io.bad_from = at / 2;
+        fault_io.bad_to = at;
+        fault_io.bad_errnum = EIO;
+        fault_io.bad_n = 1 << 30;
+        n_failed += pass(jamba, got) == WEIR_EIO;
+    }
+    fault_io_reset();
+    after = singles_of_pass(jamba, &last);
+    tap_ok(!first && !last && n_failed == 10 &&
+               !memcmp(got, wanted, n_values * sizeof(*got)),
+           "after %u passes that failed: the same bits", n_failed);
+    tap_ok(after == before,
+           "and as many slots: %llu tiles by themselves, %llu "
+           "before",
+           (unsigned long long)after, (unsigned long long)before);
+}
+
+static void test_after_failure(enum weir_io io)
+{
+    struct weir_jamba_options options = {
+        .n_threads = 2, .io = io, .calls = &fault_io_calls};
+    struct weir_jamba *jamba;
+    int rc;
+
+    fault_io_reset();
+    options.weight_bytes = file_bytes() / 4;
+    rc = weir_jamba_open(path, &options, &jamba, &err);
+    if (!rc)
+        rc = weir_budget_take(jamba, 0, &err);
+    if (rc)
+        tap_ok(0, "a model to fail with: %s", err.message);
+    else
+        fail_passes(jamba);
+    weir_jamba_close(jamba);
+}
+
 static void test_faults(enum weir_io io)
 {
     struct weir_jamba_options options = {
@@ -336,6 +406,7 @@ static void test_faults(enum weir_io io)
     options.weight_bytes = file_bytes() / 4;
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         test_place(&places[i], io);
+    test_after_failure(io);
     fault_io_reset();
     fault_io.n_short = 50;
     fault_io.n_again = 50;
