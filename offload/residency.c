@@ -137,17 +137,25 @@ void weir_residency_begin_pass(struct weir_residency *residency)
         weir_store_begin_pass(residency->store);
 }
 
+/*
+ * Linux looks every page up that it is advised of, which takes longer than to
+ * compute with what lies there: it is told once, before the unit's last tile is
+ * touched.
+ */
 static void advise(const struct weir_residency *residency, uint32_t unit)
 {
     const struct weir_file *file = residency->file;
     const struct weir_unit *wanted = &file->units[unit];
     const struct weir_tensor *tensor = &file->tensors[wanted->first_tensor];
     struct weir_tile_record first, last;
+    uint64_t end;
 
     weir_file_tile(file, tensor->first_tile, &first);
     tensor += wanted->n_tensors - 1;
-    weir_file_tile(file, tensor->first_tile + weir_tiling_n_tiles(tensor) - 1,
-                   &last);
+    end = tensor->first_tile + weir_tiling_n_tiles(tensor) - 1;
+    if (atomic_load_explicit(&residency->verified[end], memory_order_relaxed))
+        return;
+    weir_file_tile(file, end, &last);
     madvise((void *)(residency->base + first.offset),
             last.offset + last.stored_bytes - first.offset, MADV_WILLNEED);
 }
