@@ -76,6 +76,25 @@ static size_t scratch_bytes(size_t max_cols)
     return WEIR_GEMM_ROWS * GEMM_STEPS * sizeof(uint32_t);
 }
 
+INLINE size_t bytes_of(const struct weir_tile *w, size_t cols)
+{
+    return cols * (w->dtype == WEIR_I8 ? 1 : w->dtype == WEIR_F32 ? 4 : 2);
+}
+
+/*
+ * Asks for n columns of every row from c on: a block of columns is too short a
+ * stream for the processor to see where it goes on.
+ */
+INLINE void prefetch_block(const struct weir_tile *w, size_t c, size_t n)
+{
+    const char *row = (const char *)w->data + bytes_of(w, c);
+    size_t n_bytes = c < w->cols ? bytes_of(w, n) : 0;
+
+    for (size_t r = 0; r < w->rows; r++, row += w->row_bytes)
+        for (size_t i = 0; i < n_bytes; i += 64)
+            __builtin_prefetch(row + i, 0, 2);
+}
+
 /* Steps s to s + n - 1 of every row, with rows of zeros up to whole groups */
 INLINE void widen_panel(const struct weir_tile *w, size_t s, size_t n,
                         uint32_t *panel)
@@ -96,9 +115,11 @@ INLINE void multiply_of(unsigned terms, const struct weir_tile *w,
 {
     size_t n_steps = n_steps_of(w->cols), ld_term = n_steps * GROUP, n;
 
+    prefetch_block(w, 0, GEMM_STEPS * GEMM_COLS);
     for (size_t s = 0; s < n_steps; s += n) {
         n = n_steps - s < GEMM_STEPS ? n_steps - s : GEMM_STEPS;
         widen_panel(w, s, n, scratch);
+        prefetch_block(w, (s + n) * GEMM_COLS, n * GEMM_COLS);
         for (unsigned term = 0; term < terms; term++)
             multiply_block(scratch, w->rows, x + term * ld_term + s * GROUP,
                            terms * ld_term, n, n_groups_of(n_tok), c, ld_c,

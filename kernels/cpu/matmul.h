@@ -31,30 +31,37 @@ INLINE void dot(enum weir_dtype dtype, const uint8_t *row, size_t cols,
     vec sum[MATMUL_TOK][N_VECTOR], w;
     size_t c = 0;
 
+    UNROLL
     for (unsigned t = 0; t < n; t++)
-        for (unsigned v = 0; v < N_VECTOR; v++)
-            sum[t][v] = vec_all(0.0f);
+        UNROLL
+    for (unsigned v = 0; v < N_VECTOR; v++)
+        sum[t][v] = vec_all(0.0f);
     for (; c + STEP <= cols; c += STEP) {
         for (unsigned at = 0; at < STEP * bytes; at += 64)
             __builtin_prefetch(row + c * bytes + at + AHEAD, 0, 3);
+        UNROLL
         for (unsigned v = 0; v < N_VECTOR; v++) {
             size_t i = c + v * LANES;
 
             w = vec_widen(dtype, row, i, LANES);
+            UNROLL
             for (unsigned t = 0; t < n; t++)
                 sum[t][v] =
                     vec_fma(w, vec_load(x + t * ld_x + i, LANES), sum[t][v]);
         }
     }
-    for (unsigned v = 0; v < N_VECTOR; v++, c += LANES) {
-        size_t some = c < cols ? lanes_of(cols, c) : 0;
+    UNROLL
+    for (unsigned v = 0; v < N_VECTOR; v++) {
+        size_t i = c + v * LANES, some = i < cols ? lanes_of(cols, i) : 0;
 
         if (!some)
             break;
-        w = vec_widen(dtype, row, c, some);
+        w = vec_widen(dtype, row, i, some);
+        UNROLL
         for (unsigned t = 0; t < n; t++)
-            sum[t][v] = vec_fma(w, vec_load(x + t * ld_x + c, some), sum[t][v]);
+            sum[t][v] = vec_fma(w, vec_load(x + t * ld_x + i, some), sum[t][v]);
     }
+    UNROLL
     for (unsigned t = 0; t < n; t++)
         y[t * ld_y] =
             vec_sum((sum[t][0] + sum[t][1]) + (sum[t][2] + sum[t][3]));
