@@ -25,26 +25,23 @@ struct part {
     size_t n_tok;
 };
 
-static int take_floats(struct weir_work *work, const struct part *parts,
-                       size_t n_parts, struct weir_err *err)
+/* Where the parts lie from `base` on, unless it is NULL; the bytes of all. */
+static size_t place_floats(float *base, const struct part *parts,
+                           size_t n_parts)
 {
-    size_t n_bytes = 0, at = 0;
+    size_t at = 0;
 
-    for (size_t i = 0; i < n_parts; i++)
-        n_bytes += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
-    work->floats = aligned_alloc(ALIGN, n_bytes);
-    if (!work->floats)
-        return weir_err_nomem(err, n_bytes, "activations");
-    memset(work->floats, 0, n_bytes);
     for (size_t i = 0; i < n_parts; i++) {
-        *parts[i].at = work->floats + at / sizeof(float);
+        if (base)
+            *parts[i].at = base + at / sizeof(float);
         at += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
     }
-    return 0;
+    return at;
 }
 
-static int take_activations(struct weir_work *work, const struct weir_config *c,
-                            struct weir_err *err)
+/* The same for all activations of `work`, whose ff_tok is set */
+static size_t place_activations(struct weir_work *work,
+                                const struct weir_config *c, float *base)
 {
     const size_t n = WEIR_CHUNK_TOK, inner = c->n_inner;
     const size_t q = (size_t)c->n_heads * c->head_dim;
@@ -75,11 +72,26 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
         {&slot, c->n_top, n},
         {&work->logits, c->n_vocab, WEIR_HEAD_TOK},
     };
-    int rc = take_floats(work, parts, sizeof(parts) / sizeof(parts[0]), err);
+    size_t n_bytes =
+        place_floats(base, parts, sizeof(parts) / sizeof(parts[0]));
 
     work->expert = (uint32_t *)expert;
     work->slot = (uint32_t *)slot;
-    return rc;
+    return n_bytes;
+}
+
+static int take_activations(struct weir_work *work,
+                            const struct weir_config *config,
+                            struct weir_err *err)
+{
+    size_t n_bytes = place_activations(work, config, NULL);
+
+    work->floats = aligned_alloc(ALIGN, n_bytes);
+    if (!work->floats)
+        return weir_err_nomem(err, n_bytes, "activations");
+    memset(work->floats, 0, n_bytes);
+    place_activations(work, config, work->floats);
+    return 0;
 }
 
 static int take_lists(struct weir_work *work, uint32_t n_experts,
@@ -92,17 +104,21 @@ static int take_lists(struct weir_work *work, uint32_t n_experts,
     return weir_err_nomem(err, n_experts * sizeof(*work->jobs), "experts");
 }
 
+static size_t partial_bytes_of(size_t max_tile_rows)
+{
+    return round_up(WEIR_MAX_PARTIALS * WEIR_CHUNK_TOK * max_tile_rows *
+                    sizeof(float));
+}
+
 static int take_workers(struct weir_work *work, size_t n_workers,
                         size_t max_tile_rows, size_t tile_bytes,
                         struct weir_err *err)
 {
-    size_t each, partial_bytes;
+    size_t partial_bytes = partial_bytes_of(max_tile_rows);
+    size_t each = round_up(tile_bytes) + partial_bytes;
     uint8_t *at;
 
     work->ld_partial = WEIR_CHUNK_TOK * max_tile_rows;
-    partial_bytes =
-        round_up(WEIR_MAX_PARTIALS * work->ld_partial * sizeof(float));
-    each = round_up(tile_bytes) + partial_bytes;
     work->workers = calloc(n_workers, sizeof(*work->workers));
     work->worker_bytes = aligned_alloc(ALIGN, n_workers * each);
     if (!work->workers || !work->worker_bytes)
@@ -116,6 +132,23 @@ static int take_workers(struct weir_work *work, size_t n_workers,
     return 0;
 }
 
+static size_t ff_tok_of(const struct weir_config *config)
+{
+    return FF_TOK > config->n_top ? FF_TOK : config->n_top;
+}
+
+uint64_t weir_work_bytes(const struct weir_config *config, size_t n_workers,
+                         size_t max_tile_rows, size_t tile_bytes)
+{
+    struct weir_work work = {.ff_tok = ff_tok_of(config)};
+    uint64_t each = round_up(tile_bytes) + partial_bytes_of(max_tile_rows);
+
+    return place_activations(&work, config, NULL) +
+           config->n_experts *
+               (sizeof(*work.jobs) + 2 * sizeof(*work.products)) +
+           n_workers * (sizeof(*work.workers) + each);
+}
+
 int weir_work_init(struct weir_work *work, const struct weir_config *config,
                    size_t n_workers, size_t max_tile_rows, size_t tile_bytes,
                    struct weir_err *err)
@@ -123,7 +156,7 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     int rc;
 
     memset(work, 0, sizeof(*work));
-    work->ff_tok = FF_TOK > config->n_top ? FF_TOK : config->n_top;
+    work->ff_tok = ff_tok_of(config);
     rc = take_activations(work, config, err);
     if (!rc)
         rc = take_lists(work, config->n_experts, err);

@@ -72,4 +72,8 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
                    struct weir_err *err);
 void weir_work_fini(struct weir_work *work);
 
+/* The bytes that weir_work_init() takes for the same. */
+uint64_t weir_work_bytes(const struct weir_config *config, size_t n_workers,
+                         size_t max_tile_rows, size_t tile_bytes);
+
 #endif
