@@ -296,6 +296,60 @@ uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max)
     return n;
 }
 
+/* What one of "K", "KB", "M" and so on stands for; 0 for anything else */
+static double unit_of_size(const char *unit)
+{
+    static const char letters[] = "KMGT";
+    const char *letter = strchr(letters, *unit);
+    double base, n = 1;
+
+    if (!*unit)
+        return 1;
+    if (!letter || (unit[1] && strcmp(unit + 1, "B")))
+        return 0;
+    base = unit[1] ? 1000 : 1024;
+    for (const char *at = letters; at <= letter; at++)
+        n *= base;
+    return n;
+}
+
+/* Digits with a point or without: strtod() takes a good deal more. */
+static double plain_number(const char *text, char **end)
+{
+    char copy[32];
+    size_t n = strspn(text, "0123456789.");
+    double value;
+
+    snprintf(copy, sizeof(copy), "%.*s", (int)(n < 31 ? n : 31), text);
+    value = strtod(copy, end);
+    *end = (char *)text + (*end - copy);
+    return value;
+}
+
+uint64_t cli_size(const struct cli *cli)
+{
+    char *end;
+    double n = plain_number(cli->value, &end), unit = unit_of_size(end);
+
+    if (end == cli->value || !unit || n * unit < 1 || n * unit >= 0x1p63)
+        cli_usage(cli,
+                  "%s must be a size such as 16G, which is 16 * 2^30 bytes, "
+                  "or 16GB, which is 16 * 10^9, not '%s'",
+                  cli->option, cli->value);
+    return (uint64_t)(n * unit);
+}
+
+double cli_rate(const struct cli *cli)
+{
+    char *end;
+    double n = plain_number(cli->value, &end);
+
+    if (end == cli->value || *end || n < 1e-6 || n > 1e12)
+        cli_usage(cli, "%s must be a number above 0, not '%s'", cli->option,
+                  cli->value);
+    return n;
+}
+
 int cli_choice(const struct cli *cli, const char *words)
 {
     const char *at = words, *bar;
