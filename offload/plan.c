@@ -13,7 +13,8 @@
  *                 drive writes, a core reads), and the decoding of its
  *                 compressed tiles
  *     cached      the first with probability h, the second else, and then its
- *                 unpacked bytes written into the cache
+ *                 unpacked bytes written into the cache; by a prompt, which
+ *                 wants all experts and would find none, nothing is replaced
  *     mapped      stored bytes from DRAM, and the decoding, at each use
  *
  * h is c/E when the cache holds c of the E experts of each group: routers of
@@ -187,7 +188,7 @@ static void set_span(struct planner *planner)
     if (wanted <= quarter)
         planner->span = n_tok;
     else if (quarter > arriving + product(chunk, each))
-        planner->span = (quarter - arriving) / each;
+        planner->span = (quarter - arriving) / each / chunk * chunk;
 }
 
 /* ---- placement ---- */

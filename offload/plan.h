@@ -133,9 +133,10 @@ struct weir_plan {
  * WEIR_ELIMIT with the least that would do when the budget is too small,
  * WEIR_EARG when something streams and the speed of the drive is not known.
  *
- * A cache is divided between the groups of experts in equal parts: the one
- * that evicts without regard to them finds little of a group left when its
- * turn comes.
+ * A cache is divided between the groups of experts, whose parts differ by one
+ * expert at most: one that evicts without regard to them finds little of a
+ * group left when its turn comes.  A prompt of more than a few tokens wants all
+ * experts: it uses what is in the cache and replaces nothing.
  */
 int weir_plan_make(struct weir_plan *plan,
                    const struct weir_plan_machine *machine,

@@ -18,6 +18,7 @@ struct pass {
     double span;   /* that share what is read from the drive */
     double chunk;  /* that go through a unit at once */
     double n_last; /* of them need logits at a time: the head runs once */
+    int fills;     /* the cache with what it reads */
 };
 
 uint64_t weir_plan_unpacked(const struct weir_plan_unit *unit)
@@ -70,21 +71,32 @@ static void add_read(struct load *load, const struct weir_plan_unit *unit,
     decode(load, unit, reads);
 }
 
+/* How often a pass wants a unit that each `part` of its tokens wants once */
+static double times_wanted(const struct weir_plan_unit *unit,
+                           const struct pass *pass, double part)
+{
+    double n_whole = floor(pass->n_tok / part);
+    double rest = pass->n_tok - n_whole * part;
+
+    return n_whole * weir_plan_touched(unit, part) +
+           (rest > 0 ? weir_plan_touched(unit, rest) : 0);
+}
+
 static void add_unit(struct load *load, const struct weir_plan *plan,
                      uint32_t number, const struct weir_plan_unit *unit,
                      const struct pass *pass)
 {
-    double n_spans = ceil(pass->n_tok / pass->span);
-    double n_chunks = ceil(pass->n_tok / pass->chunk);
-    double reads = n_spans * weir_plan_touched(unit, pass->span);
-    double uses = n_chunks * weir_plan_touched(unit, pass->chunk);
+    double reads = times_wanted(unit, pass, pass->span);
+    double uses = times_wanted(unit, pass, pass->chunk);
     double bytes = (double)weir_plan_unpacked(unit), hits;
     int stays =
-        !plan->mapped && n_chunks > n_spans &&
+        !plan->mapped && pass->span > pass->chunk &&
         (unit->kind == WEIR_PLAN_TRUNK || unit->kind == WEIR_PLAN_EXPERT);
 
     if (unit->kind == WEIR_PLAN_HEAD)
         reads = uses = 1;
+    if (unit->kind == WEIR_PLAN_ROWS)
+        uses = reads;
     hits = plan->places[number] == WEIR_PINNED   ? 1
            : plan->places[number] == WEIR_CACHED ? plan->hit_rate
                                                  : 0;
@@ -92,10 +104,11 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
     if (hits == 1)
         return;
     add_read(load, unit, (1 - hits) * reads);
-    if (plan->places[number] == WEIR_CACHED && !plan->mapped)
-        load->dram += (1 - hits) * reads * bytes;
-    else if (stays) /* unpacked for the other chunks of its span */
+    if (stays) /* unpacked for the other chunks of its span */
         load->dram += (1 - hits) * (reads + uses) * bytes;
+    else if (plan->places[number] == WEIR_CACHED && pass->fills &&
+             !plan->mapped)
+        load->dram += (1 - hits) * reads * bytes;
 }
 
 static void add_flop(struct load *load, const struct weir_plan_unit *unit,
@@ -145,7 +158,7 @@ static void predict_decode(struct weir_plan *plan,
 {
     const double n = budget->batch, past = (double)budget->n_prompt;
     const struct pass pass = {n, n, n < model->chunk_tok ? n : model->chunk_tok,
-                              n};
+                              n, 1};
     struct load load = {0}, before;
 
     for (uint32_t i = 0; i < model->n_units; i++) {
@@ -173,7 +186,7 @@ static void predict_prompt(struct weir_plan *plan,
     const double n = (double)budget->n_prompt, chunk = model->chunk_tok;
     const double n_chunks = ceil(n / chunk);
     const struct pass pass = {n, (double)plan->span_tok, n < chunk ? n : chunk,
-                              1};
+                              1, 0};
     struct load load = {0};
 
     for (uint32_t i = 0; i < model->n_units; i++) {
