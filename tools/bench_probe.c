@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/buf.h"
+#include "offload/machine.h"
 #include "tools/progress.h"
 
 #define HUGE_BYTES  (2UL << 20)
@@ -21,26 +21,13 @@
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
-/* MemAvailable of Linux in bytes; SIZE_MAX when it cannot be known */
-static size_t available_bytes(void)
-{
-    struct weir_buf text = WEIR_BUF(1 << 16);
-    size_t n = SIZE_MAX;
-    const char *at;
-
-    if (!weir_buf_add_file(&text, "/proc/meminfo", NULL) && text.data) {
-        at = strstr(text.data, "MemAvailable:");
-        if (at)
-            n = strtoull(at + strlen("MemAvailable:"), NULL, 10) << 10;
-    }
-    weir_buf_fini(&text);
-    return n;
-}
-
 int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
 {
-    size_t most = available_bytes() / 4 / n_threads;
+    struct weir_machine_ram ram;
+    size_t most;
 
+    weir_machine_read_ram("", &ram);
+    most = ram.available / 4 / n_threads;
     memset(probe, 0, sizeof(*probe));
     if (most > PROBE_THREAD_BYTES)
         most = PROBE_THREAD_BYTES;
@@ -101,7 +88,7 @@ static void flop_piece(void *ctx, size_t item, unsigned worker)
 }
 
 /* Seconds of the fastest pass */
-static double best_time(struct weir_jamba *jamba, struct pass *pass,
+static double best_time(struct weir_pool *pool, struct pass *pass,
                         size_t n_items,
                         void (*fn)(void *ctx, size_t item, unsigned worker))
 {
@@ -110,7 +97,7 @@ static double best_time(struct weir_jamba *jamba, struct pass *pass,
     for (unsigned i = 0; i < N_PASSES; i++) {
         pass->result = 0;
         seconds = progress_seconds();
-        weir_pool_run(jamba->pool, n_items, fn, pass);
+        weir_pool_run(pool, n_items, fn, pass);
         seconds = progress_seconds() - seconds;
         if (i == 0 || seconds < best)
             best = seconds;
@@ -118,26 +105,27 @@ static double best_time(struct weir_jamba *jamba, struct pass *pass,
     return best;
 }
 
-double probe_read(struct probe *probe, struct weir_jamba *jamba)
+double probe_read(struct probe *probe, struct weir_pool *pool,
+                  const struct weir_kernels *kernels)
 {
-    size_t n_bytes = weir_pool_n_threads(jamba->pool) * probe->thread_bytes;
-    struct pass pass = {&jamba->kernels, probe->data + probe->n_filled, 0};
+    size_t n_bytes = weir_pool_n_threads(pool) * probe->thread_bytes;
+    struct pass pass = {kernels, probe->data + probe->n_filled, 0};
 
     if (n_bytes > probe->n_filled) {
-        weir_pool_run(jamba->pool, (n_bytes - probe->n_filled) / PIECE_BYTES,
+        weir_pool_run(pool, (n_bytes - probe->n_filled) / PIECE_BYTES,
                       fill_piece, &pass);
         probe->n_filled = n_bytes;
     }
     pass.data = probe->data;
     return (double)n_bytes /
-           best_time(jamba, &pass, n_bytes / PIECE_BYTES, read_piece);
+           best_time(pool, &pass, n_bytes / PIECE_BYTES, read_piece);
 }
 
-double probe_flop(struct weir_jamba *jamba)
+double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)
 {
-    struct pass pass = {.kernels = &jamba->kernels};
-    size_t n_items = (size_t)FLOP_PIECES * weir_pool_n_threads(jamba->pool);
-    double seconds = best_time(jamba, &pass, n_items, flop_piece);
+    struct pass pass = {.kernels = kernels};
+    size_t n_items = (size_t)FLOP_PIECES * weir_pool_n_threads(pool);
+    double seconds = best_time(pool, &pass, n_items, flop_piece);
 
     return (double)pass.result / seconds;
 }

@@ -3,7 +3,8 @@
 #ifndef WEIR_TOOLS_BENCH_PROBE_H
 #define WEIR_TOOLS_BENCH_PROBE_H
 
-#include "model/jamba.h"
+#include "base/pool.h"
+#include "kernels/kernels.h"
 
 #define PROBE_THREAD_BYTES                                                     \
     (512UL << 20) /* read by each thread, if there is                          \
@@ -24,10 +25,11 @@ struct probe {
 int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err);
 void probe_fini(struct probe *probe);
 
-/* Bytes in a second that the threads of the model read, the best of some. */
-double probe_read(struct probe *probe, struct weir_jamba *jamba);
+/* Bytes in a second that the threads of the pool read, the best of some. */
+double probe_read(struct probe *probe, struct weir_pool *pool,
+                  const struct weir_kernels *kernels);
 
 /* Floating-point operations in a second that they do, the best of some. */
-double probe_flop(struct weir_jamba *jamba);
+double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels);
 
 #endif

@@ -339,6 +339,17 @@ uint64_t cli_size(const struct cli *cli)
     return (uint64_t)(n * unit);
 }
 
+double cli_rate(const struct cli *cli)
+{
+    char *end;
+    double n = plain_number(cli->value, &end);
+
+    if (end == cli->value || *end || n < 1e-6 || n > 1e12)
+        cli_usage(cli, "%s must be a number above 0, not '%s'", cli->option,
+                  cli->value);
+    return n;
+}
+
 int cli_choice(const struct cli *cli, const char *words)
 {
     const char *at = words, *bar;

@@ -19,7 +19,7 @@ struct command {
 };
 
 extern const struct command cmd_bench, cmd_eval, cmd_inspect, cmd_logits,
-    cmd_pack, cmd_run, cmd_synth, cmd_tokenize, cmd_verify;
+    cmd_pack, cmd_plan, cmd_run, cmd_synth, cmd_tokenize, cmd_verify;
 
 /* OPT_pack_codec and so on, one for each line of options.def. */
 enum cli_option {
@@ -59,6 +59,8 @@ const char *cli_option_name(int option);
 uint64_t cli_uint(const struct cli *cli, uint64_t min, uint64_t max);
 /* Bytes, at least one: 16G is 16 * 2^30, 16GB is 16 * 10^9; K, M and T too. */
 uint64_t cli_size(const struct cli *cli);
+/* A number above 0. */
+double cli_rate(const struct cli *cli);
 /* Position of the value in `words`, "auto|raw|zstd". */
 int cli_choice(const struct cli *cli, const char *words);
 

@@ -290,16 +290,19 @@ static int measure(struct bench *bench, const struct test *test,
     if (rc)
         return rc;
     show_progress(bench, 1);
-    peak = probe_flop(jamba);
-    row->read_gbps[0] = probe_read(&bench->probe, jamba) / 1e9;
+    peak = probe_flop(jamba->pool, &jamba->kernels);
+    row->read_gbps[0] =
+        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
     for (size_t i = 0; i < bench->args.n_repeats; i++) {
         rc = run_once(bench, test, &bench->tps[i], err);
         if (rc)
             return rc;
         show_progress(bench, 1);
     }
-    row->read_gbps[1] = probe_read(&bench->probe, jamba) / 1e9;
-    row->peak_gflops = (peak + probe_flop(jamba)) / 2 / 1e9;
+    row->read_gbps[1] =
+        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    row->peak_gflops =
+        (peak + probe_flop(jamba->pool, &jamba->kernels)) / 2 / 1e9;
     take_speeds(bench, row);
     take_costs(test, &cost, row);
     take_bound(row);

@@ -271,6 +271,25 @@ int weir_config_parse(const char *json, size_t n_bytes, const char *what,
     return rc;
 }
 
+int weir_config_read(const struct weir_file *file, struct weir_config *config,
+                     struct weir_err *err)
+{
+    static const char what[] = "config.json";
+    size_t n_bytes;
+    char *json;
+    int rc = weir_file_read_blob(file, what, &json, &n_bytes, err);
+
+    if (rc)
+        return rc;
+    if (!json)
+        return weir_err_set(err, WEIR_EFORMAT,
+                            "%s: has no config.json; pack the model again",
+                            file->path);
+    rc = weir_config_parse(json, n_bytes, what, config, err);
+    free(json);
+    return rc;
+}
+
 int weir_config_is_attention(const struct weir_config *config, uint32_t layer)
 {
     return layer % config->attn_period == config->attn_offset;

@@ -4,6 +4,7 @@
 #define WEIR_MODEL_CONFIG_H
 
 #include "base/json.h"
+#include "offload/file.h"
 
 #define WEIR_MAX_LAYERS  1024
 #define WEIR_MAX_EXPERTS 1024
@@ -35,6 +36,10 @@ struct weir_config {
  */
 int weir_config_parse(const char *json, size_t n_bytes, const char *what,
                       struct weir_config *config, struct weir_err *err);
+
+/* Reads the config.json in a packed model; WEIR_EFORMAT when it has none. */
+int weir_config_read(const struct weir_file *file, struct weir_config *config,
+                     struct weir_err *err);
 
 /*
  * Adds the eos_token_id of `root` (config.json or generation_config.json), an

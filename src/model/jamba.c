@@ -276,24 +276,6 @@ int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
     return rc;
 }
 
-static int read_config(struct weir_jamba *jamba, struct weir_err *err)
-{
-    size_t n_bytes;
-    char *json;
-    int rc =
-        weir_file_read_blob(jamba->file, "config.json", &json, &n_bytes, err);
-
-    if (rc)
-        return rc;
-    if (!json)
-        return weir_err_set(err, WEIR_EFORMAT,
-                            "%s: has no config.json; pack the model again",
-                            jamba->file->path);
-    rc = weir_config_parse(json, n_bytes, "config.json", &jamba->config, err);
-    free(json);
-    return rc;
-}
-
 static int take_work(struct weir_jamba *jamba, struct weir_err *err)
 {
     struct weir_work_sizes sizes = {
@@ -345,7 +327,7 @@ static int open_parts(struct weir_jamba *jamba, const char *path,
     if (!rc)
         rc = open_residency(jamba, options, err);
     if (!rc)
-        rc = read_config(jamba, err);
+        rc = weir_config_read(jamba->file, &jamba->config, err);
     if (!rc)
         rc = weir_bind_init(&jamba->bind, &jamba->config, jamba->file,
                             jamba->residency, err);

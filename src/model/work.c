@@ -48,26 +48,23 @@ static void drop_pages(void *pages, size_t n_bytes)
         munmap(pages, n_bytes);
 }
 
-static int take_floats(struct weir_work *work, const struct part *parts,
-                       size_t n_parts, struct weir_err *err)
+/* Where the parts lie from `base` on, unless it is NULL; the bytes of all. */
+static size_t place_floats(float *base, const struct part *parts,
+                           size_t n_parts)
 {
-    size_t n_bytes = 0, at = 0;
+    size_t at = 0;
 
-    for (size_t i = 0; i < n_parts; i++)
-        n_bytes += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
-    work->floats = take_pages(n_bytes);
-    if (!work->floats)
-        return weir_err_nomem(err, n_bytes, "activations");
-    work->float_bytes = n_bytes;
     for (size_t i = 0; i < n_parts; i++) {
-        *parts[i].at = work->floats + at / sizeof(float);
+        if (base)
+            *parts[i].at = base + at / sizeof(float);
         at += round_up(parts[i].width * parts[i].n_tok * sizeof(float));
     }
-    return 0;
+    return at;
 }
 
-static int take_activations(struct weir_work *work, const struct weir_config *c,
-                            struct weir_err *err)
+/* The same for all activations of `work`, whose ff_tok is set */
+static size_t place_activations(struct weir_work *work,
+                                const struct weir_config *c, float *base)
 {
     const size_t n = WEIR_CHUNK_TOK, inner = c->n_inner;
     const size_t q = (size_t)c->n_heads * c->head_dim;
@@ -99,12 +96,27 @@ static int take_activations(struct weir_work *work, const struct weir_config *c,
         {&token, 1, ff},
         {&work->logits, c->n_vocab, WEIR_HEAD_TOK},
     };
-    int rc = take_floats(work, parts, sizeof(parts) / sizeof(parts[0]), err);
+    size_t n_bytes =
+        place_floats(base, parts, sizeof(parts) / sizeof(parts[0]));
 
     work->expert = (uint32_t *)expert;
     work->slot = (uint32_t *)slot;
     work->token = (uint32_t *)token;
-    return rc;
+    return n_bytes;
+}
+
+static int take_activations(struct weir_work *work,
+                            const struct weir_config *config,
+                            struct weir_err *err)
+{
+    size_t n_bytes = place_activations(work, config, NULL);
+
+    work->floats = take_pages(n_bytes);
+    if (!work->floats)
+        return weir_err_nomem(err, n_bytes, "activations");
+    work->float_bytes = n_bytes;
+    place_activations(work, config, work->floats);
+    return 0;
 }
 
 static int take_lists(struct weir_work *work, uint32_t n_experts,
@@ -117,17 +129,32 @@ static int take_lists(struct weir_work *work, uint32_t n_experts,
     return weir_err_nomem(err, n_experts * sizeof(*work->jobs), "experts");
 }
 
+/* With rows up to whole tiles of AMX */
+static size_t ld_partial_of(size_t max_tile_rows)
+{
+    return WEIR_CHUNK_TOK * round_up(max_tile_rows);
+}
+
+static size_t partial_bytes_of(size_t max_tile_rows)
+{
+    return WEIR_MAX_PARTIALS * ld_partial_of(max_tile_rows) * sizeof(float);
+}
+
+static size_t worker_bytes_of(const struct weir_work_sizes *sizes)
+{
+    return round_up(sizes->tile_bytes) + round_up(sizes->gemm_bytes) +
+           partial_bytes_of(sizes->max_tile_rows);
+}
+
 static int take_workers(struct weir_work *work,
                         const struct weir_work_sizes *sizes,
                         struct weir_err *err)
 {
-    size_t tile = round_up(sizes->tile_bytes), partial, each;
+    size_t partial = partial_bytes_of(sizes->max_tile_rows);
+    size_t tile = round_up(sizes->tile_bytes), each = worker_bytes_of(sizes);
     uint8_t *at;
 
-    work->ld_partial =
-        WEIR_CHUNK_TOK * round_up(sizes->max_tile_rows); /* with padding */
-    partial = round_up(WEIR_MAX_PARTIALS * work->ld_partial * sizeof(float));
-    each = tile + partial + round_up(sizes->gemm_bytes);
+    work->ld_partial = ld_partial_of(sizes->max_tile_rows);
     work->worker_bytes = sizes->n_workers * each;
     work->workers = calloc(sizes->n_workers, sizeof(*work->workers));
     work->worker_pages = take_pages(work->worker_bytes);
@@ -161,13 +188,25 @@ void weir_work_count_tensor(struct weir_work_sizes *sizes,
         sizes->packed_tok_bytes = n_bytes;
 }
 
-/* Every expert may have a group of tokens that is not full. */
-static int take_packed(struct weir_work *work, uint32_t n_experts,
-                       size_t tok_bytes, struct weir_err *err)
+static size_t ff_tok_of(const struct weir_config *config)
 {
-    size_t n_tok = work->ff_tok + (size_t)n_experts * WEIR_GEMM_GROUP;
+    return FF_TOK > config->n_top ? FF_TOK : config->n_top;
+}
 
-    work->packed_bytes = round_up(n_tok * tok_bytes);
+/* Every expert may have a group of tokens that is not full. */
+static size_t packed_bytes_of(const struct weir_config *config,
+                              const struct weir_work_sizes *sizes)
+{
+    size_t n_tok =
+        ff_tok_of(config) + (size_t)config->n_experts * WEIR_GEMM_GROUP;
+
+    return round_up(n_tok * sizes->packed_tok_bytes);
+}
+
+static int take_packed(struct weir_work *work, size_t n_bytes,
+                       struct weir_err *err)
+{
+    work->packed_bytes = n_bytes;
     if (!work->packed_bytes)
         return 0;
     work->packed = take_pages(work->packed_bytes);
@@ -176,20 +215,33 @@ static int take_packed(struct weir_work *work, uint32_t n_experts,
                : weir_err_nomem(err, work->packed_bytes, "packed activations");
 }
 
+uint64_t weir_work_bytes(const struct weir_config *config,
+                         const struct weir_work_sizes *sizes)
+{
+    struct weir_work work = {.ff_tok = ff_tok_of(config)};
+
+    return place_activations(&work, config, NULL) +
+           packed_bytes_of(config, sizes) +
+           config->n_experts *
+               (sizeof(*work.jobs) + 2 * sizeof(*work.products)) +
+           sizes->n_workers *
+               (sizeof(*work.workers) + (uint64_t)worker_bytes_of(sizes));
+}
+
 int weir_work_init(struct weir_work *work, const struct weir_config *config,
                    const struct weir_work_sizes *sizes, struct weir_err *err)
 {
     int rc;
 
     memset(work, 0, sizeof(*work));
-    work->ff_tok = FF_TOK > config->n_top ? FF_TOK : config->n_top;
+    work->ff_tok = ff_tok_of(config);
     rc = take_activations(work, config, err);
     if (!rc)
         rc = take_lists(work, config->n_experts, err);
     if (!rc)
         rc = take_workers(work, sizes, err);
     if (!rc)
-        rc = take_packed(work, config->n_experts, sizes->packed_tok_bytes, err);
+        rc = take_packed(work, packed_bytes_of(config, sizes), err);
     return rc;
 }
 

@@ -98,4 +98,8 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
                    const struct weir_work_sizes *sizes, struct weir_err *err);
 void weir_work_fini(struct weir_work *work);
 
+/* The bytes that weir_work_init() takes for the same. */
+uint64_t weir_work_bytes(const struct weir_config *config,
+                         const struct weir_work_sizes *sizes);
+
 #endif

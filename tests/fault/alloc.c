@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory that runs out.  Opening a model, encoding, starting a session and
- * packing are done over and over, and each time another request for memory
- * is refused, once alone and once with all that follow it.  Every time the
- * call must fail with a reason, leave nothing behind, and succeed when it is
- * repeated.
+ * Memory that runs out.  Opening a model, encoding, starting a session,
+ * planning and packing are done over and over, and each time another request
+ * for memory is refused, once alone and once with all that follow it.  Every
+ * time the call must fail with a reason, leave nothing behind, and succeed when
+ * it is repeated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "engine/session.h"
+#include "model/plan_model.h"
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
@@ -248,6 +250,27 @@ static int attempt_session(const void *what, int *wrong, struct weir_err *err)
     return rc;
 }
 
+/* A plan of a model; that its memory is released, try_each() sees. */
+static int attempt_plan(const void *what, int *wrong, struct weir_err *err)
+{
+    const struct weir_plan_machine machine = {1,         10, 100,
+                                              {1, 1, 1}, 1,  64 << 20};
+    const struct weir_plan_budget budget = {64 << 20, 0, 0, 16, 16, 1};
+    const struct weir_jamba *jamba = ((const weir_model *)what)->jamba;
+    struct weir_plan_model model;
+    struct weir_plan plan = {0};
+    int rc = weir_plan_model_init(&model, jamba->file, &jamba->config,
+                                  WEIR_BF16, 1, err);
+
+    if (!rc)
+        rc = weir_plan_make(&plan, &machine, &model, &budget, err);
+    fault_disarm();
+    *wrong = !rc && (!plan.places || plan.n_units != jamba->file->n_units);
+    weir_plan_fini(&plan);
+    weir_plan_model_fini(&model);
+    return rc;
+}
+
 static int attempt_sampler(const void *what, int *wrong, struct weir_err *err)
 {
     struct weir_sampler sampler;
@@ -320,6 +343,7 @@ static void test_model(const struct fault_model *kind)
     if (kind->tokenizer)
         test_encode(model);
     try_each("a session", attempt_session, model, 1);
+    try_each("a plan", attempt_plan, model, 1);
     weir_model_close(model);
 }
 

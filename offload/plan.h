@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What of a model lies where, and how fast it can be then: a pure function of
+ * a machine, a model and a budget.  plan.c has the formulas.
+ */
+#ifndef WEIR_OFFLOAD_PLAN_H
+#define WEIR_OFFLOAD_PLAN_H
+
+#include <stddef.h>
+
+#include "offload/file.h"
+
+/* When a pass touches a unit. */
+enum weir_plan_kind {
+    WEIR_PLAN_TRUNK,  /* each token */
+    WEIR_PLAN_HEAD,   /* once, for the last token of a sequence */
+    WEIR_PLAN_EXPERT, /* the tokens that choose it among those of its group */
+    WEIR_PLAN_ROWS,   /* each token touches a tile or so of it */
+};
+
+/* Where a unit is when a pass wants it. */
+enum weir_place {
+    WEIR_PINNED,   /* in RAM, always */
+    WEIR_CACHED,   /* in RAM, when the cache of its group has kept it */
+    WEIR_STREAMED, /* on the drive, read at each use */
+    WEIR_N_PLACES
+};
+
+/*
+ * A unit of the file.  Its bytes are those of the tensors that passes ask for;
+ * what is read once at the opening and kept counts as kept_bytes.
+ */
+struct weir_plan_unit {
+    enum weir_plan_kind kind;
+    unsigned class;        /* of the caller, below WEIR_PLAN_CLASSES */
+    unsigned group;        /* of experts: counted from 0, each in one run */
+    uint64_t stored_bytes; /* on the drive */
+    uint64_t unpacked_bytes[WEIR_N_CODECS]; /* of its tiles of each codec */
+    uint64_t row_bytes; /* WEIR_PLAN_ROWS: stored, that one token touches */
+    double share;       /* of tokens that touch it; 1 but for experts */
+    double flop;        /* for each token that does */
+};
+
+#define WEIR_PLAN_CLASSES 8
+
+struct weir_plan_model {
+    const struct weir_plan_unit *units; /* [n_units], as in the file */
+    uint32_t n_units;
+    uint64_t file_bytes;  /* what a map of it takes */
+    uint64_t kept_bytes;  /* index, vectors: in RAM from the opening on */
+    uint64_t work_bytes;  /* activations, and the scratch of all workers */
+    uint64_t state_bytes; /* of a sequence, whatever its length */
+    uint64_t kv_bytes;    /* of each token of a sequence */
+    uint64_t wait_bytes;  /* of a token that waits between two layers */
+    double seen_flop;     /* for each token and position that it sees */
+    uint32_t chunk_tok;   /* most that go through a unit at once */
+};
+
+struct weir_plan_machine {
+    double disk_gbps; /* of all drives together; 0: not known */
+    double dram_gbps;
+    double gflops;                     /* of all threads */
+    double decode_gbps[WEIR_N_CODECS]; /* unpacked, of one thread */
+    unsigned n_threads;
+    uint64_t ram_bytes; /* available: what a map without a budget can fill */
+};
+
+/* What one core decodes, in GB of unpacked bytes a second. */
+#define WEIR_PLAN_PLANES_GBPS 5.0
+#define WEIR_PLAN_ZSTD_GBPS   1.8
+
+struct weir_plan_budget {
+    uint64_t ram_bytes;     /* of the whole process; 0: the file is mapped */
+    uint64_t fixed_bytes;   /* code, stacks, libraries, a tokenizer */
+    uint64_t staging_bytes; /* for reads under way, when something streams */
+    uint64_t n_ctx;         /* room for tokens in each sequence */
+    uint64_t n_prompt;      /* tokens of the prompt, > 0 */
+    uint32_t batch;         /* sequences that decode in step, > 0 */
+};
+
+#define WEIR_PLAN_FIXED_BYTES   (64ull << 20)
+#define WEIR_PLAN_STAGING_BYTES (64ull << 20)
+
+/* What time goes by.  Devices would add their memory and the way to it. */
+enum weir_plan_resource {
+    WEIR_PLAN_DISK,
+    WEIR_PLAN_DRAM,
+    WEIR_PLAN_CORES, /* arithmetic and decoding */
+    WEIR_PLAN_RESOURCES
+};
+
+/* "disk", "dram", "cores"; never NULL. */
+const char *weir_plan_resource_name(enum weir_plan_resource resource);
+
+/* Of one token, on average over all that decode in step or over a prompt. */
+struct weir_plan_speed {
+    double disk_bytes, dram_bytes, decode_bytes, flop;
+    double seconds[WEIR_PLAN_RESOURCES];
+    enum weir_plan_resource limit; /* takes most of them */
+    double tps;                    /* when all overlap: 1 / the most */
+    double serial_tps;             /* when nothing does: 1 / the sum */
+};
+
+/* What the RAM is for; the sum is within the budget. */
+struct weir_plan_ram {
+    uint64_t fixed, kept, work, state, kv, staging;
+    uint64_t prompt; /* tokens that wait, and units that wait for them */
+    uint64_t pinned, cache;
+    uint64_t sum;
+};
+
+struct weir_plan_class {
+    uint32_t n_units[WEIR_N_PLACES];
+    uint64_t bytes[WEIR_N_PLACES]; /* unpacked; of those streamed: stored */
+    double disk_bytes, dram_bytes; /* of a token that is decoded */
+};
+
+struct weir_plan {
+    uint32_t n_units;
+    uint8_t *places; /* [n_units]: enum weir_place */
+    int mapped;      /* places are those in the page cache */
+    struct weir_plan_ram ram;
+    double hit_rate;   /* of experts wanted, those in RAM; 1 without any */
+    uint64_t span_tok; /* tokens of the prompt that share a pass of reads */
+    uint64_t n_passes; /* of reads over the model, for the prompt */
+    struct weir_plan_class classes[WEIR_PLAN_CLASSES];
+    struct weir_plan_speed decode; /* behind the prompt */
+    struct weir_plan_speed prompt;
+};
+
+/*
+ * Places every unit.  Release with weir_plan_fini(), also after an error:
+ * WEIR_ELIMIT with the least that would do when the budget is too small,
+ * WEIR_EARG when something streams and the speed of the drive is not known.
+ *
+ * A cache is divided between the groups of experts, whose parts differ by one
+ * expert at most: one that evicts without regard to them finds little of a
+ * group left when its turn comes.  A prompt of more than a few tokens wants all
+ * experts: it uses what is in the cache and replaces nothing.
+ */
+int weir_plan_make(struct weir_plan *plan,
+                   const struct weir_plan_machine *machine,
+                   const struct weir_plan_model *model,
+                   const struct weir_plan_budget *budget, struct weir_err *err);
+void weir_plan_fini(struct weir_plan *plan);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a model would lie and how fast it would be: only the index of the file
+ * is read.  What the command line does not say of the machine is measured, but
+ * for the drive.
+ */
+#include "base/pool.h"
+#include "model/plan_model.h"
+#include "offload/machine.h"
+#include "tools/bench_probe.h"
+#include "tools/cli.h"
+#include "tools/plan_print.h"
+
+#define CTX_DEFAULT    4096
+#define PROMPT_DEFAULT 512
+#define MAX_BATCH      65536
+
+struct plan_args {
+    struct cli cli;
+    const char *model;
+    struct weir_plan_machine machine; /* zeros: not given */
+    struct weir_plan_budget budget;
+    enum weir_dtype kv;
+    int json;
+};
+
+static void take_option(struct plan_args *args, int option)
+{
+    const struct cli *cli = &args->cli;
+
+    switch (option) {
+    case OPT_plan_ram:
+        args->budget.ram_bytes = cli_size(cli);
+        break;
+    case OPT_plan_ctx:
+        args->budget.n_ctx = cli_uint(cli, 1, INT32_MAX);
+        break;
+    case OPT_plan_batch:
+        args->budget.batch = (uint32_t)cli_uint(cli, 1, MAX_BATCH);
+        break;
+    case OPT_plan_kv:
+        args->kv = cli_choice(cli, "f32|bf16") ? WEIR_BF16 : WEIR_F32;
+        break;
+    case OPT_plan_n_prompt:
+        args->budget.n_prompt = cli_uint(cli, 1, INT32_MAX);
+        break;
+    case OPT_plan_disk_gbps:
+        args->machine.disk_gbps = cli_rate(cli);
+        break;
+    case OPT_plan_dram_gbps:
+        args->machine.dram_gbps = cli_rate(cli);
+        break;
+    case OPT_plan_gflops:
+        args->machine.gflops = cli_rate(cli);
+        break;
+    case OPT_plan_threads:
+        args->machine.n_threads = cli_threads(cli);
+        break;
+    case OPT_plan_json:
+        args->json = 1;
+        break;
+    default:
+        cli_keep_argument(cli, &args->model, "model");
+    }
+}
+
+static void parse(struct plan_args *args, int argc, char **argv)
+{
+    const struct cli *cli = &args->cli;
+    struct weir_plan_budget *budget = &args->budget;
+    int option;
+
+    args->kv = WEIR_BF16;
+    args->machine.n_threads = weir_pool_default_threads();
+    args->machine.decode_gbps[WEIR_CODEC_ZSTD] = WEIR_PLAN_ZSTD_GBPS;
+    args->machine.decode_gbps[WEIR_CODEC_PLANES] = WEIR_PLAN_PLANES_GBPS;
+    *budget =
+        (struct weir_plan_budget){.fixed_bytes = WEIR_PLAN_FIXED_BYTES,
+                                  .staging_bytes = WEIR_PLAN_STAGING_BYTES,
+                                  .n_prompt = PROMPT_DEFAULT,
+                                  .batch = 1};
+    cli_init(&args->cli, argc, argv);
+    while ((option = cli_next(&args->cli)) != CLI_END)
+        take_option(args, option);
+    if (!args->model)
+        cli_usage(cli, "no model given");
+    if (!budget->n_ctx)
+        budget->n_ctx =
+            budget->n_prompt > CTX_DEFAULT ? budget->n_prompt : CTX_DEFAULT;
+    if (budget->n_ctx < budget->n_prompt)
+        cli_usage(cli,
+                  "a context of --ctx %llu has no room for a prompt of %llu",
+                  (unsigned long long)budget->n_ctx,
+                  (unsigned long long)budget->n_prompt);
+}
+
+static int measure_with(struct weir_plan_machine *machine,
+                        struct weir_pool *pool, struct weir_err *err)
+{
+    struct weir_kernels kernels;
+    struct probe probe = {0};
+    int rc = weir_kernels_select(&kernels, err);
+
+    if (!rc && !machine->gflops)
+        machine->gflops = probe_flop(pool, &kernels) / 1e9;
+    if (!rc && !machine->dram_gbps) {
+        rc = probe_init(&probe, machine->n_threads, err);
+        if (!rc)
+            machine->dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
+        probe_fini(&probe);
+    }
+    return rc;
+}
+
+/* What was not given, with the threads that the plan is for */
+static int measure(struct weir_plan_machine *machine, struct weir_err *err)
+{
+    struct weir_pool *pool;
+    int rc;
+
+    if (machine->gflops && machine->dram_gbps)
+        return 0;
+    rc = weir_pool_new(machine->n_threads, &pool, err);
+    if (rc)
+        return rc;
+    rc = measure_with(machine, pool, err);
+    weir_pool_free(pool);
+    return rc;
+}
+
+/* Without a budget: a map where all of it fits, else what is free. */
+static int make_default(struct plan_args *args,
+                        const struct weir_plan_model *model,
+                        struct weir_plan *plan, struct weir_err *err)
+{
+    int rc = weir_plan_make(plan, &args->machine, model, &args->budget, err);
+
+    if (!rc && plan->decode.disk_bytes == 0)
+        return 0;
+    weir_plan_fini(plan);
+    args->budget.ram_bytes = args->machine.ram_bytes;
+    return weir_plan_make(plan, &args->machine, model, &args->budget, err);
+}
+
+static int make(struct plan_args *args, const struct weir_plan_model *model,
+                struct weir_plan *plan, struct weir_err *err)
+{
+    struct weir_machine_ram ram;
+    int rc = measure(&args->machine, err);
+
+    if (rc)
+        return rc;
+    weir_machine_read_ram("", &ram);
+    args->machine.ram_bytes = weir_machine_default_budget(&ram);
+    if (!args->budget.ram_bytes)
+        return make_default(args, model, plan, err);
+    return weir_plan_make(plan, &args->machine, model, &args->budget, err);
+}
+
+static int plan_file(struct plan_args *args, const struct weir_file *file,
+                     struct weir_err *err)
+{
+    struct weir_plan_model model = {0};
+    struct weir_plan plan = {0};
+    struct weir_config config;
+    const struct plan_print print = {file, &plan, &args->machine, &args->budget,
+                                     args->kv == WEIR_F32 ? "f32" : "bf16"};
+    int rc = weir_config_read(file, &config, err);
+
+    if (!rc)
+        rc = weir_plan_model_init(&model, file, &config, args->kv,
+                                  args->machine.n_threads, err);
+    if (!rc)
+        rc = make(args, &model, &plan, err);
+    if (!rc && args->json)
+        rc = plan_print_json(&print, err);
+    else if (!rc)
+        plan_print_text(&print);
+    weir_plan_fini(&plan);
+    weir_plan_model_fini(&model);
+    return rc;
+}
+
+static int run(int argc, char **argv)
+{
+    struct plan_args args = {0};
+    struct weir_file *file;
+    struct weir_err err;
+    int rc, status;
+
+    parse(&args, argc, argv);
+    rc = weir_file_open(args.model, &file, &err);
+    if (!rc)
+        rc = plan_file(&args, file, &err);
+    status = rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
+    weir_file_close(file);
+    return status;
+}
+
+const struct command cmd_plan = {"plan", run};
