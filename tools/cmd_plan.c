@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where a model would lie and how fast it would be: only the index of the file
- * is read.  What the command line does not say of the machine is measured, but
- * for the drive.
+ * is read.  What the command line does not say of the machine is measured.
  */
 #include "base/pool.h"
 #include "model/plan_model.h"
+#include "offload/drive.h"
 #include "offload/machine.h"
 #include "tools/bench_probe.h"
 #include "tools/cli.h"
@@ -157,6 +157,18 @@ static int make(struct plan_args *args, const struct weir_plan_model *model,
     return weir_plan_make(plan, &args->machine, model, &args->budget, err);
 }
 
+/* What the model's drive gave when it was measured, if that was not given */
+static void know_drive(struct weir_plan_machine *machine,
+                       const struct weir_file *file)
+{
+    struct weir_drive drive;
+
+    if (machine->disk_gbps)
+        return;
+    weir_drive_get(file->fd, file->n_bytes, &drive);
+    machine->disk_gbps = drive.gbps;
+}
+
 static int plan_file(struct plan_args *args, const struct weir_file *file,
                      struct weir_err *err)
 {
@@ -170,6 +182,8 @@ static int plan_file(struct plan_args *args, const struct weir_file *file,
     if (!rc)
         rc = weir_plan_model_init(&model, file, &config, args->kv,
                                   args->machine.n_threads, err);
+    if (!rc)
+        know_drive(&args->machine, file);
     if (!rc)
         rc = make(args, &model, &plan, err);
     if (!rc && args->json)

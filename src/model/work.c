@@ -177,8 +177,8 @@ void weir_work_count_tensor(struct weir_work_sizes *sizes,
     const struct weir_gemm *gemm = weir_gemm_for(kernels, tensor->dtype, 1);
     size_t cols = weir_tiling_block_cols(tensor), n_bytes;
 
-    if (!gemm || tensor->n_dims < 2)
-        return;
+    if (!gemm || tensor->n_dims != 2 || tensor->rows != tensor->shape[0])
+        return; /* a vector, or what lies as one: A_log */
     n_bytes = gemm->scratch_bytes(cols);
     if (n_bytes > sizes->gemm_bytes)
         sizes->gemm_bytes = n_bytes;

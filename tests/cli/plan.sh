@@ -20,6 +20,9 @@ value() {
     sed "s/.*\"$1\":\\([-0-9.e]*\\).*/\\1/" out
 }
 
+# What is remembered of drives stays here.
+XDG_CACHE_HOME=$PWD/cache
+export XDG_CACHE_HOME
 weir pack "$golden/moe-8l" -o moe.weir --codec raw -q
 plan
 is 0 "a model that fits"
@@ -67,7 +70,7 @@ shared --ram "${least}M" --disk-gbps 2 --ctx 1000000
 is 3 "or a long context"
 says err 'KV cache'
 shared --ram "${least}M"
-is 2 "a drive that must be known"
+is 2 "a file that is too small to measure its drive with"
 says err 'give it with --disk-gbps'
 shared --ram 300M --disk-gbps 2 --json
 is 0 "between the least and all of it"
