@@ -15,7 +15,7 @@ if "${NM:-nm}" "$WEIR" 2>/dev/null | grep -q __asan_init; then
     exit
 fi
 
-# 127 MB, so that something must go when 145 of a budget are for activations.
+# 127 MB, so that something must go when 70 of a budget are for activations.
 cat >shape.json <<'JSON'
 {"model_type": "jamba", "vocab_size": 2048, "hidden_size": 512,
  "intermediate_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 8,
@@ -30,7 +30,7 @@ echo '1 75 104 111 111 114 2000 7 99 512' >ids
 
 weir logits model.weir --ids ids -o wanted
 is 0 "mapped"
-for budget in 200M 230MB 1G; do
+for budget in 130M 160MB 1G; do
     weir logits model.weir --ids ids -t 2 --ram $budget -o made
     is 0 "--ram $budget"
     cmp -s made wanted
@@ -42,11 +42,11 @@ for io in pread mmap; do
     cmp -s made wanted
     tap_ok $? "gives the same logits"
 done
-weir logits model.weir --ids ids --ram 200M --io pread --chunk 3 -t 3 -o made
+weir logits model.weir --ids ids --ram 130M --io pread --chunk 3 -t 3 -o made
 cmp -s made wanted
 tap_ok $? "as do threads, both to read and to compute"
 
-weir run model.weir --ids ids -n 8 -t 2 --temp 0 --ram 200M --stats
+weir run model.weir --ids ids -n 8 -t 2 --temp 0 --ram 130M --stats
 is 0 "run"
 says err '^weights .* pinned'
 says err '^read .* GB/s'
@@ -74,18 +74,18 @@ if command -v python3 >/dev/null; then
     python3 - "$WEIR" >peak <<'PYTHON'
 import resource, subprocess, sys
 subprocess.run([sys.argv[1], "run", "model.weir", "--ids", "ids", "-n", "8",
-                "-t", "2", "--temp", "0", "--ram", "200M"],
+                "-t", "2", "--temp", "0", "--ram", "130M"],
                stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 PYTHON
     tap_diag <peak
-    [ "$(cat peak)" -le 204800 ]
+    [ "$(cat peak)" -le 133120 ]
     tap_ok $? "the budget is kept"
 else
     tap_skip "there is no python3 to measure memory with"
 fi
 
-# confined COMMAND...: runs it in a group of 200 MiB; 77 where there is none.
+# confined COMMAND...: runs it in a group of 130 MiB; 77 where there is none.
 confined() {
     if [ -w /sys/fs/cgroup/cgroup.subtree_control ]; then
         root=/sys/fs/cgroup
@@ -96,7 +96,7 @@ confined() {
     fi
     mkdir "$root/weir-test.$$" 2>/dev/null || return 77
     group=$root/weir-test.$$
-    echo 200M 2>/dev/null >"$group/$limit" || return 77
+    echo 130M 2>/dev/null >"$group/$limit" || return 77
     sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
 }
 confined true 2>/dev/null
@@ -104,7 +104,7 @@ if [ $? -eq 77 ]; then
     tap_skip "no memory cgroup can be made here"
 else
     rmdir "$group"
-    confined "$WEIR" run model.weir --ids ids -n 8 -t 2 --temp 0 --ram 200M \
+    confined "$WEIR" run model.weir --ids ids -n 8 -t 2 --temp 0 --ram 130M \
         >out 2>err
     tap_ok $? "a run in a memory cgroup of the size of its budget"
     cmp -s out wanted_text
