@@ -9,7 +9,9 @@ group=
 cd "$work" || exit 99
 exec </dev/null
 
-if "${NM:-nm}" "$WEIR" 2>/dev/null | grep -q __asan_init; then
+# The name of nm may come with options.
+# shellcheck disable=SC2086
+if ${NM:-nm} "$WEIR" 2>/dev/null | grep -q __asan_init; then
     tap_skip "a sanitizer takes memory of its own"
     tap_done
     exit
