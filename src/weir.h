@@ -115,6 +115,25 @@ size_t weir_session_n_tok(const weir_session *session);
 int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
                       float *logits, struct weir_err *err);
 
+/* Tokens for one of several sessions, as weir_session_eval() has them */
+struct weir_eval {
+    weir_session *session;
+    const int32_t *ids;
+    size_t n_ids;
+    float *logits;
+};
+
+#define WEIR_MAX_EVALS 512
+
+/*
+ * The same for n <= WEIR_MAX_EVALS different sessions of one model together,
+ * which wants the weights once for all of them.  Each gets the logits that it
+ * would get alone.  After an error all of them must be freed, but for
+ * WEIR_EARG: then nothing has happened.
+ */
+int weir_session_eval_many(const struct weir_eval *evals, size_t n,
+                           struct weir_err *err);
+
 /*
  * Turns the next id into text that can be printed at once: bytes of a
  * character that is not complete yet are held back until it is.  *text points

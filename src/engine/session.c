@@ -19,7 +19,7 @@ static int init_session(struct weir_session *session,
     enum weir_dtype kv = options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
     uint64_t n_bytes =
         weir_state_bytes(&model->jamba->config, options->n_ctx, kv);
-    int rc = weir_budget_take(model->jamba, n_bytes, err);
+    int rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, err);
 
     if (rc)
         return rc;
@@ -75,8 +75,33 @@ size_t weir_session_n_tok(const weir_session *session)
 int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
                       float *logits, struct weir_err *err)
 {
-    return weir_jamba_forward(session->model->jamba, &session->state, ids,
-                              n_ids, logits, NULL, err);
+    struct weir_sequence sequence = {&session->state, ids, n_ids, logits};
+
+    return weir_jamba_forward(session->model->jamba, &sequence, 1, NULL, err);
+}
+
+int weir_session_eval_many(const struct weir_eval *evals, size_t n,
+                           struct weir_err *err)
+{
+    struct weir_sequence sequences[WEIR_MAX_EVALS];
+
+    if (n == 0)
+        return 0;
+    if (n > WEIR_MAX_EVALS)
+        return weir_err_set(err, WEIR_EARG,
+                            "%zu sessions are too many for one pass: %d is "
+                            "the most",
+                            n, WEIR_MAX_EVALS);
+    for (size_t i = 0; i < n; i++) {
+        if (evals[i].session->model != evals[0].session->model)
+            return weir_err_set(err, WEIR_EARG,
+                                "sessions of two models in one pass");
+        sequences[i] = (struct weir_sequence){&evals[i].session->state,
+                                              evals[i].ids, evals[i].n_ids,
+                                              evals[i].logits};
+    }
+    return weir_jamba_forward(evals[0].session->model->jamba, sequences, n,
+                              NULL, err);
 }
 
 /* Puts the rows of logits behind each other; the rest goes to the caller. */
@@ -109,11 +134,11 @@ int weir_session_eval_all(weir_session *session, const int32_t *ids,
     struct collector collector = {logits, observer};
     struct weir_observer all = {observer ? observer->views : 0, collect,
                                 &collector};
+    struct weir_sequence sequence = {&session->state, ids, n_ids, NULL};
 
     if (logits)
         all.views |= 1u << WEIR_VIEW_LOGITS;
-    return weir_jamba_forward(session->model->jamba, &session->state, ids,
-                              n_ids, NULL, &all, err);
+    return weir_jamba_forward(session->model->jamba, &sequence, 1, &all, err);
 }
 
 int weir_session_decode(weir_session *session, int32_t id, const char **text,

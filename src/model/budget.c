@@ -51,7 +51,8 @@ static uint64_t untouched_bytes(const struct weir_jamba *jamba)
 {
     const struct weir_work *work = &jamba->work;
 
-    return work->float_bytes + work->packed_bytes + work->worker_bytes;
+    return work->float_bytes + work->packed_bytes + work->worker_bytes +
+           work->span_bytes;
 }
 
 static double mib(uint64_t n_bytes)
@@ -59,9 +60,9 @@ static double mib(uint64_t n_bytes)
     return (double)n_bytes / (1 << 20);
 }
 
-/* What is left for weights beside sessions of n_bytes */
-static int find_weight_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
-                             uint64_t *weights, struct weir_err *err)
+/* What is left beside sessions of n_bytes */
+static int find_free_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
+                           uint64_t *left, struct weir_err *err)
 {
     const struct weir_budget *budget = &jamba->budget;
     uint64_t other = resident_bytes() + untouched_bytes(jamba) + SLACK;
@@ -71,7 +72,7 @@ static int find_weight_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
         ram = resident_bytes() +
               (read_number("/proc/meminfo", "MemAvailable:") << 10) / 4 * 3;
     if (other < ram && n_bytes < ram - other) {
-        *weights = ram - other - n_bytes;
+        *left = ram - other - n_bytes;
         return 0;
     }
     return weir_err_set(err, WEIR_ELIMIT,
@@ -101,8 +102,30 @@ static void find_uses(const struct weir_jamba *jamba, struct weir_use *uses)
     }
 }
 
+/* Room for a session of n_ctx tokens, in whole chunks; what is left then */
+static int take_span(struct weir_jamba *jamba, size_t n_ctx, uint64_t *left,
+                     struct weir_err *err)
+{
+    struct weir_work *work = &jamba->work;
+    uint64_t before = work->span_bytes;
+    uint64_t most =
+        (*left / 4 + before) / weir_work_token_bytes(&jamba->config);
+    size_t n_tok;
+    int rc;
+
+    if (most > WEIR_MOST_SPAN_TOK)
+        most = WEIR_MOST_SPAN_TOK;
+    n_tok = n_ctx < most ? n_ctx : (size_t)most;
+    n_tok = (n_tok + WEIR_CHUNK_TOK - 1) / WEIR_CHUNK_TOK * WEIR_CHUNK_TOK;
+    if (n_tok <= work->span_tok)
+        return 0;
+    rc = weir_work_take_span(work, &jamba->config, n_tok, err);
+    *left -= work->span_bytes - before;
+    return rc;
+}
+
 static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
-                         struct weir_err *err)
+                         size_t n_ctx, struct weir_err *err)
 {
     struct weir_budget *budget = &jamba->budget;
     uint32_t n_units = jamba->file->n_units;
@@ -111,7 +134,9 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     int rc = 0;
 
     if (!weights)
-        rc = find_weight_bytes(jamba, n_bytes, &weights, err);
+        rc = find_free_bytes(jamba, n_bytes, &weights, err);
+    if (!rc && !budget->weight_bytes && !budget->span_tok)
+        rc = take_span(jamba, n_ctx, &weights, err);
     if (rc)
         return rc;
     uses = calloc(n_units + 1u, sizeof(*uses));
@@ -124,7 +149,7 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     return rc;
 }
 
-static int take(struct weir_jamba *jamba, uint64_t n_bytes,
+static int take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
                 struct weir_err *err)
 {
     struct weir_budget *budget = &jamba->budget;
@@ -132,7 +157,7 @@ static int take(struct weir_jamba *jamba, uint64_t n_bytes,
     int rc;
 
     if (!budget->placed) {
-        rc = place_weights(jamba, n_bytes, err);
+        rc = place_weights(jamba, n_bytes, n_ctx, err);
         if (rc)
             return rc;
         budget->placed = 1;
@@ -149,7 +174,7 @@ static int take(struct weir_jamba *jamba, uint64_t n_bytes,
     return 0;
 }
 
-int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes,
+int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
                      struct weir_err *err)
 {
     int rc;
@@ -157,7 +182,7 @@ int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes,
     if (jamba->budget.mapped)
         return 0;
     pthread_mutex_lock(&jamba->lock);
-    rc = take(jamba, n_bytes, err);
+    rc = take(jamba, n_bytes, n_ctx, err);
     pthread_mutex_unlock(&jamba->lock);
     return rc;
 }

@@ -11,7 +11,8 @@
 struct weir_jamba;
 
 struct weir_budget {
-    int mapped; /* there is no budget */
+    int mapped;      /* there is no budget */
+    size_t span_tok; /* of a span, by order; 0: what fits */
     uint64_t ram_bytes;
     uint64_t weight_bytes;                /* 0: not decided yet */
     int placed;                           /* the weights have theirs */
@@ -23,10 +24,12 @@ void weir_budget_init(struct weir_budget *budget, int mapped,
                       uint64_t ram_bytes, uint64_t weight_bytes);
 
 /*
- * Takes n_bytes for a session.  For the first one the weights are placed, which
- * reads what stays in memory.  WEIR_ELIMIT when it is too much.
+ * Takes n_bytes for a session of n_ctx tokens.  For the first one the weights
+ * are placed, which reads what stays in memory, and room is made for its tokens
+ * to wait between layers, of a quarter of what is free at most.  WEIR_ELIMIT
+ * when it is too much.
  */
-int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes,
+int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
                      struct weir_err *err);
 void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes);
 

@@ -10,28 +10,116 @@
  *
  * Nothing says where a token stands: order comes from the Mamba layers alone.
  *
- * Tokens pass in chunks of at most WEIR_CHUNK_TOK.  Every operation treats a
- * token by itself or after its predecessors in order, so that the chunks do
- * not show in the bits.  A pass of WEIR_PROMPT_TOK tokens or more is a prompt,
- * whose products may round activations (linear.h); that does show.
+ * Weights may come from a drive, so that all tokens of a span pass a layer
+ * before the next one is wanted: the residual stream of the others waits.  A
+ * span is as many tokens as there is room for, of one sequence or of many.
+ * Within a layer they go in chunks of at most WEIR_CHUNK_TOK.  Every operation
+ * treats a token by itself or after its predecessors in order, so that neither
+ * spans nor chunks nor other sequences show in the bits.  WEIR_PROMPT_TOK
+ * tokens or more of a sequence in one call are a prompt, whose products may
+ * round activations (linear.h); that does show.
  */
 #include "model/jamba.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/layers.h"
 #include "model/linear.h"
 #include "model/rows.h"
 
-/* A chunk on its way through the layers */
+/* A place in the tokens of all sequences, one sequence behind the other */
+struct place {
+    size_t sequence, at;
+};
+
+/* Tokens on their way through the layers: a span, of all sequences */
 struct pass {
     struct weir_jamba *jamba;
-    struct weir_state *state;
+    const struct weir_sequence *sequences;
+    size_t n_sequences;
     const struct weir_observer *observer;
-    const int32_t *ids; /* of the chunk */
-    size_t n_tok;
+    struct place from; /* of the span's first token */
+    size_t n_tok;      /* of the span */
+    uint32_t layer;
     struct weir_err *err;
 };
+
+/* Tokens that go through a layer at once; work.runs says whose they are */
+struct chunk {
+    struct place from;
+    size_t row, n_tok; /* of the span */
+    size_t n_runs;
+};
+
+/* ---- sequences, spans and chunks ---- */
+
+static int is_prompt(const struct weir_sequence *sequence)
+{
+    return sequence->n_ids >= WEIR_PROMPT_TOK;
+}
+
+/* Moves on to the sequence that has tokens left; 0: there are none. */
+static size_t tokens_left(const struct pass *pass, struct place *place)
+{
+    while (place->sequence < pass->n_sequences &&
+           place->at == pass->sequences[place->sequence].n_ids)
+        *place = (struct place){place->sequence + 1, 0};
+    return place->sequence < pass->n_sequences
+               ? pass->sequences[place->sequence].n_ids - place->at
+               : 0;
+}
+
+/*
+ * The chunk that begins at `row` and chunk->from, which is moved behind it:
+ * neighbours in the span that are prompts all of them, or none.
+ */
+static void take_chunk(const struct pass *pass, size_t row, struct chunk *chunk)
+{
+    struct weir_work *work = &pass->jamba->work;
+    size_t left = pass->n_tok - row, n;
+
+    if (left > WEIR_CHUNK_TOK)
+        left = WEIR_CHUNK_TOK;
+    chunk->row = row;
+    chunk->n_tok = chunk->n_runs = 0;
+    while (left > 0 && (n = tokens_left(pass, &chunk->from)) > 0) {
+        const struct weir_sequence *sequence =
+            &pass->sequences[chunk->from.sequence];
+
+        if (chunk->n_runs && is_prompt(sequence) != work->prompt)
+            break;
+        n = n < left ? n : left;
+        work->prompt = is_prompt(sequence);
+        work->runs[chunk->n_runs++] = (struct weir_run){
+            .state = sequence->state,
+            .n_past = sequence->state->n_tok + chunk->from.at,
+            .row = chunk->n_tok,
+            .n_tok = n,
+            .ids = sequence->ids + chunk->from.at,
+            .logits =
+                chunk->from.at + n == sequence->n_ids ? sequence->logits : NULL,
+        };
+        chunk->from.at += n;
+        chunk->n_tok += n;
+        left -= n;
+    }
+}
+
+static int each_chunk(const struct pass *pass,
+                      int (*fn)(const struct pass *, const struct chunk *))
+{
+    struct chunk chunk = {.from = pass->from};
+    int rc = 0;
+
+    for (size_t row = 0; row < pass->n_tok && !rc; row += chunk.n_tok) {
+        take_chunk(pass, row, &chunk);
+        rc = fn(pass, &chunk);
+    }
+    return rc;
+}
+
+/* ---- what is done with a chunk ---- */
 
 /* Shows values to whom they may concern, after a look whether they are any. */
 static int show(const struct pass *pass, enum weir_view view, uint32_t layer,
@@ -49,68 +137,105 @@ static int show(const struct pass *pass, enum weir_view view, uint32_t layer,
                          pass->err);
 }
 
-static int embed(const struct pass *pass)
+/* The residual stream of the chunk's tokens */
+static float *hidden_of(const struct pass *pass, const struct chunk *chunk)
 {
-    return weir_linear_rows(pass->jamba, pass->jamba->bind.embed, pass->ids,
-                            pass->n_tok, pass->jamba->work.hidden, pass->err);
+    const struct weir_jamba *jamba = pass->jamba;
+
+    return jamba->work.hidden + chunk->row * jamba->config.n_hidden;
+}
+
+static int embed(const struct pass *pass, const struct chunk *chunk)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_run *runs = jamba->work.runs;
+    float *hidden = hidden_of(pass, chunk);
+    int rc = 0;
+
+    for (size_t i = 0; i < chunk->n_runs && !rc; i++)
+        rc = weir_linear_rows(
+            jamba, jamba->bind.embed, runs[i].ids, runs[i].n_tok,
+            hidden + runs[i].row * jamba->config.n_hidden, pass->err);
+    return rc;
 }
 
 /* normed = norm(hidden) */
-static void normalise(const struct pass *pass, const float *weight)
+static void normalise(const struct pass *pass, const struct chunk *chunk,
+                      const float *weight)
 {
     const struct weir_jamba *jamba = pass->jamba;
     size_t hidden = jamba->config.n_hidden;
 
-    weir_rows_norm(jamba, jamba->work.hidden, hidden, pass->n_tok, hidden,
+    weir_rows_norm(jamba, hidden_of(pass, chunk), hidden, chunk->n_tok, hidden,
                    weight, jamba->work.normed);
 }
 
 /* hidden = hidden + out */
-static void add_out(const struct pass *pass)
+static void add_out(const struct pass *pass, const struct chunk *chunk)
 {
     const struct weir_jamba *jamba = pass->jamba;
 
-    weir_rows_add(jamba, jamba->work.hidden, jamba->work.out, pass->n_tok,
+    weir_rows_add(jamba, hidden_of(pass, chunk), jamba->work.out, chunk->n_tok,
                   jamba->config.n_hidden);
 }
 
-/* out = mixer(normed) */
-static int mix(const struct pass *pass, uint32_t i)
+/* hidden = hidden + mixer(norm(hidden)) */
+static int mix(const struct pass *pass, const struct chunk *chunk)
 {
     struct weir_jamba *jamba = pass->jamba;
-    const struct weir_bind_layer *layer = &jamba->bind.layers[i];
-    struct weir_state *state = pass->state;
+    const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
+    const struct weir_tokens tokens = {jamba->work.runs, chunk->n_runs,
+                                       chunk->n_tok, pass->layer};
     struct weir_work *work = &jamba->work;
+    int rc = show(pass, WEIR_VIEW_HIDDEN, pass->layer, hidden_of(pass, chunk),
+                  chunk->n_tok, jamba->config.n_hidden);
 
-    if (weir_config_is_attention(&jamba->config, i))
-        return weir_layer_attention(
-            jamba, &layer->attention, state->kv_dtype, &state->layers[i],
-            state->n_tok, work->normed, pass->n_tok, work->out, pass->err);
-    return weir_layer_mamba(jamba, &layer->mamba, &state->layers[i],
-                            work->normed, pass->n_tok, work->out, pass->err);
-}
-
-/* out = feed_forward(normed) */
-static int feed_forward(const struct pass *pass, uint32_t i)
-{
-    struct weir_jamba *jamba = pass->jamba;
-    const struct weir_bind_layer *layer = &jamba->bind.layers[i];
-    struct weir_work *work = &jamba->work;
-    int rc;
-
-    if (!weir_config_is_moe(&jamba->config, i)) {
-        const struct weir_mlp_job job = {&layer->mlps[0], work->normed,
-                                         pass->n_tok, work->out};
-
-        return weir_layer_mlps(jamba, &job, 1, pass->err);
-    }
-    rc = weir_layer_moe(jamba, layer, work->normed, pass->n_tok, work->out,
-                        pass->err);
     if (rc)
         return rc;
-    return show(pass, WEIR_VIEW_ROUTER, i, work->router, pass->n_tok,
-                jamba->config.n_experts);
+    normalise(pass, chunk, layer->input_norm);
+    if (weir_config_is_attention(&jamba->config, pass->layer))
+        rc = weir_layer_attention(jamba, &layer->attention, &tokens,
+                                  work->normed, work->out, pass->err);
+    else
+        rc = weir_layer_mamba(jamba, &layer->mamba, &tokens, work->normed,
+                              work->out, pass->err);
+    add_out(pass, chunk);
+    return rc;
 }
+
+/* hidden = hidden + mlp(norm(hidden)) */
+static int feed_forward(const struct pass *pass, const struct chunk *chunk)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
+    struct weir_work *work = &jamba->work;
+    const struct weir_mlp_job job = {&layer->mlps[0], work->normed,
+                                     chunk->n_tok, work->out, work->prompt};
+    int rc;
+
+    normalise(pass, chunk, layer->pre_ff_norm);
+    rc = weir_layer_mlps(jamba, &job, 1, pass->err);
+    add_out(pass, chunk);
+    return rc;
+}
+
+/* Which experts norm(hidden) goes to */
+static int route(const struct pass *pass, const struct chunk *chunk)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
+    int rc;
+
+    normalise(pass, chunk, layer->pre_ff_norm);
+    rc = weir_layer_route(jamba, layer, jamba->work.normed, chunk->row,
+                          chunk->n_tok, pass->err);
+    if (rc)
+        return rc;
+    return show(pass, WEIR_VIEW_ROUTER, pass->layer, jamba->work.router,
+                chunk->n_tok, jamba->config.n_experts);
+}
+
+/* ---- layers ---- */
 
 /* The matrix of a tied head lies with the embedding. */
 static uint32_t head_matrix_unit(const struct weir_jamba *jamba)
@@ -130,91 +255,141 @@ static void want_next(const struct pass *pass, uint32_t i)
                                               : head_matrix_unit(jamba));
 }
 
-static int run_layer(const struct pass *pass, uint32_t i)
+/* All tokens of the span pass the layer before its weights are let go. */
+static int run_layer(struct pass *pass)
 {
-    const struct weir_bind_layer *layer = &pass->jamba->bind.layers[i];
-    struct weir_residency *residency = pass->jamba->residency;
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
     int rc;
 
-    rc = show(pass, WEIR_VIEW_HIDDEN, i, pass->jamba->work.hidden, pass->n_tok,
-              pass->jamba->config.n_hidden);
+    want_next(pass, pass->layer);
+    rc = each_chunk(pass, mix);
     if (rc)
         return rc;
-    want_next(pass, i);
-    normalise(pass, layer->input_norm);
-    rc = mix(pass, i);
+    weir_residency_done(jamba->residency, layer->mixer_unit);
+    if (weir_config_is_moe(&jamba->config, pass->layer)) {
+        rc = each_chunk(pass, route);
+        if (!rc)
+            rc = weir_layer_experts(jamba, layer, pass->n_tok, pass->err);
+    } else {
+        rc = each_chunk(pass, feed_forward);
+    }
     if (rc)
         return rc;
-    weir_residency_done(residency, layer->mixer_unit);
-    add_out(pass);
-    normalise(pass, layer->pre_ff_norm);
-    rc = feed_forward(pass, i);
-    if (rc)
-        return rc;
-    weir_residency_done(residency, layer->ff_unit);
-    add_out(pass);
+    weir_residency_done(jamba->residency, layer->ff_unit);
     return 0;
 }
 
-/* logits [n_tok][n_vocab] of tokens from `first` of the normalised chunk */
-static int score(const struct pass *pass, size_t first, size_t n_tok,
+/* logits [n_tok][n_vocab] of x [n_tok][n_hidden] */
+static int score(const struct pass *pass, const float *x, size_t n_tok,
                  float *logits)
 {
     struct weir_jamba *jamba = pass->jamba;
-    size_t hidden = jamba->config.n_hidden;
 
-    return weir_linear_apply_exact(
-        jamba, &jamba->bind.head, jamba->work.normed + first * hidden, hidden,
-        n_tok, logits, jamba->config.n_vocab, pass->err);
+    return weir_linear_apply_exact(jamba, &jamba->bind.head, x,
+                                   jamba->config.n_hidden, n_tok, logits,
+                                   jamba->config.n_vocab, pass->err);
 }
 
-static int show_logits(const struct pass *pass)
+static int show_logits(const struct pass *pass, const struct chunk *chunk)
 {
     const struct weir_config *config = &pass->jamba->config;
-    float *logits = pass->jamba->work.logits;
+    struct weir_work *work = &pass->jamba->work;
     size_t n;
     int rc = 0;
 
     if (!pass->observer || !(pass->observer->views >> WEIR_VIEW_LOGITS & 1))
         return 0;
-    for (size_t t = 0; t < pass->n_tok && !rc; t += n) {
-        n = pass->n_tok - t < WEIR_HEAD_TOK ? pass->n_tok - t : WEIR_HEAD_TOK;
-        rc = score(pass, t, n, logits);
+    for (size_t t = 0; t < chunk->n_tok && !rc; t += n) {
+        n = chunk->n_tok - t;
+        n = n < WEIR_HEAD_TOK ? n : WEIR_HEAD_TOK;
+        rc = score(pass, work->normed + t * config->n_hidden, n, work->logits);
         if (!rc)
-            rc = show(pass, WEIR_VIEW_LOGITS, config->n_layers, logits, n,
+            rc = show(pass, WEIR_VIEW_LOGITS, config->n_layers, work->logits, n,
                       config->n_vocab);
     }
     return rc;
 }
 
-/* One chunk; `logits` of its last token unless NULL */
-static int run_chunk(const struct pass *pass, float *logits)
+/* The scores behind some rows of `out`, each to who wants them */
+static int score_rows(const struct pass *pass, float *const *wanted, size_t n)
+{
+    const struct weir_config *config = &pass->jamba->config;
+    struct weir_work *work = &pass->jamba->work;
+    int rc;
+
+    if (!n)
+        return 0;
+    rc = score(pass, work->out, n, work->logits);
+    for (size_t i = 0; i < n && !rc; i++)
+        memcpy(wanted[i], work->logits + i * config->n_vocab,
+               config->n_vocab * sizeof(float));
+    return rc;
+}
+
+/* The scores of the tokens that end their sequences, if they are wanted */
+static int score_ends(const struct pass *pass, const struct chunk *chunk)
+{
+    struct weir_work *work = &pass->jamba->work;
+    size_t hidden = pass->jamba->config.n_hidden, n = 0;
+    float *wanted[WEIR_HEAD_TOK];
+    int rc;
+
+    for (size_t i = 0; i < chunk->n_runs; i++) {
+        const struct weir_run *run = &work->runs[i];
+
+        if (!run->logits)
+            continue;
+        memcpy(work->out + n * hidden,
+               work->normed + (run->row + run->n_tok - 1) * hidden,
+               hidden * sizeof(float));
+        wanted[n++] = run->logits;
+        if (n < WEIR_HEAD_TOK)
+            continue;
+        rc = score_rows(pass, wanted, n);
+        if (rc)
+            return rc;
+        n = 0;
+    }
+    return score_rows(pass, wanted, n);
+}
+
+static int finish(const struct pass *pass, const struct chunk *chunk)
+{
+    const struct weir_jamba *jamba = pass->jamba;
+    int rc;
+
+    normalise(pass, chunk, jamba->bind.final_norm);
+    rc = show(pass, WEIR_VIEW_HIDDEN, jamba->config.n_layers,
+              jamba->work.normed, chunk->n_tok, jamba->config.n_hidden);
+    if (!rc)
+        rc = show_logits(pass, chunk);
+    return rc ? rc : score_ends(pass, chunk);
+}
+
+static int run_span(struct pass *pass)
 {
     struct weir_jamba *jamba = pass->jamba;
     struct weir_residency *residency = jamba->residency;
-    uint32_t n_layers = jamba->config.n_layers;
     int rc;
 
     weir_residency_begin_pass(residency);
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
-    rc = embed(pass);
-    for (uint32_t i = 0; i < n_layers && !rc; i++)
-        rc = run_layer(pass, i);
+    rc = each_chunk(pass, embed);
+    for (pass->layer = 0; pass->layer < jamba->config.n_layers && !rc;
+         pass->layer++)
+        rc = run_layer(pass);
     if (rc)
         return rc;
-    normalise(pass, jamba->bind.final_norm);
-    rc = show(pass, WEIR_VIEW_HIDDEN, n_layers, jamba->work.normed, pass->n_tok,
-              jamba->config.n_hidden);
-    if (!rc)
-        rc = show_logits(pass);
-    if (!rc && logits)
-        rc = score(pass, pass->n_tok - 1, 1, logits);
+    rc = each_chunk(pass, finish);
     weir_residency_done(residency, head_matrix_unit(jamba));
     if (rc)
         return rc;
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
     return weir_residency_check(residency, pass->err);
 }
+
+/* ---- a call ---- */
 
 /* A pass that failed does not come to its end: its units are done too. */
 static void let_go(struct weir_jamba *jamba)
@@ -223,10 +398,14 @@ static void let_go(struct weir_jamba *jamba)
         weir_residency_done(jamba->residency, u);
 }
 
-static int check_call(const struct weir_jamba *jamba,
-                      const struct weir_state *state, const int32_t *ids,
-                      size_t n_ids, struct weir_err *err)
+static int check_sequence(const struct weir_jamba *jamba,
+                          const struct weir_sequence *sequence,
+                          struct weir_err *err)
 {
+    const struct weir_state *state = sequence->state;
+    const int32_t *ids = sequence->ids;
+    size_t n_ids = sequence->n_ids;
+
     if (state->spoiled)
         return weir_err_set(err, WEIR_EARG,
                             "this session failed before; start a new one");
@@ -248,36 +427,75 @@ static int check_call(const struct weir_jamba *jamba,
     return 0;
 }
 
-int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
-                       const int32_t *ids, size_t n_ids, float *logits,
+static int check_call(const struct weir_jamba *jamba,
+                      const struct weir_sequence *sequences, size_t n,
+                      size_t *n_tok, struct weir_err *err)
+{
+    int rc = 0;
+
+    *n_tok = 0;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = check_sequence(jamba, &sequences[i], err);
+        for (size_t k = 0; k < i && !rc; k++)
+            if (sequences[k].state == sequences[i].state)
+                rc = weir_err_set(err, WEIR_EARG,
+                                  "a session can go on only once in a pass");
+        *n_tok += sequences[i].n_ids;
+    }
+    return rc;
+}
+
+/* Span by span; what is left of the n_tok tokens goes into the next one. */
+static int run_spans(struct pass *pass, size_t n_tok)
+{
+    size_t most = pass->jamba->work.span_tok, left;
+    int rc = 0;
+
+    for (; n_tok > 0 && !rc; n_tok -= pass->n_tok) {
+        pass->n_tok = n_tok < most ? n_tok : most;
+        rc = run_span(pass);
+        for (size_t skip = pass->n_tok, n; skip > 0; skip -= n) {
+            left = tokens_left(pass, &pass->from);
+            n = left < skip ? left : skip;
+            pass->from.at += n;
+        }
+    }
+    return rc;
+}
+
+int weir_jamba_forward(struct weir_jamba *jamba,
+                       const struct weir_sequence *sequences, size_t n,
                        const struct weir_observer *observer,
                        struct weir_err *err)
 {
-    struct pass pass = {
-        .jamba = jamba, .state = state, .observer = observer, .err = err};
-    int rc = check_call(jamba, state, ids, n_ids, err);
+    struct pass pass = {.jamba = jamba,
+                        .sequences = sequences,
+                        .n_sequences = n,
+                        .observer = observer,
+                        .err = err};
+    size_t n_tok;
+    int rc = check_call(jamba, sequences, n, &n_tok, err);
 
     if (rc)
         return rc;
     pthread_mutex_lock(&jamba->lock);
-    jamba->work.prompt = n_ids >= WEIR_PROMPT_TOK;
-    for (size_t at = 0; at < n_ids && !rc; at += pass.n_tok) {
-        size_t left = n_ids - at;
-
-        pass.ids = ids + at;
-        pass.n_tok = left < WEIR_CHUNK_TOK ? left : WEIR_CHUNK_TOK;
-        rc = run_chunk(&pass, pass.n_tok == left ? logits : NULL);
-        state->n_tok += pass.n_tok;
-    }
+    rc = run_spans(&pass, n_tok);
     if (rc)
         let_go(jamba);
     pthread_mutex_unlock(&jamba->lock);
-    state->spoiled = rc != 0;
+    for (size_t i = 0; i < n; i++) {
+        sequences[i].state->n_tok += sequences[i].n_ids;
+        sequences[i].state->spoiled = rc != 0;
+    }
     return rc;
 }
 
+/* Under a budget the first session says how long a span may be. */
 static int take_work(struct weir_jamba *jamba, struct weir_err *err)
 {
+    size_t span_tok = jamba->budget.span_tok ? jamba->budget.span_tok
+                      : jamba->budget.mapped ? WEIR_SPAN_TOK
+                                             : WEIR_CHUNK_TOK;
     struct weir_work_sizes sizes = {
         .n_workers = weir_pool_n_threads(jamba->pool),
         .max_tile_rows = jamba->bind.max_tile_rows,
@@ -289,6 +507,8 @@ static int take_work(struct weir_jamba *jamba, struct weir_err *err)
         weir_work_count_tensor(&sizes, &jamba->kernels,
                                &jamba->file->tensors[i]);
     rc = weir_work_init(&jamba->work, &jamba->config, &sizes, err);
+    if (!rc)
+        rc = weir_work_take_span(&jamba->work, &jamba->config, span_tok, err);
     for (size_t i = 0; i < sizes.n_workers && !rc; i++)
         weir_residency_scratch_init(jamba->residency,
                                     jamba->work.workers[i].tile);
@@ -315,6 +535,7 @@ static int open_residency(struct weir_jamba *jamba,
                             "leave one of the two away");
     weir_budget_init(&jamba->budget, residency.mapped, options->ram_bytes,
                      options->weight_bytes);
+    jamba->budget.span_tok = options->span_tok;
     return weir_residency_new(jamba->file, &residency, &jamba->residency, err);
 }
 

@@ -20,6 +20,7 @@ struct weir_jamba_options {
     uint64_t weight_bytes;             /* of it for weights; 0: what is left */
     const struct weir_io_calls *calls; /* NULL: the system's */
     unsigned deadline_ms;              /* of a read; 0: the usual */
+    size_t span_tok; /* tokens that pass a layer together; 0: the usual */
 };
 
 struct weir_jamba {
@@ -63,18 +64,29 @@ struct weir_observer {
     void *ctx;
 };
 
+/* Tokens that follow those in `state` */
+struct weir_sequence {
+    struct weir_state *state;
+    const int32_t *ids; /* [n_ids] */
+    size_t n_ids;       /* > 0 */
+    float *logits; /* [n_vocab]: scores of the next token; NULL: not wanted */
+};
+
 /*
- * Runs tokens ids [n_ids], n_ids > 0, that follow those in `state`.  `logits`
- * [n_vocab] receives the scores of the token after the last one; NULL when
- * they are not wanted.  `observer` may be NULL.
+ * Runs the tokens of n sequences, whose states differ, together: the weights
+ * are wanted once for all of them, or as often as there are tokens for the room
+ * that is set aside for them (work.h).  `observer` may be NULL; it sees the
+ * tokens of one sequence behind those of the one before.
  *
- * Bits do not depend on how a caller cuts a text into calls, nor on the number
- * of threads.  WEIR_EARG, and nothing has happened, for an id that is not in
- * the vocabulary and for more tokens than there is room for; after any other
- * error the state can only be freed.  Any thread; passes wait for each other.
+ * Bits depend neither on the other sequences nor on the number of threads, nor
+ * on how a caller cuts a text into calls but for WEIR_PROMPT_TOK.  WEIR_EARG,
+ * and nothing has happened, for an id that is not in the vocabulary, for more
+ * tokens than there is room for and for a state that is there twice; after any
+ * other error the states can only be freed.  Any thread; passes wait for each
+ * other.
  */
-int weir_jamba_forward(struct weir_jamba *jamba, struct weir_state *state,
-                       const int32_t *ids, size_t n_ids, float *logits,
+int weir_jamba_forward(struct weir_jamba *jamba,
+                       const struct weir_sequence *sequences, size_t n,
                        const struct weir_observer *observer,
                        struct weir_err *err);
 

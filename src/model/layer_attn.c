@@ -29,11 +29,12 @@ static void append(const struct weir_jamba *jamba, enum weir_dtype dtype,
 #define SPAN      256 /* positions */
 #define BLOCK_TOK 8
 
+/* The tokens of a run: n_tok of the chunk, from `row` on */
 struct heads {
     const struct weir_jamba *jamba;
     const struct weir_state_layer *state;
     enum weir_dtype kv_dtype;
-    size_t n_past, n_tok;
+    size_t n_past, n_tok, row;
     size_t first_span, n_spans; /* of this round */
     size_t slot;                /* of the round's first span */
     size_t n_slots;             /* of a token */
@@ -64,7 +65,7 @@ static void attend_item(void *ctx, size_t item, unsigned worker)
         .first = (heads->first_span + span) * SPAN,
         .scale = 1.0f / sqrtf((float)hd),
         .kv_dtype = heads->kv_dtype,
-        .q = jamba->work.q + tok * config->n_heads * hd,
+        .q = jamba->work.q + (heads->row + tok) * config->n_heads * hd,
         .k = heads->state->k,
         .v = heads->state->v,
         .part = jamba->work.parts + tok * ld +
@@ -88,7 +89,7 @@ static void join_item(void *ctx, size_t item, unsigned worker)
     const struct weir_config *config = &jamba->config;
     size_t group = config->n_heads / config->n_kv_heads;
     size_t kv = item % config->n_kv_heads, tok = item / config->n_kv_heads;
-    size_t head = tok * config->n_heads + kv * group;
+    size_t head = (heads->row + tok) * config->n_heads + kv * group;
     float *part = jamba->work.parts + tok * heads->n_slots * slot_size(config) +
                   kv * group * weir_part_size(config->head_dim);
 
@@ -140,32 +141,44 @@ static int project(struct weir_jamba *jamba,
     };
 
     for (unsigned i = 0; i < 3; i++)
-        products[i].precision = WEIR_FINE;
+        products[i].precision = weir_precision_of(WEIR_FINE, work->prompt);
     return weir_linear_run(jamba, products, 3, err);
+}
+
+/* One sequence after the other: each has positions of its own. */
+static void attend_run(const struct weir_jamba *jamba,
+                       const struct weir_run *run, uint32_t layer)
+{
+    const struct weir_config *config = &jamba->config;
+    size_t kv = (size_t)config->n_kv_heads * config->head_dim;
+    const struct weir_state_layer *state = &run->state->layers[layer];
+    struct heads heads = {.jamba = jamba,
+                          .state = state,
+                          .kv_dtype = run->state->kv_dtype,
+                          .n_past = run->n_past,
+                          .n_tok = run->n_tok,
+                          .row = run->row};
+
+    append(jamba, heads.kv_dtype, state->k, run->n_past,
+           jamba->work.k + run->row * kv, run->n_tok, kv);
+    append(jamba, heads.kv_dtype, state->v, run->n_past,
+           jamba->work.v + run->row * kv, run->n_tok, kv);
+    attend(&heads);
 }
 
 int weir_layer_attention(struct weir_jamba *jamba,
                          const struct weir_bind_attention *layer,
-                         enum weir_dtype kv_dtype,
-                         struct weir_state_layer *state, size_t n_past,
-                         const float *x, size_t n_tok, float *y,
-                         struct weir_err *err)
+                         const struct weir_tokens *tokens, const float *x,
+                         float *y, struct weir_err *err)
 {
     const struct weir_config *config = &jamba->config;
     size_t q = (size_t)config->n_heads * config->head_dim;
-    size_t kv = (size_t)config->n_kv_heads * config->head_dim;
-    struct heads heads = {.jamba = jamba,
-                          .state = state,
-                          .kv_dtype = kv_dtype,
-                          .n_past = n_past,
-                          .n_tok = n_tok};
-    int rc = project(jamba, layer, x, n_tok, err);
+    int rc = project(jamba, layer, x, tokens->n_tok, err);
 
     if (rc)
         return rc;
-    append(jamba, kv_dtype, state->k, n_past, jamba->work.k, n_tok, kv);
-    append(jamba, kv_dtype, state->v, n_past, jamba->work.v, n_tok, kv);
-    attend(&heads);
-    return weir_linear_apply(jamba, &layer->o, jamba->work.heads, q, n_tok, y,
-                             config->n_hidden, err);
+    for (size_t i = 0; i < tokens->n_runs; i++)
+        attend_run(jamba, &tokens->runs[i], tokens->layer);
+    return weir_linear_apply(jamba, &layer->o, jamba->work.heads, q,
+                             tokens->n_tok, y, config->n_hidden, err);
 }

@@ -16,8 +16,7 @@
 struct mixer {
     const struct weir_jamba *jamba;
     const struct weir_bind_mamba *layer;
-    struct weir_state_layer *state;
-    size_t n_tok;
+    const struct weir_tokens *tokens;
 };
 
 static size_t n_slices(const struct weir_jamba *jamba)
@@ -32,63 +31,81 @@ static size_t n_channels(const struct weir_jamba *jamba, size_t first)
     return left < CHANNELS ? left : CHANNELS;
 }
 
-/* u = silu(conv(x)) */
-static void conv_slice(void *ctx, size_t item, unsigned worker)
+/* u = silu(conv(x)) of channels from c on, for the tokens of a run */
+static void conv_run(const struct mixer *mixer, const struct weir_run *run,
+                     size_t c)
 {
-    const struct mixer *mixer = ctx;
     const struct weir_jamba *jamba = mixer->jamba;
     const struct weir_bind_mamba *layer = mixer->layer;
     size_t inner = jamba->config.n_inner, k = jamba->config.d_conv;
-    size_t c = item * CHANNELS;
+    size_t at = run->row * inner + c;
     struct weir_conv conv = {
-        .n_tok = mixer->n_tok,
+        .n_tok = run->n_tok,
         .n_ch = n_channels(jamba, c),
         .k = k,
-        .x = jamba->work.xz + c,
+        .x = jamba->work.xz + run->row * 2 * inner + c,
         .w = layer->conv_w + c * k,
         .bias = layer->conv_bias ? layer->conv_bias + c : NULL,
-        .state = mixer->state->conv + c * (k - 1),
-        .y = jamba->work.u + c,
+        .state = run->state->layers[mixer->tokens->layer].conv + c * (k - 1),
+        .y = jamba->work.u + at,
         .ld_x = 2 * inner,
         .ld_y = inner,
     };
 
-    (void)worker;
     jamba->kernels.conv(&conv);
 }
 
-/* u = scan(u, dt, B, C) * silu(z) */
-static void scan_slice(void *ctx, size_t item, unsigned worker)
+static void conv_slice(void *ctx, size_t item, unsigned worker)
 {
     const struct mixer *mixer = ctx;
+
+    (void)worker;
+    for (size_t i = 0; i < mixer->tokens->n_runs; i++)
+        conv_run(mixer, &mixer->tokens->runs[i], item * CHANNELS);
+}
+
+/* u = scan(u, dt, B, C) * silu(z), likewise */
+static void scan_run(const struct mixer *mixer, const struct weir_run *run,
+                     size_t c)
+{
     const struct weir_jamba *jamba = mixer->jamba;
     const struct weir_bind_mamba *layer = mixer->layer;
     const struct weir_work *work = &jamba->work;
     size_t inner = jamba->config.n_inner, n_state = jamba->config.n_state;
-    size_t rank = jamba->config.dt_rank, c = item * CHANNELS;
+    size_t rank = jamba->config.dt_rank, ld_p = rank + 2 * n_state;
+    size_t at = run->row * inner + c;
+    const float *p = work->p + run->row * ld_p;
     struct weir_scan scan = {
-        .n_tok = mixer->n_tok,
+        .n_tok = run->n_tok,
         .n_ch = n_channels(jamba, c),
         .n_state = n_state,
-        .u = work->u + c,
-        .dt = work->dt + c,
+        .u = work->u + at,
+        .dt = work->dt + at,
         .dt_bias = layer->dt_bias + c,
         .a = layer->a + c * n_state,
-        .b = work->p + rank,
-        .c = work->p + rank + n_state,
+        .b = p + rank,
+        .c = p + rank + n_state,
         .d = layer->d + c,
-        .z = work->xz + inner + c,
-        .state = mixer->state->scan + c * n_state,
-        .y = work->u + c,
+        .z = work->xz + run->row * 2 * inner + inner + c,
+        .state = run->state->layers[mixer->tokens->layer].scan + c * n_state,
+        .y = work->u + at,
         .ld_u = inner,
         .ld_dt = inner,
-        .ld_bc = rank + 2 * n_state,
+        .ld_bc = ld_p,
         .ld_z = 2 * inner,
         .ld_y = inner,
     };
 
-    (void)worker;
     jamba->kernels.scan(&scan);
+}
+
+static void scan_slice(void *ctx, size_t item, unsigned worker)
+{
+    const struct mixer *mixer = ctx;
+
+    (void)worker;
+    for (size_t i = 0; i < mixer->tokens->n_runs; i++)
+        scan_run(mixer, &mixer->tokens->runs[i], item * CHANNELS);
 }
 
 /* p = W_x u, its three parts normalised, each over its own width */
@@ -97,7 +114,8 @@ static int select_parameters(const struct mixer *mixer,
 {
     const struct weir_bind_mamba *layer = mixer->layer;
     const struct weir_config *config = &jamba->config;
-    size_t n = mixer->n_tok, rank = config->dt_rank, n_state = config->n_state;
+    size_t n = mixer->tokens->n_tok, rank = config->dt_rank,
+           n_state = config->n_state;
     size_t ld = rank + 2 * n_state;
     float *dt = jamba->work.p, *b = dt + rank, *c = b + n_state;
     int rc = weir_linear_apply(jamba, &layer->x_proj, jamba->work.u,
@@ -113,13 +131,14 @@ static int select_parameters(const struct mixer *mixer,
 
 int weir_layer_mamba(struct weir_jamba *jamba,
                      const struct weir_bind_mamba *layer,
-                     struct weir_state_layer *state, const float *x,
-                     size_t n_tok, float *y, struct weir_err *err)
+                     const struct weir_tokens *tokens, const float *x, float *y,
+                     struct weir_err *err)
 {
-    struct mixer mixer = {jamba, layer, state, n_tok};
+    struct mixer mixer = {jamba, layer, tokens};
     const struct weir_config *config = &jamba->config;
     struct weir_work *work = &jamba->work;
     size_t hidden = config->n_hidden, inner = config->n_inner;
+    size_t n_tok = tokens->n_tok;
     size_t ld_p = config->dt_rank + 2 * (size_t)config->n_state;
     int rc;
 

@@ -18,6 +18,8 @@ static int run_gates(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
                                        job->n_tok, gate, inter);
         products[2 * i + 1] =
             weir_product(&job->mlp->up, job->x, hidden, job->n_tok, up, inter);
+        products[2 * i].precision = products[2 * i + 1].precision =
+            weir_precision_of(WEIR_COARSE, job->prompt);
         gate += job->n_tok * inter;
         up += job->n_tok * inter;
     }
@@ -34,6 +36,7 @@ static int run_downs(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
     for (size_t i = 0; i < n_jobs; i++) {
         products[i] = weir_product(&jobs[i].mlp->down, gate, inter,
                                    jobs[i].n_tok, jobs[i].y, hidden);
+        products[i].precision = weir_precision_of(WEIR_COARSE, jobs[i].prompt);
         gate += jobs[i].n_tok * inter;
     }
     return weir_linear_run(jamba, products, n_jobs, err);

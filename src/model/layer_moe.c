@@ -1,103 +1,179 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mixture of experts (Lieber and others 2024, section 2).  Tokens are grouped
- * by expert, so that an expert's weights are used once for all tokens of the
- * chunk that want it, and the experts run side by side.  What they make of a
- * token is added in ascending order of expert: the sum is the same whatever
- * tokens are beside it.
+ * Mixture of experts (Lieber and others 2024, section 2).  The tokens of a span
+ * are grouped by expert, so that an expert's weights are used once for all of
+ * them, whatever their number, and may be forgotten then.  As many rows as
+ * there is room for go side by side, of one expert or of many.
+ *
+ * What the experts make of a token is added up in ascending order of expert,
+ * apart from the residual stream, which receives the sum at the end: it is the
+ * same whatever tokens are beside it.
  */
 #include "model/layers.h"
+
+#include <string.h>
 
 #include "model/linear.h"
 #include "model/rows.h"
 
-/*
- * Lists the tokens that go to expert `e`, from row `row` of work.expert_in on,
- * and notes their rows in work.slot; how many they are.  `chosen` are the
- * experts of n_tok tokens.
- */
-static size_t list_tokens(struct weir_jamba *jamba, uint32_t e,
-                          const uint32_t *chosen, size_t n_tok, size_t row)
-{
-    size_t k = jamba->config.n_top, n = 0;
-
-    for (size_t i = 0; i < n_tok * k; i++) {
-        if (chosen[i] != e)
-            continue;
-        jamba->work.token[row + n] = (uint32_t)(i / k);
-        jamba->work.slot[i] = (uint32_t)(row + n);
-        n++;
-    }
-    return n;
-}
-
-/* The jobs of the experts that have room side by side; they are done then. */
-static int run_jobs(struct weir_jamba *jamba, size_t n_jobs,
-                    struct weir_err *err)
-{
-    const struct weir_mlp_job *jobs = jamba->work.jobs;
-    size_t most = weir_residency_at_once(jamba->residency), n;
-    int rc = 0;
-
-    for (size_t i = 0; i < n_jobs && !rc; i += n) {
-        n = n_jobs - i < most ? n_jobs - i : most;
-        rc = weir_layer_mlps(jamba, jobs + i, n, err);
-        for (size_t k = i; k < i + n; k++)
-            weir_residency_done(jamba->residency, jobs[k].mlp->unit);
-    }
-    return rc;
-}
-
-/* n_tok tokens at x, whose experts and probabilities begin at `first` */
-static int run_experts(struct weir_jamba *jamba,
-                       const struct weir_bind_layer *layer, const float *x,
-                       size_t first, size_t n_tok, float *y,
-                       struct weir_err *err)
-{
-    struct weir_work *work = &jamba->work;
-    size_t hidden = jamba->config.n_hidden, k = jamba->config.n_top;
-    size_t n_jobs = 0, row = 0;
-    int rc;
-
-    for (uint32_t e = 0; e < jamba->config.n_experts; e++) {
-        size_t n = list_tokens(jamba, e, work->expert + first * k, n_tok, row);
-
-        if (!n)
-            continue;
-        weir_residency_want(jamba->residency, layer->mlps[e].unit);
-        work->jobs[n_jobs++] = (struct weir_mlp_job){
-            &layer->mlps[e], work->expert_in + row * hidden, n,
-            work->expert_out + row * hidden};
-        row += n;
-    }
-    weir_rows_gather(jamba, x, work->token, row, hidden, work->expert_in);
-    rc = run_jobs(jamba, n_jobs, err);
-    if (!rc)
-        weir_rows_combine(jamba, work->expert_out, work->slot,
-                          work->prob + first * k, k, n_tok, hidden, y);
-    return rc;
-}
-
-int weir_layer_moe(struct weir_jamba *jamba,
-                   const struct weir_bind_layer *layer, const float *x,
-                   size_t n_tok, float *y, struct weir_err *err)
+int weir_layer_route(struct weir_jamba *jamba,
+                     const struct weir_bind_layer *layer, const float *x,
+                     size_t row, size_t n_tok, struct weir_err *err)
 {
     const struct weir_config *config = &jamba->config;
     struct weir_work *work = &jamba->work;
-    size_t hidden = config->n_hidden, most = work->ff_tok / config->n_top, n;
-    int rc;
+    size_t at = row * config->n_top;
+    int rc =
+        weir_linear_apply_exact(jamba, &layer->router, x, config->n_hidden,
+                                n_tok, work->router, config->n_experts, err);
 
-    rc = weir_linear_apply_exact(jamba, &layer->router, x, hidden, n_tok,
-                                 work->router, config->n_experts, err);
     if (rc)
         return rc;
     jamba->kernels.route(work->router, config->n_experts, n_tok,
-                         config->n_experts, config->n_top, work->expert,
-                         work->prob);
-    for (size_t t = 0; t < n_tok && !rc; t += n) {
-        n = n_tok - t < most ? n_tok - t : most;
-        rc = run_experts(jamba, layer, x + t * hidden, t, n, y + t * hidden,
-                         err);
+                         config->n_experts, config->n_top, work->expert + at,
+                         work->prob + at);
+    memset(work->prompts + row, work->prompt, n_tok);
+    return 0;
+}
+
+/* work.order: the choices of n_tok tokens by expert; work.first: where each
+ * expert's begin (counting sort) */
+static void sort_choices(struct weir_jamba *jamba, size_t n_tok)
+{
+    struct weir_work *work = &jamba->work;
+    uint32_t n_experts = jamba->config.n_experts;
+    size_t n = n_tok * jamba->config.n_top, at = 0, count;
+
+    memset(work->first, 0, (n_experts + 1u) * sizeof(*work->first));
+    for (size_t i = 0; i < n; i++)
+        work->first[work->expert[i]]++;
+    for (uint32_t e = 0; e <= n_experts; e++, at += count) {
+        count = work->first[e];
+        work->first[e] = at;
     }
+    for (size_t i = 0; i < n; i++)
+        work->order[work->first[work->expert[i]]++] = (uint32_t)i;
+    for (uint32_t e = n_experts; e > 0; e--)
+        work->first[e] = work->first[e - 1];
+    work->first[0] = 0;
+}
+
+/* The choices that are still to be computed, from expert `expert` on */
+struct queue {
+    struct weir_jamba *jamba;
+    const struct weir_bind_layer *layer;
+    uint32_t expert;
+    size_t at; /* in work.order */
+    struct weir_err *err;
+};
+
+/* Moves on to the expert that has choices left; 0: there are none. */
+static size_t choices_left(struct queue *queue)
+{
+    const struct weir_jamba *jamba = queue->jamba;
+
+    while (queue->expert < jamba->config.n_experts &&
+           queue->at == jamba->work.first[queue->expert + 1])
+        queue->expert++;
+    return queue->expert < jamba->config.n_experts
+               ? jamba->work.first[queue->expert + 1] - queue->at
+               : 0;
+}
+
+/* Rows of one expert from row `row` of the round on, of prompts or of none */
+static size_t take_job(struct queue *queue, size_t row, size_t most,
+                       struct weir_mlp_job *job)
+{
+    const struct weir_config *config = &queue->jamba->config;
+    struct weir_work *work = &queue->jamba->work;
+    size_t left = choices_left(queue), n;
+    uint32_t choice, token;
+
+    if (most > WEIR_CHUNK_TOK)
+        most = WEIR_CHUNK_TOK;
+    if (most > left)
+        most = left;
+    *job = (struct weir_mlp_job){
+        .mlp = &queue->layer->mlps[queue->expert],
+        .x = work->expert_in + row * config->n_hidden,
+        .y = work->expert_out + row * config->n_hidden,
+    };
+    for (n = 0; n < most; n++) {
+        choice = work->order[queue->at + n];
+        token = choice / config->n_top;
+        if (n == 0)
+            job->prompt = work->prompts[token];
+        else if (work->prompts[token] != job->prompt)
+            break;
+        work->token[row + n] = token;
+        work->weight[row + n] = work->prob[choice];
+    }
+    job->n_tok = n;
+    queue->at += n;
+    return n;
+}
+
+/* The jobs of a round: as many as have room.  Returns their rows. */
+static size_t take_jobs(struct queue *queue, size_t *n_jobs)
+{
+    struct weir_jamba *jamba = queue->jamba;
+    struct weir_work *work = &jamba->work;
+    size_t at_once = weir_residency_at_once(jamba->residency);
+    size_t row = 0, n_experts = 0;
+    uint32_t last = 0;
+
+    for (*n_jobs = 0; *n_jobs < work->n_jobs && row < work->ff_tok; ++*n_jobs) {
+        if (!choices_left(queue))
+            break;
+        if (*n_jobs == 0 || queue->expert != last)
+            n_experts++;
+        if (n_experts > at_once)
+            break;
+        last = queue->expert;
+        row += take_job(queue, row, work->ff_tok - row, &work->jobs[*n_jobs]);
+    }
+    return row;
+}
+
+static int run_round(struct queue *queue)
+{
+    struct weir_jamba *jamba = queue->jamba;
+    struct weir_work *work = &jamba->work;
+    size_t hidden = jamba->config.n_hidden, n_jobs, n_rows;
+    uint32_t from = queue->expert;
+    int rc;
+
+    n_rows = take_jobs(queue, &n_jobs);
+    weir_rows_gather_norm(jamba, work->hidden, work->token, n_rows, hidden,
+                          queue->layer->pre_ff_norm, work->expert_in);
+    rc = weir_layer_mlps(jamba, work->jobs, n_jobs, queue->err);
+    if (rc)
+        return rc;
+    weir_rows_scatter_add(jamba, work->expert_out, work->token, work->weight,
+                          n_rows, hidden, work->sum);
+    choices_left(queue);
+    for (uint32_t e = from; e < queue->expert; e++)
+        weir_residency_done(jamba->residency, queue->layer->mlps[e].unit);
+    return 0;
+}
+
+int weir_layer_experts(struct weir_jamba *jamba,
+                       const struct weir_bind_layer *layer, size_t n_tok,
+                       struct weir_err *err)
+{
+    struct queue queue = {.jamba = jamba, .layer = layer, .err = err};
+    struct weir_work *work = &jamba->work;
+    size_t hidden = jamba->config.n_hidden;
+    int rc = 0;
+
+    sort_choices(jamba, n_tok);
+    for (uint32_t e = 0; e < jamba->config.n_experts; e++)
+        if (work->first[e + 1] > work->first[e])
+            weir_residency_want(jamba->residency, layer->mlps[e].unit);
+    weir_rows_clear(jamba, work->sum, n_tok, hidden);
+    while (choices_left(&queue) && !rc)
+        rc = run_round(&queue);
+    if (!rc)
+        weir_rows_add(jamba, work->hidden, work->sum, n_tok, hidden);
     return rc;
 }

@@ -11,19 +11,24 @@
 
 #include "model/jamba.h"
 
-/* Tokens n_past to n_past + n_tok - 1 of the sequence; appends their K and V */
+/* Whose the tokens of a chunk are, and which layer they pass */
+struct weir_tokens {
+    const struct weir_run *runs; /* [n_runs] */
+    size_t n_runs, n_tok;
+    uint32_t layer;
+};
+
+/* Appends K and V of each run to its state. */
 int weir_layer_attention(struct weir_jamba *jamba,
                          const struct weir_bind_attention *layer,
-                         enum weir_dtype kv_dtype,
-                         struct weir_state_layer *state, size_t n_past,
-                         const float *x, size_t n_tok, float *y,
-                         struct weir_err *err);
+                         const struct weir_tokens *tokens, const float *x,
+                         float *y, struct weir_err *err);
 
-/* Moves the state of conv and scan on by n_tok tokens */
+/* Moves the state of conv and scan of each run on by its tokens. */
 int weir_layer_mamba(struct weir_jamba *jamba,
                      const struct weir_bind_mamba *layer,
-                     struct weir_state_layer *state, const float *x,
-                     size_t n_tok, float *y, struct weir_err *err);
+                     const struct weir_tokens *tokens, const float *x, float *y,
+                     struct weir_err *err);
 
 /* down(silu(gate x) * (up x)) of some tokens: a dense MLP, or one expert */
 struct weir_mlp_job {
@@ -31,21 +36,31 @@ struct weir_mlp_job {
     const float *x; /* [n_tok][n_hidden] */
     size_t n_tok;   /* <= WEIR_CHUNK_TOK */
     float *y;       /* [n_tok][n_hidden] */
+    int prompt;     /* they are part of one: activations may be rounded */
 };
 
 /*
- * n_jobs <= max(n_experts, 1) such, side by side; together they have at most
+ * n_jobs <= work.n_jobs such, side by side; together they have at most
  * work.ff_tok tokens.
  */
 int weir_layer_mlps(struct weir_jamba *jamba, const struct weir_mlp_job *jobs,
                     size_t n_jobs, struct weir_err *err);
 
 /*
- * Mixture of experts.  The router's logits [n_tok][n_experts] are left in
- * jamba->work.router.
+ * Which experts the tokens at x go to; they are tokens row to row + n_tok - 1
+ * of the span, and whether they are part of a prompt is in work.prompt.  The
+ * logits [n_tok][n_experts] are left in work.router.
  */
-int weir_layer_moe(struct weir_jamba *jamba,
-                   const struct weir_bind_layer *layer, const float *x,
-                   size_t n_tok, float *y, struct weir_err *err);
+int weir_layer_route(struct weir_jamba *jamba,
+                     const struct weir_bind_layer *layer, const float *x,
+                     size_t row, size_t n_tok, struct weir_err *err);
+
+/*
+ * Adds to the residual stream of the span's n_tok tokens, all of them routed,
+ * what their experts make of its norm.
+ */
+int weir_layer_experts(struct weir_jamba *jamba,
+                       const struct weir_bind_layer *layer, size_t n_tok,
+                       struct weir_err *err);
 
 #endif

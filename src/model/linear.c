@@ -245,7 +245,7 @@ static void cut_product(struct weir_jamba *jamba, struct weir_product *p)
     size_t enough = ITEMS_PER_THREAD * jamba->work.n_workers;
     struct weir_cut *cut = &p->cut;
 
-    cut->gemm = jamba->work.prompt && p->precision != WEIR_EXACT
+    cut->gemm = p->precision != WEIR_EXACT
                     ? weir_gemm_for(&jamba->kernels, tensor->dtype,
                                     p->precision == WEIR_FINE)
                     : NULL;
@@ -316,7 +316,7 @@ int weir_linear_apply(struct weir_jamba *jamba,
 {
     struct weir_product product = weir_product(linear, x, ld_x, n_tok, y, ld_y);
 
-    product.precision = WEIR_FINE;
+    product.precision = weir_precision_of(WEIR_FINE, jamba->work.prompt);
     return weir_linear_run(jamba, &product, 1, err);
 }
 

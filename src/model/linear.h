@@ -30,6 +30,13 @@ enum weir_precision {
     WEIR_EXACT,  /* f32 */
 };
 
+/* What is not part of a prompt keeps all. */
+static inline enum weir_precision weir_precision_of(
+    enum weir_precision of_prompt, int prompt)
+{
+    return prompt ? of_prompt : WEIR_EXACT;
+}
+
 /*
  * y[t][r] = (sum over c of W[r][c] * x[t][c]) * scale[r] + bias[r] for n_tok <=
  * WEIR_CHUNK_TOK tokens, with x [n_tok][ld_x] and y [n_tok][ld_y] apart from
@@ -68,7 +75,7 @@ static inline struct weir_product weir_product(const struct weir_linear *linear,
 int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
                     size_t n, struct weir_err *err);
 
-/* One product that is fine, and one that is exact. */
+/* One product that is fine if the chunk is of a prompt, and one exact. */
 int weir_linear_apply(struct weir_jamba *jamba,
                       const struct weir_linear *linear, const float *x,
                       size_t ld_x, size_t n_tok, float *y, size_t ld_y,

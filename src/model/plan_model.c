@@ -231,7 +231,7 @@ static void describe_memory(const struct describer *describer,
                          (c->d_conv - 1ull + c->n_state) * sizeof(float);
     model->kv_bytes = n_attention * 2 * c->n_kv_heads * c->head_dim *
                       weir_dtype_bytes(kv_dtype);
-    model->wait_bytes = c->n_hidden * sizeof(float);
+    model->wait_bytes = weir_work_token_bytes(c);
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
 }

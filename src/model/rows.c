@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define SLICE 8 /* tokens of an item */
+#define SLICE      8   /* tokens of an item */
+#define SLICE_COLS 256 /* or columns of all of them */
 
 struct rows {
     const struct weir_jamba *jamba;
@@ -11,7 +12,8 @@ struct rows {
     float *y;
     void *narrow;
     const uint32_t *from;
-    size_t ld, n_tok, n, k;
+    size_t ld, n_tok, n;
+    size_t slice; /* of the columns */
     enum weir_dtype dtype;
 };
 
@@ -92,54 +94,79 @@ void weir_rows_add(const struct weir_jamba *jamba, float *y, const float *x,
     run(&rows, add_item);
 }
 
-static void gather_item(void *ctx, size_t item, unsigned worker)
+static void clear_item(void *ctx, size_t item, unsigned worker)
+{
+    const struct rows *r = ctx;
+    size_t n_tok, at = slice_of(r, item, &n_tok) * r->n;
+
+    (void)worker;
+    memset(r->y + at, 0, n_tok * r->n * sizeof(*r->y));
+}
+
+void weir_rows_clear(const struct weir_jamba *jamba, float *y, size_t n_tok,
+                     size_t n)
+{
+    struct rows rows = {.jamba = jamba, .n_tok = n_tok, .n = n, .y = y};
+
+    run(&rows, clear_item);
+}
+
+static void gather_norm_item(void *ctx, size_t item, unsigned worker)
 {
     const struct rows *r = ctx;
     size_t n_tok, t = slice_of(r, item, &n_tok), end = t + n_tok;
 
     (void)worker;
     for (; t < end; t++)
-        memcpy(r->y + t * r->n, r->x + r->from[t] * r->n, r->n * sizeof(*r->y));
+        r->jamba->kernels.rms_norm(r->x + r->from[t] * r->n, r->n, 1, r->n,
+                                   r->weight, r->jamba->config.rms_eps,
+                                   r->y + t * r->n, r->n);
 }
 
-void weir_rows_gather(const struct weir_jamba *jamba, const float *x,
-                      const uint32_t *from, size_t n_tok, size_t n, float *y)
-{
-    struct rows rows = {
-        .jamba = jamba, .x = x, .from = from, .n_tok = n_tok, .n = n, .y = y};
-
-    run(&rows, gather_item);
-}
-
-static void combine_item(void *ctx, size_t item, unsigned worker)
-{
-    const struct rows *r = ctx;
-    size_t n_tok, t = slice_of(r, item, &n_tok), end = t + n_tok;
-
-    (void)worker;
-    for (; t < end; t++) {
-        memset(r->y + t * r->n, 0, r->n * sizeof(*r->y));
-        for (size_t i = t * r->k; i < (t + 1) * r->k; i++)
-            r->jamba->kernels.add_scaled(r->y + t * r->n, r->n,
-                                         r->x + r->from[i] * r->n, r->n,
-                                         r->weight + i, 1, r->n);
-    }
-}
-
-void weir_rows_combine(const struct weir_jamba *jamba, const float *x,
-                       const uint32_t *from, const float *weight, size_t k,
-                       size_t n_tok, size_t n, float *y)
+void weir_rows_gather_norm(const struct weir_jamba *jamba, const float *x,
+                           const uint32_t *from, size_t n_tok, size_t n,
+                           const float *weight, float *y)
 {
     struct rows rows = {.jamba = jamba,
                         .x = x,
                         .from = from,
+                        .n_tok = n_tok,
+                        .n = n,
                         .weight = weight,
-                        .k = k,
+                        .y = y};
+
+    run(&rows, gather_norm_item);
+}
+
+/* A slice of the columns, so that two rows of one token keep their order */
+static void scatter_item(void *ctx, size_t item, unsigned worker)
+{
+    const struct rows *r = ctx;
+    size_t at = item * r->slice, left = r->n - at;
+    size_t n = left < r->slice ? left : r->slice;
+
+    (void)worker;
+    for (size_t t = 0; t < r->n_tok; t++)
+        r->jamba->kernels.add_scaled(r->y + r->from[t] * r->n + at, r->n,
+                                     r->x + t * r->n + at, r->n, r->weight + t,
+                                     1, n);
+}
+
+void weir_rows_scatter_add(const struct weir_jamba *jamba, const float *x,
+                           const uint32_t *to, const float *weight,
+                           size_t n_tok, size_t n, float *y)
+{
+    struct rows rows = {.jamba = jamba,
+                        .x = x,
+                        .from = to,
+                        .weight = weight,
+                        .slice = n_tok > SLICE ? SLICE_COLS : n,
                         .n_tok = n_tok,
                         .n = n,
                         .y = y};
 
-    run(&rows, combine_item);
+    weir_pool_run(jamba->pool, (n + rows.slice - 1) / rows.slice, scatter_item,
+                  &rows);
 }
 
 static void convert_item(void *ctx, size_t item, unsigned worker)

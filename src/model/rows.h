@@ -20,14 +20,19 @@ void weir_rows_silu_mul(const struct weir_jamba *jamba, float *gate,
 void weir_rows_add(const struct weir_jamba *jamba, float *y, const float *x,
                    size_t n_tok, size_t n);
 
-/* y[t] = x[from[t]], [n_tok][n] */
-void weir_rows_gather(const struct weir_jamba *jamba, const float *x,
-                      const uint32_t *from, size_t n_tok, size_t n, float *y);
+/* y[t] = 0, [n_tok][n] */
+void weir_rows_clear(const struct weir_jamba *jamba, float *y, size_t n_tok,
+                     size_t n);
 
-/* y[t] = sum over i < k of weight[t][i] * x[from[t][i]], i ascending */
-void weir_rows_combine(const struct weir_jamba *jamba, const float *x,
-                       const uint32_t *from, const float *weight, size_t k,
-                       size_t n_tok, size_t n, float *y);
+/* y[t] = norm(x[from[t]]), [n_tok][n] */
+void weir_rows_gather_norm(const struct weir_jamba *jamba, const float *x,
+                           const uint32_t *from, size_t n_tok, size_t n,
+                           const float *weight, float *y);
+
+/* y[to[t]] += weight[t] * x[t], t ascending, x [n_tok][n] */
+void weir_rows_scatter_add(const struct weir_jamba *jamba, const float *x,
+                           const uint32_t *to, const float *weight,
+                           size_t n_tok, size_t n, float *y);
 
 /* y[t] = x[t] as `dtype`, WEIR_F32 or WEIR_BF16, [n_tok][n] */
 void weir_rows_convert(const struct weir_jamba *jamba, const float *x,

@@ -70,9 +70,8 @@ static size_t place_activations(struct weir_work *work,
     const size_t q = (size_t)c->n_heads * c->head_dim;
     const size_t kv = (size_t)c->n_kv_heads * c->head_dim;
     const size_t ff = work->ff_tok;
-    float *expert = NULL, *slot = NULL, *token = NULL;
+    float *token = NULL;
     const struct part parts[] = {
-        {&work->hidden, c->n_hidden, n},
         {&work->normed, c->n_hidden, n},
         {&work->out, c->n_hidden, n},
         {&work->xz, 2 * inner, n},
@@ -90,17 +89,13 @@ static size_t place_activations(struct weir_work *work,
         {&work->expert_in, c->n_hidden, ff},
         {&work->expert_out, c->n_hidden, ff},
         {&work->router, c->n_experts, n},
-        {&work->prob, c->n_top, n},
-        {&expert, c->n_top, n},
-        {&slot, c->n_top, n},
+        {&work->weight, 1, ff},
         {&token, 1, ff},
         {&work->logits, c->n_vocab, WEIR_HEAD_TOK},
     };
     size_t n_bytes =
         place_floats(base, parts, sizeof(parts) / sizeof(parts[0]));
 
-    work->expert = (uint32_t *)expert;
-    work->slot = (uint32_t *)slot;
     work->token = (uint32_t *)token;
     return n_bytes;
 }
@@ -119,14 +114,33 @@ static int take_activations(struct weir_work *work,
     return 0;
 }
 
-static int take_lists(struct weir_work *work, uint32_t n_experts,
+/* An expert or two are cut at the end of the room, one at its beginning. */
+static size_t n_jobs_of(const struct weir_config *config)
+{
+    return config->n_experts + 3u;
+}
+
+static size_t list_bytes_of(const struct weir_config *config)
+{
+    struct weir_work *work;
+
+    return n_jobs_of(config) *
+               (sizeof(*work->jobs) + 2 * sizeof(*work->products)) +
+           (config->n_experts + 1u) * sizeof(*work->first) +
+           WEIR_CHUNK_TOK * sizeof(*work->runs);
+}
+
+static int take_lists(struct weir_work *work, const struct weir_config *config,
                       struct weir_err *err)
 {
-    work->jobs = calloc(n_experts, sizeof(*work->jobs));
-    work->products = calloc(2 * (size_t)n_experts, sizeof(*work->products));
-    if (work->jobs && work->products)
+    work->n_jobs = n_jobs_of(config);
+    work->jobs = calloc(work->n_jobs, sizeof(*work->jobs));
+    work->products = calloc(2 * work->n_jobs, sizeof(*work->products));
+    work->first = calloc(config->n_experts + 1u, sizeof(*work->first));
+    work->runs = calloc(WEIR_CHUNK_TOK, sizeof(*work->runs));
+    if (work->jobs && work->products && work->first && work->runs)
         return 0;
-    return weir_err_nomem(err, n_experts * sizeof(*work->jobs), "experts");
+    return weir_err_nomem(err, list_bytes_of(config), "experts");
 }
 
 /* With rows up to whole tiles of AMX */
@@ -188,17 +202,11 @@ void weir_work_count_tensor(struct weir_work_sizes *sizes,
         sizes->packed_tok_bytes = n_bytes;
 }
 
-static size_t ff_tok_of(const struct weir_config *config)
-{
-    return FF_TOK > config->n_top ? FF_TOK : config->n_top;
-}
-
-/* Every expert may have a group of tokens that is not full. */
+/* Every job may have a group of tokens that is not full. */
 static size_t packed_bytes_of(const struct weir_config *config,
                               const struct weir_work_sizes *sizes)
 {
-    size_t n_tok =
-        ff_tok_of(config) + (size_t)config->n_experts * WEIR_GEMM_GROUP;
+    size_t n_tok = FF_TOK + n_jobs_of(config) * WEIR_GEMM_GROUP;
 
     return round_up(n_tok * sizes->packed_tok_bytes);
 }
@@ -218,12 +226,10 @@ static int take_packed(struct weir_work *work, size_t n_bytes,
 uint64_t weir_work_bytes(const struct weir_config *config,
                          const struct weir_work_sizes *sizes)
 {
-    struct weir_work work = {.ff_tok = ff_tok_of(config)};
+    struct weir_work work = {.ff_tok = FF_TOK};
 
     return place_activations(&work, config, NULL) +
-           packed_bytes_of(config, sizes) +
-           config->n_experts *
-               (sizeof(*work.jobs) + 2 * sizeof(*work.products)) +
+           packed_bytes_of(config, sizes) + list_bytes_of(config) +
            sizes->n_workers *
                (sizeof(*work.workers) + (uint64_t)worker_bytes_of(sizes));
 }
@@ -234,10 +240,10 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     int rc;
 
     memset(work, 0, sizeof(*work));
-    work->ff_tok = ff_tok_of(config);
+    work->ff_tok = FF_TOK;
     rc = take_activations(work, config, err);
     if (!rc)
-        rc = take_lists(work, config->n_experts, err);
+        rc = take_lists(work, config, err);
     if (!rc)
         rc = take_workers(work, sizes, err);
     if (!rc)
@@ -245,13 +251,56 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     return rc;
 }
 
+/* As place_activations(), of a span */
+static size_t place_span(struct weir_work *work, const struct weir_config *c,
+                         size_t n, float *base)
+{
+    float *expert = NULL, *order = NULL, *prompts = NULL;
+    const struct part parts[] = {
+        {&work->hidden, c->n_hidden, n}, {&work->sum, c->n_hidden, n},
+        {&work->prob, c->n_top, n},      {&expert, c->n_top, n},
+        {&order, c->n_top, n},           {&prompts, 1, (n + 3) / 4},
+    };
+    size_t n_bytes =
+        place_floats(base, parts, sizeof(parts) / sizeof(parts[0]));
+
+    work->expert = (uint32_t *)expert;
+    work->order = (uint32_t *)order;
+    work->prompts = (uint8_t *)prompts;
+    return n_bytes;
+}
+
+uint64_t weir_work_token_bytes(const struct weir_config *config)
+{
+    return 2ull * config->n_hidden * sizeof(float) +
+           3ull * config->n_top * sizeof(float) + 1;
+}
+
+int weir_work_take_span(struct weir_work *work,
+                        const struct weir_config *config, size_t n_tok,
+                        struct weir_err *err)
+{
+    drop_pages(work->span_pages, work->span_bytes);
+    work->span_tok = 0;
+    work->span_bytes = place_span(work, config, n_tok, NULL);
+    work->span_pages = take_pages(work->span_bytes);
+    if (!work->span_pages)
+        return weir_err_nomem(err, work->span_bytes, "tokens that wait");
+    place_span(work, config, n_tok, work->span_pages);
+    work->span_tok = n_tok;
+    return 0;
+}
+
 void weir_work_fini(struct weir_work *work)
 {
+    drop_pages(work->span_pages, work->span_bytes);
     drop_pages(work->floats, work->float_bytes);
     drop_pages(work->packed, work->packed_bytes);
     drop_pages(work->worker_pages, work->worker_bytes);
     free(work->jobs);
     free(work->products);
+    free(work->first);
+    free(work->runs);
     free(work->workers);
     memset(work, 0, sizeof(*work));
 }

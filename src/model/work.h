@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory that a forward pass works in, taken once when a model is opened:
- * activations of the tokens of one chunk, and what each worker needs for
- * itself.  What is in it between two steps of a pass means nothing after.
+ * The memory that a forward pass works in: activations of the tokens of one
+ * chunk, what each worker needs for itself, and what waits of the tokens of a
+ * span while others pass a layer.  What is in it between two steps of a pass
+ * means nothing after.
  */
 #ifndef WEIR_MODEL_WORK_H
 #define WEIR_MODEL_WORK_H
@@ -25,7 +26,14 @@
 #define WEIR_PROMPT_TOK 32
 
 /* Most tokens whose logits are computed at once: they are wide. */
-#define WEIR_HEAD_TOK 8
+#define WEIR_HEAD_TOK 16
+
+/*
+ * Tokens of a span, where no budget says less or more: with so many, reading a
+ * model's weights once takes little of the time that it takes to use them.
+ */
+#define WEIR_SPAN_TOK      8192
+#define WEIR_MOST_SPAN_TOK (1u << 20)
 
 /* Spans of attention, of all heads of a token, that wait to be joined. */
 #define WEIR_PART_SLOTS (2 * WEIR_CHUNK_TOK)
@@ -39,9 +47,34 @@ struct weir_worker {
     struct weir_err err;
 };
 
+/* Neighbours in a chunk that belong to one sequence */
+struct weir_run {
+    struct weir_state *state;
+    size_t n_past;     /* tokens of the sequence before them */
+    size_t row, n_tok; /* of the chunk */
+    const int32_t *ids;
+    float *logits; /* where the last one's go, or NULL */
+};
+
 struct weir_work {
-    /* the residual stream and what passes between layers, [tok][n_hidden] */
-    float *hidden, *normed, *out;
+    /*
+     * Of a span, [span_tok][...]: the residual stream [n_hidden], and of a
+     * layer's experts their sum [n_hidden], which they are [n_top], how
+     * probable [n_top], whether the token is part of a prompt, and all choices
+     * in the order of experts
+     */
+    float *hidden, *sum, *prob;
+    uint32_t *expert, *order;
+    uint8_t *prompts;
+    size_t span_tok;
+    void *span_pages;
+    size_t span_bytes;
+
+    /* what passes between the parts of a layer, [tok][n_hidden] */
+    float *normed, *out;
+
+    struct weir_run *runs; /* [WEIR_CHUNK_TOK], of the chunk */
+    int prompt;            /* its tokens are part of one */
 
     /* Mamba: [tok][2 n_inner], [tok][n_inner] twice, [tok][rank + 2 n_state] */
     float *xz, *u, *dt, *p;
@@ -52,18 +85,18 @@ struct weir_work {
 
     /*
      * feed-forward: [ff_tok][n_inter] twice, then, of tokens grouped by
-     * expert, [ff_tok][n_hidden] twice; ff_tok >= WEIR_CHUNK_TOK and n_top
+     * expert, [ff_tok][n_hidden] twice, and whose they are [ff_tok] and how
+     * much they count [ff_tok]
      */
-    float *gate, *up, *expert_in, *expert_out;
+    float *gate, *up, *expert_in, *expert_out, *weight;
+    uint32_t *token;
     size_t ff_tok;
-    struct weir_mlp_job *jobs;     /* [n_experts], or one */
+    struct weir_mlp_job *jobs;     /* [n_jobs] */
     struct weir_product *products; /* two for each of them */
+    size_t n_jobs;
 
-    /* MoE: [tok][n_experts], then [tok][n_top] three times */
-    float *router, *prob;
-    uint32_t *expert;
-    uint32_t *slot;  /* its row in expert_in and expert_out */
-    uint32_t *token; /* [ff_tok]: the token of each of these rows */
+    float *router; /* MoE: [tok][n_experts] */
+    size_t *first; /* [n_experts + 1]: where an expert begins in `order` */
 
     float *logits; /* [WEIR_HEAD_TOK][n_vocab] */
 
@@ -71,7 +104,6 @@ struct weir_work {
     size_t float_bytes;
     uint8_t *packed; /* activations of the products of a round */
     size_t packed_bytes;
-    int prompt; /* the pass is one */
     struct weir_worker *workers;
     size_t n_workers;
     size_t ld_partial; /* floats of one partial sum */
@@ -101,5 +133,16 @@ void weir_work_fini(struct weir_work *work);
 /* The bytes that weir_work_init() takes for the same. */
 uint64_t weir_work_bytes(const struct weir_config *config,
                          const struct weir_work_sizes *sizes);
+
+/*
+ * Makes room for spans of n_tok > 0 tokens, once more if need be; between two
+ * passes.  It is touched when there are so many tokens.
+ */
+int weir_work_take_span(struct weir_work *work,
+                        const struct weir_config *config, size_t n_tok,
+                        struct weir_err *err);
+
+/* The bytes of each token of it */
+uint64_t weir_work_token_bytes(const struct weir_config *config);
 
 #endif

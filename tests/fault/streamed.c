@@ -67,15 +67,18 @@ static int evaluate(struct weir_jamba *jamba, struct weir_state *state,
                     float *out)
 {
     size_t n_vocab = jamba->config.n_vocab;
+    struct weir_sequence sequence;
     int32_t ids[N_TOK];
     int rc;
 
     for (size_t i = 0; i < N_TOK; i++)
         ids[i] = id_of(i, n_vocab);
-    rc = weir_jamba_forward(jamba, state, ids, N_PROMPT, out, NULL, &err);
-    for (size_t i = N_PROMPT; i < N_TOK && !rc; i++)
-        rc = weir_jamba_forward(jamba, state, ids + i, 1, out += n_vocab, NULL,
-                                &err);
+    sequence = (struct weir_sequence){state, ids, N_PROMPT, out};
+    rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
+    for (size_t i = N_PROMPT; i < N_TOK && !rc; i++) {
+        sequence = (struct weir_sequence){state, ids + i, 1, out += n_vocab};
+        rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
+    }
     return rc;
 }
 
@@ -91,7 +94,7 @@ static int run(const struct weir_jamba_options *options, float **out)
     n_values = (N_TOK - N_PROMPT + 1) * (size_t)jamba->config.n_vocab;
     if (!*out)
         *out = malloc(n_values * sizeof(**out));
-    rc = *out ? weir_budget_take(jamba, 0, &err) : WEIR_ENOMEM;
+    rc = *out ? weir_budget_take(jamba, 0, N_TOK, &err) : WEIR_ENOMEM;
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, N_TOK, WEIR_F32, &err);
     if (!rc)
@@ -239,6 +242,7 @@ static void test_scan(const struct kind *kind)
     struct weir_state state = {0};
     struct weir_jamba *jamba;
     int32_t ids[40];
+    struct weir_sequence sequence = {&state, ids, 40, NULL};
     int rc;
 
     options.weight_bytes = file_bytes() * 7 / 8;
@@ -248,11 +252,11 @@ static void test_scan(const struct kind *kind)
     }
     for (size_t i = 0; i < 40; i++)
         ids[i] = id_of(i, jamba->config.n_vocab);
-    rc = weir_budget_take(jamba, 0, &err);
+    rc = weir_budget_take(jamba, 0, N_TOK, &err);
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, 400, WEIR_F32, &err);
     for (int i = 0; i < 10 && !rc; i++)
-        rc = weir_jamba_forward(jamba, &state, ids, 40, NULL, NULL, &err);
+        rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
     weir_residency_get_stats(jamba->residency, &stats);
     tap_ok(!rc && stats.n_hits * 4 > stats.n_misses &&
                stats.n_evictions * 4 < stats.n_misses,
@@ -390,7 +394,7 @@ static void test_after_failure(enum weir_io io)
     options.weight_bytes = file_bytes() / 4;
     rc = weir_jamba_open(path, &options, &jamba, &err);
     if (!rc)
-        rc = weir_budget_take(jamba, 0, &err);
+        rc = weir_budget_take(jamba, 0, N_TOK, &err);
     if (rc)
         tap_ok(0, "a model to fail with: %s", err.message);
     else

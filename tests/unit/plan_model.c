@@ -93,7 +93,8 @@ static void test_memory(const struct weir_plan_model *model)
     struct weir_work *work = &jamba->work;
     size_t is = work->float_bytes + work->packed_bytes + work->worker_bytes +
                 usable(work->jobs) + usable(work->products) +
-                usable(work->workers);
+                usable(work->workers) + usable(work->first) +
+                usable(work->runs);
     uint64_t arena = usable(jamba->bind.arena);
 
     tap_ok(is >= model->work_bytes && is - model->work_bytes < 5 * 4096,
