@@ -44,15 +44,6 @@ static void take_threads(struct bench_args *args)
     } while (*at++ == ',');
 }
 
-static void refuse_batch(const struct cli *cli)
-{
-    if (cli_uint(cli, 1, MAX_TOK) > 1)
-        cli_usage(cli,
-                  "%s %s: weir does not decode several texts at a time yet; "
-                  "leave it at 1",
-                  cli->option, cli->value);
-}
-
 static void take_option(struct bench_args *args, int option)
 {
     const struct cli *cli = &args->cli;
@@ -74,7 +65,7 @@ static void take_option(struct bench_args *args, int option)
         args->depth = cli_uint(cli, 0, MAX_TOK);
         break;
     case OPT_bench_batch:
-        refuse_batch(cli);
+        args->batch = cli_uint(cli, 1, WEIR_MAX_EVALS);
         break;
     case OPT_bench_kv:
         args->session_options.kv =
@@ -97,6 +88,7 @@ void bench_args_parse(struct bench_args *args, int argc, char **argv)
 
     args->n_prompt = 512;
     args->n_decode = 64;
+    args->batch = 1;
     args->n_repeats = 5;
     args->threads[0] = weir_pool_default_threads();
     args->n_threads = 1;

@@ -10,7 +10,7 @@
 struct bench_args {
     struct cli cli;
     const char *model;
-    size_t n_prompt, n_decode, depth, n_repeats;
+    size_t n_prompt, n_decode, depth, batch, n_repeats;
     unsigned threads[WEIR_POOL_MAX_THREADS];
     unsigned n_threads;
     enum bench_form form;

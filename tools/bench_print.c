@@ -76,10 +76,13 @@ static int is_unsteady(const struct bench_row *row)
 
 static void print_md(const struct bench_row *row)
 {
-    char depth[32] = "";
+    char depth[64] = "";
+    int at = 0;
 
+    if (row->batch > 1)
+        at = snprintf(depth, sizeof(depth), " x %u", row->batch);
     if (row->depth)
-        snprintf(depth, sizeof(depth), " @ %zu", row->depth);
+        snprintf(depth + at, sizeof(depth) - (size_t)at, " @ %zu", row->depth);
     printf("| %s | %s | %s, %s | %u | %s%s | %.2f ± %.2f | %.2f, %s "
            "| %.1f %% | %.4g | %.4g | %.1f, %.1f%s | %.1f | %" PRIu64 " |\n",
            row->model, row->codec, row->device, row->cpu_level, row->threads,

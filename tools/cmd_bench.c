@@ -26,10 +26,12 @@ struct bench {
     weir_model *model; /* opened for the threads of this row */
     char name[320];    /* of the model */
     char codec[64];    /* of its tiles */
-    int32_t *ids;      /* of every test */
-    uint8_t *chosen;   /* [n_layers][n_experts] */
-    float *logits;     /* that nobody looks at */
-    double *tps;       /* of each repeat */
+    size_t n_ids;      /* of each text */
+    int32_t *ids;      /* of every test, [batch][n_ids] */
+    weir_session *sessions[WEIR_MAX_EVALS];
+    uint8_t *chosen; /* [n_layers][n_experts] */
+    float *logits;   /* [batch][n_vocab], that nobody looks at */
+    double *tps;     /* of each repeat */
     struct probe probe;
     struct bench_print print;
     struct progress progress;
@@ -132,30 +134,56 @@ static int take_memory(struct bench *bench, struct weir_err *err)
     size_t n_ids = most_tokens(args) + 1;
     unsigned most = 1;
 
-    bench->ids = calloc(n_ids, sizeof(*bench->ids));
+    bench->n_ids = n_ids;
+    bench->ids = calloc(args->batch * n_ids, sizeof(*bench->ids));
     bench->chosen = calloc(config->n_layers, config->n_experts);
-    bench->logits = calloc(config->n_vocab, sizeof(*bench->logits));
+    bench->logits =
+        calloc(args->batch * config->n_vocab, sizeof(*bench->logits));
     bench->tps = calloc(args->n_repeats, sizeof(*bench->tps));
     if (!bench->ids || !bench->chosen || !bench->logits || !bench->tps)
-        return weir_err_nomem(err, n_ids * sizeof(*bench->ids), "a test");
-    fill_ids(bench->ids, n_ids, config->n_vocab);
+        return weir_err_nomem(err, args->batch * n_ids * sizeof(*bench->ids),
+                              "a test");
+    fill_ids(bench->ids, args->batch * n_ids, config->n_vocab);
     for (unsigned i = 0; i < args->n_threads; i++)
         most = args->threads[i] > most ? args->threads[i] : most;
     return probe_init(&bench->probe, most, err);
 }
 
-/* A session that has read the tokens before the test */
+/* Tokens from number `at` on for each session, and all scores if wanted */
+static int evaluate(struct bench *bench, size_t at, size_t n_tok, int scores,
+                    const struct weir_observer *observer, struct weir_err *err)
+{
+    struct weir_eval evals[WEIR_MAX_EVALS];
+    size_t n_vocab = bench->model->jamba->config.n_vocab;
+
+    for (size_t i = 0; i < bench->args.batch; i++)
+        evals[i] = (struct weir_eval){
+            bench->sessions[i], bench->ids + i * bench->n_ids + at, n_tok,
+            scores ? bench->logits + i * n_vocab : NULL};
+    return weir_session_observe_many(evals, bench->args.batch, observer, err);
+}
+
+static void end(struct bench *bench)
+{
+    for (size_t i = 0; i < bench->args.batch; i++) {
+        weir_session_free(bench->sessions[i]);
+        bench->sessions[i] = NULL;
+    }
+}
+
+/* Sessions that have read the tokens before the test */
 static int begin(struct bench *bench, const struct test *test,
-                 weir_session **session, struct weir_err *err)
+                 struct weir_err *err)
 {
     struct weir_session_options options = bench->args.session_options;
-    int rc;
+    size_t depth = bench->args.depth;
+    int rc = 0;
 
-    options.n_ctx = bench->args.depth + test->n_tok + 1;
-    rc = weir_session_new(bench->model, &options, session, err);
-    if (!rc && bench->args.depth)
-        rc = weir_session_eval(*session, bench->ids, bench->args.depth, NULL,
-                               err);
+    options.n_ctx = depth + test->n_tok + 1;
+    for (size_t i = 0; i < bench->args.batch && !rc; i++)
+        rc = weir_session_new(bench->model, &options, &bench->sessions[i], err);
+    if (!rc && depth)
+        rc = evaluate(bench, 0, depth, 0, NULL, err);
     return rc;
 }
 
@@ -179,38 +207,61 @@ static int mark_chosen(void *ctx, enum weir_view view, uint32_t layer,
     return 0;
 }
 
+/* The tokens of a pass, those of each text behind each other */
+static void take_ids(const struct bench *bench, struct weir_cost_pass *pass,
+                     int32_t *ids)
+{
+    for (size_t i = 0; i < bench->args.batch; i++)
+        memcpy(ids + i * pass->n_tok,
+               bench->ids + i * bench->n_ids + pass->n_past,
+               pass->n_tok * sizeof(*ids));
+    pass->ids = ids;
+}
+
 /*
  * The test without a clock: what its passes cost.  One token more has its
  * logits computed, so that the head was touched too.
  */
-static int count_costs(struct bench *bench, const struct test *test,
-                       struct weir_cost *cost, struct weir_err *err)
+static int count_passes(struct bench *bench, const struct test *test,
+                        int32_t *ids, struct weir_cost *cost,
+                        struct weir_err *err)
 {
     const struct weir_jamba *jamba = bench->model->jamba;
     const struct weir_observer observer = {1u << WEIR_VIEW_ROUTER, mark_chosen,
                                            bench};
     struct weir_cost_pass pass = {
+        .n_sequences = bench->args.batch,
         .n_tok = test->step,
         .kv_dtype = bench->args.session_options.kv == WEIR_KV_F32 ? WEIR_F32
                                                                   : WEIR_BF16,
         .chosen = bench->chosen};
     size_t from = bench->args.depth, to = from + test->n_tok;
-    weir_session *session;
-    int rc = begin(bench, test, &session, err);
+    int rc = 0;
 
     for (pass.n_past = from; pass.n_past < to && !rc;
          pass.n_past += pass.n_tok) {
         memset(bench->chosen, 0,
                (size_t)jamba->config.n_layers * jamba->config.n_experts);
-        pass.ids = bench->ids + pass.n_past;
-        rc = weir_session_eval_all(session, pass.ids, pass.n_tok, NULL,
-                                   &observer, err);
+        take_ids(bench, &pass, ids);
+        rc = evaluate(bench, pass.n_past, pass.n_tok, 0, &observer, err);
         if (!rc)
             weir_cost_add(cost, jamba, &pass);
     }
+    return rc ? rc : evaluate(bench, to, 1, 1, NULL, err);
+}
+
+static int count_costs(struct bench *bench, const struct test *test,
+                       struct weir_cost *cost, struct weir_err *err)
+{
+    size_t n = bench->args.batch * test->step;
+    int32_t *ids = calloc(n, sizeof(*ids));
+    int rc = ids ? begin(bench, test, err)
+                 : weir_err_nomem(err, n * sizeof(*ids), "a test");
+
     if (!rc)
-        rc = weir_session_eval(session, bench->ids + to, 1, bench->logits, err);
-    weir_session_free(session);
+        rc = count_passes(bench, test, ids, cost, err);
+    end(bench);
+    free(ids);
     return rc;
 }
 
@@ -218,16 +269,14 @@ static int run_once(struct bench *bench, const struct test *test, double *tps,
                     struct weir_err *err)
 {
     size_t from = bench->args.depth, to = from + test->n_tok;
-    weir_session *session;
-    double start;
-    int rc = begin(bench, test, &session, err);
+    double start, n_tok = (double)(bench->args.batch * test->n_tok);
+    int rc = begin(bench, test, err);
 
     start = progress_seconds();
     for (size_t at = from; at < to && !rc; at += test->step)
-        rc = weir_session_eval(session, bench->ids + at, test->step,
-                               bench->logits, err);
-    *tps = (double)test->n_tok / (progress_seconds() - start);
-    weir_session_free(session);
+        rc = evaluate(bench, at, test->step, 1, NULL, err);
+    *tps = n_tok / (progress_seconds() - start);
+    end(bench);
     return rc;
 }
 
@@ -260,7 +309,7 @@ static void take_speeds(const struct bench *bench, struct bench_row *row)
 static void take_costs(const struct test *test, const struct weir_cost *cost,
                        struct bench_row *row)
 {
-    double n = (double)test->n_tok;
+    double n = (double)row->batch * (double)test->n_tok;
 
     row->bytes_per_token =
         (double)(cost->weight_bytes + cost->state_bytes + cost->kv_bytes) / n;
@@ -317,7 +366,7 @@ static int run_test(struct bench *bench, const struct test *test,
                             .device = "cpu",
                             .threads =
                                 weir_pool_n_threads(bench->model->jamba->pool),
-                            .batch = 1,
+                            .batch = (unsigned)bench->args.batch,
                             .depth = bench->args.depth};
     enum weir_level level;
     int rc;

@@ -83,6 +83,13 @@ int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
 int weir_session_eval_many(const struct weir_eval *evals, size_t n,
                            struct weir_err *err)
 {
+    return weir_session_observe_many(evals, n, NULL, err);
+}
+
+int weir_session_observe_many(const struct weir_eval *evals, size_t n,
+                              const struct weir_observer *observer,
+                              struct weir_err *err)
+{
     struct weir_sequence sequences[WEIR_MAX_EVALS];
 
     if (n == 0)
@@ -96,12 +103,12 @@ int weir_session_eval_many(const struct weir_eval *evals, size_t n,
         if (evals[i].session->model != evals[0].session->model)
             return weir_err_set(err, WEIR_EARG,
                                 "sessions of two models in one pass");
-        sequences[i] = (struct weir_sequence){&evals[i].session->state,
-                                              evals[i].ids, evals[i].n_ids,
-                                              evals[i].logits};
+        sequences[i] =
+            (struct weir_sequence){&evals[i].session->state, evals[i].ids,
+                                   evals[i].n_ids, evals[i].logits};
     }
     return weir_jamba_forward(evals[0].session->model->jamba, sequences, n,
-                              NULL, err);
+                              observer, err);
 }
 
 /* Puts the rows of logits behind each other; the rest goes to the caller. */

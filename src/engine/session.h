@@ -24,6 +24,11 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
                           struct weir_config *config,
                           struct weir_sampling *sampling, struct weir_err *err);
 
+/* weir_session_eval_many() with an observer (may be NULL) of the pass */
+int weir_session_observe_many(const struct weir_eval *evals, size_t n,
+                              const struct weir_observer *observer,
+                              struct weir_err *err);
+
 /*
  * weir_session_eval() with the scores of every token: `logits` is
  * [n_ids][n_vocab].  `observer` (may be NULL) sees the pass from inside.

@@ -78,22 +78,25 @@ static void add_attention(struct weir_cost *cost,
     uint64_t n = pass->n_tok, hd = config->head_dim;
     uint64_t row = 2 * hd * config->n_kv_heads; /* K and V of a position */
 
-    cost->kv_bytes +=
-        row * weir_dtype_bytes(pass->kv_dtype) * (pass->n_past + 2 * n);
-    cost->flop += n * (flop_of(jamba, &layer->q) + flop_of(jamba, &layer->k) +
-                       flop_of(jamba, &layer->v) + flop_of(jamba, &layer->o));
-    cost->flop +=
-        4 * hd * config->n_heads * (n * pass->n_past + n * (n + 1) / 2);
+    cost->kv_bytes += pass->n_sequences * row *
+                      weir_dtype_bytes(pass->kv_dtype) * (pass->n_past + 2 * n);
+    cost->flop += pass->n_sequences * n *
+                  (flop_of(jamba, &layer->q) + flop_of(jamba, &layer->k) +
+                   flop_of(jamba, &layer->v) + flop_of(jamba, &layer->o));
+    cost->flop += pass->n_sequences * 4 * hd * config->n_heads *
+                  (n * pass->n_past + n * (n + 1) / 2);
 }
 
 static void add_mamba(struct weir_cost *cost, const struct weir_jamba *jamba,
-                      const struct weir_bind_mamba *layer, uint64_t n)
+                      const struct weir_bind_mamba *layer,
+                      const struct weir_cost_pass *pass)
 {
     const struct weir_config *config = &jamba->config;
     uint64_t inner = config->n_inner, n_state = config->n_state;
+    uint64_t n = pass->n_sequences * pass->n_tok;
 
-    cost->state_bytes +=
-        2 * inner * (config->d_conv - 1 + n_state) * sizeof(float);
+    cost->state_bytes += pass->n_sequences * 2 * inner *
+                         (config->d_conv - 1 + n_state) * sizeof(float);
     cost->flop +=
         n *
         (flop_of(jamba, &layer->in_proj) + flop_of(jamba, &layer->x_proj) +
@@ -122,18 +125,19 @@ static void add_layer(struct weir_cost *cost, const struct weir_jamba *jamba,
 {
     const struct weir_config *config = &jamba->config;
     const struct weir_bind_layer *layer = &jamba->bind.layers[i];
+    uint64_t n = pass->n_sequences * pass->n_tok;
 
     cost->weight_bytes += unit_bytes(jamba->file, layer->mixer_unit) +
                           unit_bytes(jamba->file, layer->ff_unit);
     if (weir_config_is_attention(config, i))
         add_attention(cost, jamba, &layer->attention, pass);
     else
-        add_mamba(cost, jamba, &layer->mamba, pass->n_tok);
+        add_mamba(cost, jamba, &layer->mamba, pass);
     if (weir_config_is_moe(config, i))
         add_experts(cost, jamba, layer,
-                    pass->chosen + (size_t)i * config->n_experts, pass->n_tok);
+                    pass->chosen + (size_t)i * config->n_experts, n);
     else
-        cost->flop += pass->n_tok * mlp_flop(jamba, &layer->mlps[0]);
+        cost->flop += n * mlp_flop(jamba, &layer->mlps[0]);
 }
 
 void weir_cost_add(struct weir_cost *cost, const struct weir_jamba *jamba,
@@ -141,12 +145,12 @@ void weir_cost_add(struct weir_cost *cost, const struct weir_jamba *jamba,
 {
     const struct weir_bind *bind = &jamba->bind;
 
-    cost->weight_bytes +=
-        bind->head.tensor == bind->embed
-            ? tensor_bytes(jamba->file, bind->embed)
-            : rows_bytes(jamba->file, bind->embed, pass->ids, pass->n_tok);
+    cost->weight_bytes += bind->head.tensor == bind->embed
+                              ? tensor_bytes(jamba->file, bind->embed)
+                              : rows_bytes(jamba->file, bind->embed, pass->ids,
+                                           pass->n_sequences * pass->n_tok);
     for (uint32_t i = 0; i < jamba->config.n_layers; i++)
         add_layer(cost, jamba, i, pass);
     cost->weight_bytes += unit_bytes(jamba->file, bind->head_unit);
-    cost->flop += flop_of(jamba, &bind->head);
+    cost->flop += pass->n_sequences * flop_of(jamba, &bind->head);
 }

@@ -27,10 +27,13 @@ struct weir_cost {
     uint64_t n_experts; /* that were chosen, each counted once a layer */
 };
 
-/* Tokens ids [n_tok] behind n_past others, with logits of the last. */
+/*
+ * n_tok tokens behind n_past others, with logits of the last, in each of
+ * n_sequences
+ */
 struct weir_cost_pass {
-    const int32_t *ids;
-    size_t n_tok, n_past;
+    const int32_t *ids; /* [n_sequences * n_tok] in any order */
+    size_t n_sequences, n_tok, n_past;
     enum weir_dtype kv_dtype;
     const uint8_t *chosen; /* [n_layers][n_experts]: 0 where no token went */
 };

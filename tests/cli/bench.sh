@@ -58,6 +58,10 @@ awk -F, 'NR == 1 { n = NF; good = $1 == "test" }
     END { exit !(good && NR == 2) }' out
 tap_ok $? "a line of names, and one of values whose model has two commas"
 says out ',"moe-8l.weir, experts-int8, 0.00 GB",'
+weir bench moe-8l.weir -p 40 -n 3 -r 1 -o json -t 2 --batch 5 --depth 3
+is 0 "five texts at a time"
+agrees moe-8l.weir "$golden/moe-8l/config.json" 40 3 3 bf16 "pp40-2 tg3-2"
+says out '"batch":5'
 cp moe-8l.weir 'a|b"c.weir'
 WEIR_CPU=ref weir bench 'a|b"c.weir' -p 8 -n 2 -r 1 -t 1 --batch 1
 is 0 "a table"
@@ -88,7 +92,7 @@ for list in 0 513 1- -2 4-2 1,,2 '1,' x 2x; do
 done
 wrong "more threads than there can be" 'more than 512' -t 1-512,1
 wrong "no test at all" 'both 0' -p 0 -n 0
-wrong "several texts at a time" 'at a time yet' --batch 2
+wrong "too many texts at a time" 'from 1 to 512' --batch 513
 wrong "no repeats" 'from 1 to 1000' -r 0
 wrong "a prompt of no number" 'from 0 to' -p 1e3
 weir bench "$here/bench.sh" -p 8

@@ -21,7 +21,7 @@ static struct weir_cost cost_of(int chosen, uint8_t *experts)
 {
     const int32_t id = 7;
     struct weir_cost cost = {0};
-    const struct weir_cost_pass pass = {&id, 1, 0, WEIR_BF16, experts};
+    const struct weir_cost_pass pass = {&id, 1, 1, 0, WEIR_BF16, experts};
 
     memset(experts, chosen,
            (size_t)jamba->config.n_layers * jamba->config.n_experts);
