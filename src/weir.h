@@ -92,6 +92,12 @@ int weir_model_encode(const weir_model *model, const char *text, size_t n_bytes,
 struct weir_session_options {
     size_t n_ctx;    /* most tokens that the session will hold, > 0 */
     enum weir_kv kv; /* WEIR_KV_BF16 unless set */
+    /*
+     * NULL, or is called by weir_session_eval() now and then, by its own
+     * thread: of n_tok tokens as many as n_done have been done.
+     */
+    void (*progress)(void *ctx, size_t n_done, size_t n_tok);
+    void *progress_ctx;
 };
 
 /*

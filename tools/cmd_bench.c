@@ -227,8 +227,8 @@ static int count_passes(struct bench *bench, const struct test *test,
                         struct weir_err *err)
 {
     const struct weir_jamba *jamba = bench->model->jamba;
-    const struct weir_observer observer = {1u << WEIR_VIEW_ROUTER, mark_chosen,
-                                           bench};
+    const struct weir_observer observer = {
+        .views = 1u << WEIR_VIEW_ROUTER, .see = mark_chosen, .ctx = bench};
     struct weir_cost_pass pass = {
         .n_sequences = bench->args.batch,
         .n_tok = test->step,

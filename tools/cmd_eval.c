@@ -152,7 +152,8 @@ static int eval_window(struct eval *eval, size_t begin, size_t first,
                        size_t end, struct weir_err *err)
 {
     struct weir_session_options options = eval->args.session_options;
-    struct weir_observer observer = {1u << WEIR_VIEW_LOGITS, score, eval};
+    struct weir_observer observer = {
+        .views = 1u << WEIR_VIEW_LOGITS, .see = score, .ctx = eval};
     weir_session *session;
     size_t n_before = first - 1 - begin;
     int rc;

@@ -44,7 +44,15 @@ struct run {
     struct weir_buf text;   /* of the answer, for JSON */
     struct weir_buf answer; /* its ids as int32_t, likewise */
     double load_s, prompt_s, answer_s;
+    struct progress progress; /* of the prompt */
 };
+
+/* A line on the terminal while a long prompt is read */
+static void show_prompt(void *ctx, size_t n_done, size_t n_tok)
+{
+    if (n_tok > 1)
+        progress_show(ctx, "reading the prompt", n_done, n_tok);
+}
 
 static void take_source(const struct run_args *args)
 {
@@ -167,6 +175,8 @@ static int prepare(struct run *run, struct weir_err *err)
                             "the prompt is empty, and the "
                             "model has no id to begin with");
     options.n_ctx = run->n_ids + run->args.n_tokens;
+    options.progress = show_prompt;
+    options.progress_ctx = &run->progress;
     start = progress_seconds();
     rc = weir_session_new(run->model, &options, &run->session, err);
     run->load_s += progress_seconds() - start;
@@ -266,6 +276,7 @@ static int generate(struct run *run, struct weir_err *err)
     rc =
         weir_session_eval(run->session, run->ids, run->n_ids, run->logits, err);
     run->prompt_s = progress_seconds() - start;
+    progress_end(&run->progress);
     weir_sampler_see_prompt(&run->sampler, run->ids, run->n_ids);
     start = progress_seconds();
     while (!rc) {
@@ -377,6 +388,8 @@ static int run_main(int argc, char **argv)
     int rc, status;
 
     parse(&run.args, argc, argv);
+    progress_init(&run.progress, 0);
+    run.progress.unit = "tokens";
     signal(SIGPIPE, SIG_IGN);
     rc = prepare(&run, &err);
     if (!rc)

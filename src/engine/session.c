@@ -9,6 +9,7 @@ struct weir_session {
     struct weir_state state;
     uint64_t state_bytes;                /* taken from the model's budget */
     struct weir_detokenizer detokenizer; /* when the model has a tokenizer */
+    struct weir_observer observer;       /* sees progress only */
 };
 
 static int init_session(struct weir_session *session,
@@ -47,6 +48,8 @@ int weir_session_new(weir_model *model,
     if (!session)
         return weir_err_nomem(err, sizeof(*session), "a session");
     session->model = model;
+    session->observer.progress = options->progress;
+    session->observer.ctx = options->progress_ctx;
     rc = init_session(session, options, err);
     if (rc) {
         weir_session_free(session);
@@ -77,7 +80,8 @@ int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
 {
     struct weir_sequence sequence = {&session->state, ids, n_ids, logits};
 
-    return weir_jamba_forward(session->model->jamba, &sequence, 1, NULL, err);
+    return weir_jamba_forward(session->model->jamba, &sequence, 1,
+                              &session->observer, err);
 }
 
 int weir_session_eval_many(const struct weir_eval *evals, size_t n,
@@ -139,8 +143,9 @@ int weir_session_eval_all(weir_session *session, const int32_t *ids,
                           struct weir_err *err)
 {
     struct collector collector = {logits, observer};
-    struct weir_observer all = {observer ? observer->views : 0, collect,
-                                &collector};
+    struct weir_observer all = {.views = observer ? observer->views : 0,
+                                .see = collect,
+                                .ctx = &collector};
     struct weir_sequence sequence = {&session->state, ids, n_ids, NULL};
 
     if (logits)

@@ -39,8 +39,9 @@ struct pass {
     const struct weir_sequence *sequences;
     size_t n_sequences;
     const struct weir_observer *observer;
-    struct place from; /* of the span's first token */
-    size_t n_tok;      /* of the span */
+    struct place from;      /* of the span's first token */
+    size_t n_tok;           /* of the span */
+    size_t n_before, n_all; /* tokens before it; of the call */
     uint32_t layer;
     struct weir_err *err;
 };
@@ -179,6 +180,18 @@ static void add_out(const struct pass *pass, const struct chunk *chunk)
                   jamba->config.n_hidden);
 }
 
+/* The span's first `n` tokens are through that half of a layer, 0 or 1. */
+static void report(const struct pass *pass, unsigned half, size_t n)
+{
+    const struct weir_observer *observer = pass->observer;
+    size_t n_halves = 2 * (size_t)pass->jamba->config.n_layers;
+    size_t done = (2 * pass->layer + half) * pass->n_tok + n;
+
+    if (observer && observer->progress)
+        observer->progress(observer->ctx, pass->n_before + done / n_halves,
+                           pass->n_all);
+}
+
 /* hidden = hidden + mixer(norm(hidden)) */
 static int mix(const struct pass *pass, const struct chunk *chunk)
 {
@@ -200,6 +213,7 @@ static int mix(const struct pass *pass, const struct chunk *chunk)
         rc = weir_layer_mamba(jamba, &layer->mamba, &tokens, work->normed,
                               work->out, pass->err);
     add_out(pass, chunk);
+    report(pass, 0, chunk->row + chunk->n_tok);
     return rc;
 }
 
@@ -277,6 +291,7 @@ static int run_layer(struct pass *pass)
     if (rc)
         return rc;
     weir_residency_done(jamba->residency, layer->ff_unit);
+    report(pass, 1, pass->n_tok);
     return 0;
 }
 
@@ -454,6 +469,7 @@ static int run_spans(struct pass *pass, size_t n_tok)
     for (; n_tok > 0 && !rc; n_tok -= pass->n_tok) {
         pass->n_tok = n_tok < most ? n_tok : most;
         rc = run_span(pass);
+        pass->n_before += pass->n_tok;
         for (size_t skip = pass->n_tok, n; skip > 0; skip -= n) {
             left = tokens_left(pass, &pass->from);
             n = left < skip ? left : skip;
@@ -479,6 +495,7 @@ int weir_jamba_forward(struct weir_jamba *jamba,
     if (rc)
         return rc;
     pthread_mutex_lock(&jamba->lock);
+    pass.n_all = n_tok;
     rc = run_spans(&pass, n_tok);
     if (rc)
         let_go(jamba);

@@ -62,6 +62,11 @@ struct weir_observer {
                const float *values, size_t n_tok, size_t width,
                struct weir_err *err);
     void *ctx;
+    /*
+     * NULL, or is told now and then that of n_tok tokens of the call n_done are
+     * through, where one that is halfway through the layers counts half
+     */
+    void (*progress)(void *ctx, size_t n_done, size_t n_tok);
 };
 
 /* Tokens that follow those in `state` */

@@ -126,7 +126,7 @@ static void try_each(const char *name, attempt_fn *attempt, const void *what,
 /* The scores after three ids; 0 when they could not be had. */
 static int score(weir_model *model, float *logits)
 {
-    struct weir_session_options options = {4, WEIR_KV_F32};
+    struct weir_session_options options = {.n_ctx = 4, .kv = WEIR_KV_F32};
     const int32_t ids[] = {1, 300, 20};
     weir_session *session;
     int rc;
@@ -175,7 +175,7 @@ static int attempt_stream(const void *what, int *wrong, struct weir_err *err)
     static float logits[N_VOCAB];
     const struct opening *opening = what;
     struct weir_model_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
-    struct weir_session_options room = {4, WEIR_KV_F32};
+    struct weir_session_options room = {.n_ctx = 4, .kv = WEIR_KV_F32};
     weir_model *model = NULL;
     weir_session *session = NULL;
     int rc = weir_model_open(opening->path, &options, &model, err);
@@ -240,7 +240,7 @@ static int attempt_code(const void *what, int *wrong, struct weir_err *err)
 
 static int attempt_session(const void *what, int *wrong, struct weir_err *err)
 {
-    struct weir_session_options options = {100, WEIR_KV_BF16};
+    struct weir_session_options options = {.n_ctx = 100, .kv = WEIR_KV_BF16};
     weir_session *session;
     int rc = weir_session_new((weir_model *)what, &options, &session, err);
 

@@ -70,7 +70,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 
 static int evaluate(weir_model *model, float *logits, struct weir_err *err)
 {
-    struct weir_session_options options = {N_TOK, WEIR_KV_F32};
+    struct weir_session_options options = {.n_ctx = N_TOK, .kv = WEIR_KV_F32};
     weir_session *session;
     int rc = weir_session_new(model, &options, &session, err);
 

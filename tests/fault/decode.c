@@ -35,7 +35,8 @@ struct loop {
 static int begin(struct loop *loop, unsigned n_threads, enum weir_io io,
                  struct weir_err *err)
 {
-    struct weir_session_options session = {N_PROMPT + N_DECODE, WEIR_KV_BF16};
+    struct weir_session_options session = {.n_ctx = N_PROMPT + N_DECODE,
+                                           .kv = WEIR_KV_BF16};
     struct weir_model_options model = {.n_threads = n_threads, .io = io};
     struct weir_sampling sampling = {.temperature = 0.9,
                                      .top_k = 300,

@@ -30,7 +30,7 @@ static weir_model *open_model(unsigned n_threads)
 
 static weir_session *new_session(weir_model *model, size_t n_ctx)
 {
-    struct weir_session_options options = {n_ctx, WEIR_KV_F32};
+    struct weir_session_options options = {.n_ctx = n_ctx, .kv = WEIR_KV_F32};
     struct weir_err err;
     weir_session *session;
 
@@ -86,7 +86,8 @@ static int stop(void *ctx, enum weir_view view, uint32_t layer,
 
 static void test_spoiled(weir_model *model)
 {
-    struct weir_observer observer = {1u << WEIR_VIEW_ROUTER, stop, NULL};
+    struct weir_observer observer = {.views = 1u << WEIR_VIEW_ROUTER,
+                                     .see = stop};
     weir_session *session = new_session(model, N_TOK);
     struct weir_err err;
 

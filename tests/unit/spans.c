@@ -23,7 +23,7 @@ static int32_t ids[N_TOK];
 static void run(unsigned n_threads, size_t by, float *logits)
 {
     struct weir_model_options threads = {.n_threads = n_threads};
-    struct weir_session_options options = {N_TOK, WEIR_KV_BF16};
+    struct weir_session_options options = {.n_ctx = N_TOK, .kv = WEIR_KV_BF16};
     weir_model *model = NULL;
     weir_session *session = NULL;
     struct weir_err err;

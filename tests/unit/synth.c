@@ -96,7 +96,7 @@ static int observe_text(weir_model *model, size_t text, struct seen *seen,
                         struct weir_err *err)
 {
     struct weir_observer observer = {.see = see, .ctx = seen};
-    struct weir_session_options options = {N_TEXT, WEIR_KV_F32};
+    struct weir_session_options options = {.n_ctx = N_TEXT, .kv = WEIR_KV_F32};
     weir_session *session;
     int32_t ids[N_TEXT];
     uint64_t x = text + 1;
