@@ -20,6 +20,9 @@ struct bench_row {
     double bound_tps;
     const char *bound_by;
     double share;
+    int decodes;           /* else the next two are not there */
+    double matvec_gbps[2]; /* before and after */
+    double matvec_share;
     uint64_t distinct_experts;
 };
 

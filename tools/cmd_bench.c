@@ -277,32 +277,43 @@ static void take_bound(struct bench_row *row)
     row->bound_by = dram < flops ? "dram" : "flops";
     row->bound_tps = dram < flops ? dram : flops;
     row->share = row->tps_mean / row->bound_tps;
+    if (row->decodes)
+        row->matvec_share =
+            row->tps_mean * row->bytes_per_token /
+            ((row->matvec_gbps[0] + row->matvec_gbps[1]) / 2 * 1e9);
+}
+
+/* The machine before the test (0) and after (1) */
+static void measure_machine(struct bench *bench, struct bench_row *row,
+                            unsigned when)
+{
+    struct weir_jamba *jamba = bench->model->jamba;
+
+    row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2 / 1e9;
+    row->read_gbps[when] =
+        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    if (row->decodes)
+        row->matvec_gbps[when] =
+            probe_matvec(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
 }
 
 static int measure(struct bench *bench, const struct test *test,
                    struct bench_row *row, struct weir_err *err)
 {
-    struct weir_jamba *jamba = bench->model->jamba;
     struct weir_cost cost = {0};
-    double peak;
     int rc = count_costs(bench, test, &cost, err);
 
     if (rc)
         return rc;
     show_progress(bench, 1);
-    peak = probe_flop(jamba->pool, &jamba->kernels);
-    row->read_gbps[0] =
-        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    measure_machine(bench, row, 0);
     for (size_t i = 0; i < bench->args.n_repeats; i++) {
         rc = run_once(bench, test, &bench->tps[i], err);
         if (rc)
             return rc;
         show_progress(bench, 1);
     }
-    row->read_gbps[1] =
-        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
-    row->peak_gflops =
-        (peak + probe_flop(jamba->pool, &jamba->kernels)) / 2 / 1e9;
+    measure_machine(bench, row, 1);
     take_speeds(bench, row);
     take_costs(test, &cost, row);
     take_bound(row);
@@ -318,6 +329,7 @@ static int run_test(struct bench *bench, const struct test *test,
                             .threads =
                                 weir_pool_n_threads(bench->model->jamba->pool),
                             .batch = 1,
+                            .decodes = test->step == 1,
                             .depth = bench->args.depth};
     enum weir_level level;
     int rc;
