@@ -16,7 +16,7 @@
 #include "engine/session.h"
 #include "model/cost.h"
 #include "offload/tiling.h"
-#include "tools/bench_args.h"
+#include "tools/bench_kernels.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
 #include "tools/progress.h"
@@ -361,11 +361,8 @@ static int run_threads(struct bench *bench, unsigned n_threads,
         name_codecs(bench);
         if (!rc)
             rc = take_memory(bench, err);
-        if (!rc && bench->probe.thread_bytes < PROBE_THREAD_BYTES)
-            cli_warn(&args->cli,
-                     "memory is short: each thread reads %zu MiB instead of "
-                     "%lu to measure it, some of which may come from caches",
-                     bench->probe.thread_bytes >> 20, PROBE_THREAD_BYTES >> 20);
+        if (!rc)
+            bench_warn(args, &bench->probe);
     }
     if (!rc)
         rc = run_test(bench, &prompt, err);
@@ -392,6 +389,10 @@ static int bench_main(int argc, char **argv)
     int rc = 0, status;
 
     bench_args_parse(&bench.args, argc, argv);
+    if (bench.args.kernels)
+        return bench_kernels(&bench.args, &err)
+                   ? cli_fail(&bench.args.cli, &err)
+                   : cli_finish(&bench.args.cli);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";
