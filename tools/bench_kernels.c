@@ -24,6 +24,7 @@
 #define MAX_FEW     16 /* tokens that matmul is measured with */
 #define MAX_MANY    512
 #define MAX_COLS    14336
+#define STEADY_COLS 1300  /* more than a block, and no round number */
 #define WALK        0.025 /* seconds of a walk */
 #define MOST_ROUNDS 1000
 #define FLOP_STEPS  (1u << 14) /* of an item: some 50 us */
@@ -184,6 +185,33 @@ static void run_rounds(struct walk *walks, unsigned n, size_t n_rounds,
         rates[i] = median(rounds[i], n_rounds);
 }
 
+/*
+ * Whether rows and tokens that are all alike have products that are: a tile
+ * whose rows lie in one place, and tokens that do.
+ */
+static int is_steady(struct bench *bench, const struct weir_gemm *gemm,
+                     void *packed)
+{
+    const struct weir_tile tile = {.data = bench->probe.data,
+                                   .dtype = WEIR_BF16,
+                                   .rows = WEIR_GEMM_ROWS,
+                                   .cols = STEADY_COLS};
+    float *sums = bench->scratch[0].sums;
+
+    gemm->pack(bench->x, 0, WEIR_GEMM_TOK, STEADY_COLS, packed);
+    gemm->multiply(&tile, packed, WEIR_GEMM_TOK, sums, WEIR_GEMM_TOK,
+                   bench->scratch[0].gemm);
+    return !memcmp(sums, sums + 1,
+                   (WEIR_GEMM_ROWS * WEIR_GEMM_TOK - 1) * sizeof(*sums));
+}
+
+static void find_steady(struct bench *bench, struct contender *list, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        list[i].steady = list[i].missing || !list[i].gemm ||
+                         is_steady(bench, list[i].gemm, bench->packed[i]);
+}
+
 static void pack(struct bench *bench, unsigned i, const struct walk *walk)
 {
     size_t cols = walk->tile.cols;
@@ -236,7 +264,7 @@ static void measure_cell(struct bench *bench, const struct walk *like,
     walks[0] = *like;
     walks[0].work = cell->few ? READ : FLOP;
     for (unsigned i = 0; i < cell->n_contenders; i++) {
-        if (cell->contenders[i].absent)
+        if (cell->contenders[i].missing)
             continue;
         place[i] = n;
         walks[n] = *like;
@@ -252,7 +280,7 @@ static void measure_cell(struct bench *bench, const struct walk *like,
                               : (double)bench->kernels.probe_flop(
                                     FLOP_STEPS, 0.5f, 1, &width, &sum));
     for (unsigned i = 0; i < cell->n_contenders; i++)
-        if (!cell->contenders[i].absent) {
+        if (!cell->contenders[i].missing) {
             cell->rate[i] = rates[place[i]];
             cell->serves[i] = serves(bench, cell, i);
         }
@@ -331,10 +359,24 @@ static void add_gemm(struct contender *list, unsigned *n,
         add(list, n, gemm->name, gemm);
 }
 
+static void add_provider(struct bench *bench,
+                         const struct weir_provider *provider)
+{
+    const char *missing = weir_provider_missing(provider, bench->level);
+
+    if (provider->gemm->act == WEIR_F32) {
+        add_gemm(bench->few, &bench->n_few, provider->gemm);
+        bench->few[bench->n_few - 1].missing = missing;
+    }
+    add_gemm(bench->many, &bench->n_many, provider->gemm);
+    bench->many[bench->n_many - 1].missing = missing;
+}
+
 /* Few tokens keep f32. */
 static void find_contenders(struct bench *bench)
 {
     const struct weir_kernels *kernels = &bench->kernels;
+    const struct weir_provider *provider;
 
     add(bench->few, &bench->n_few, "matmul", NULL);
     add_gemm(bench->few, &bench->n_few, kernels->gemm_wide);
@@ -343,6 +385,8 @@ static void find_contenders(struct bench *bench)
     add_gemm(bench->many, &bench->n_many, kernels->gemm_wide);
     if (!bench->n_many)
         add(bench->many, &bench->n_many, "matmul", NULL);
+    for (unsigned i = 0; (provider = weir_provider(i)); i++)
+        add_provider(bench, provider);
 }
 
 static void *take(size_t n_bytes)
@@ -458,6 +502,8 @@ static int run_threads(struct bench *bench, unsigned n_threads,
     if (rc)
         return rc;
     probe_fill(&bench->probe, bench->pool);
+    find_steady(bench, bench->few, bench->n_few);
+    find_steady(bench, bench->many, bench->n_many);
     rc = run_table(bench, 1, err);
     if (!rc)
         rc = run_table(bench, 0, err);

@@ -25,7 +25,8 @@ static const char *beaten_by(const struct kernels_cell *cell, unsigned i)
     while (!(cell->serves[i] >> use & 1))
         use++;
     for (unsigned k = 0; k < cell->n_contenders; k++)
-        if (cell->contenders[k].precision >= use && cell->rate[k] > most) {
+        if (cell->contenders[k].precision >= use &&
+            cell->contenders[k].steady && cell->rate[k] > most) {
             most = cell->rate[k];
             name = cell->contenders[k].name;
         }
@@ -50,7 +51,7 @@ static double share(const struct kernels_cell *cell, unsigned i)
 
 static json_t *real(const struct contender *of, double value)
 {
-    return of->absent ? json_null() : json_real(value);
+    return of->missing ? json_null() : json_real(value);
 }
 
 static json_t *served(const struct kernels_cell *cell, unsigned i)
@@ -68,17 +69,18 @@ static json_t *row_json(const struct kernels_cell *cell, unsigned i)
     const struct contender *of = &cell->contenders[i];
 
     return json_pack(
-        "{s:s, s:b, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:s, s:f, "
+        "{s:s, s:s?, s:b, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:s, "
+        "s:f, "
         "s:o, s:s, s:o, s:s?}",
-        "kernel", of->name, "runs", !of->absent, "cpu_level", cell->cpu_level,
-        "threads", (json_int_t)cell->threads, "weights",
-        weir_dtype_name(cell->dtype), "matrix", cell->matrix, "tile_rows",
-        (json_int_t)cell->tile_rows, "tile_cols", (json_int_t)cell->tile_cols,
-        "tokens", (json_int_t)cell->n_tok, "gbps", real(of, gbps(cell, i)),
-        "gflops", real(of, gflops(cell, i)), "bound_by",
-        cell->few ? "dram" : "flops", "bound", cell->bound / 1e9, "share",
-        real(of, share(cell, i)), "precision", uses[of->precision], "serves",
-        served(cell, i), "faster", beaten_by(cell, i));
+        "kernel", of->name, "missing", of->missing, "steady", of->steady,
+        "cpu_level", cell->cpu_level, "threads", (json_int_t)cell->threads,
+        "weights", weir_dtype_name(cell->dtype), "matrix", cell->matrix,
+        "tile_rows", (json_int_t)cell->tile_rows, "tile_cols",
+        (json_int_t)cell->tile_cols, "tokens", (json_int_t)cell->n_tok, "gbps",
+        real(of, gbps(cell, i)), "gflops", real(of, gflops(cell, i)),
+        "bound_by", cell->few ? "dram" : "flops", "bound", cell->bound / 1e9,
+        "share", real(of, share(cell, i)), "precision", uses[of->precision],
+        "serves", served(cell, i), "faster", beaten_by(cell, i));
 }
 
 static int print_json(const struct kernels_cell *cell, unsigned i,
@@ -97,7 +99,7 @@ static int print_json(const struct kernels_cell *cell, unsigned i,
 
 static void print_number(const struct contender *of, double value)
 {
-    if (of->absent)
+    if (of->missing)
         putchar(',');
     else
         printf("%.17g,", value);
@@ -108,9 +110,10 @@ static void print_csv(const struct kernels_cell *cell, unsigned i)
     const struct contender *of = &cell->contenders[i];
     const char *faster = beaten_by(cell, i), *plus = "";
 
-    printf("%s,%d,%s,%u,%s,%s,%zu,%zu,%zu,", of->name, !of->absent,
-           cell->cpu_level, cell->threads, weir_dtype_name(cell->dtype),
-           cell->matrix, cell->tile_rows, cell->tile_cols, cell->n_tok);
+    printf("%s,%s,%d,%s,%u,%s,%s,%zu,%zu,%zu,", of->name,
+           of->missing ? of->missing : "", of->steady, cell->cpu_level,
+           cell->threads, weir_dtype_name(cell->dtype), cell->matrix,
+           cell->tile_rows, cell->tile_cols, cell->n_tok);
     print_number(of, gbps(cell, i));
     print_number(of, gflops(cell, i));
     printf("%s,%.17g,", cell->few ? "dram" : "flops", cell->bound / 1e9);
@@ -144,12 +147,13 @@ static void print_md(const struct kernels_cell *cell)
            cell->matrix, cell->tile_rows, cell->tile_cols, cell->n_tok,
            cell->bound / 1e9);
     for (unsigned i = 0; i < cell->n_contenders; i++)
-        if (cell->contenders[i].absent)
-            fputs(" not on this CPU |", stdout);
+        if (cell->contenders[i].missing)
+            printf(" %s |", cell->contenders[i].missing);
         else
-            printf(" %.1f, %.0f %%%s%s |",
+            printf(" %.1f, %.0f %%%s%s%s |",
                    cell->few ? gbps(cell, i) : gflops(cell, i),
                    100 * share(cell, i), cell->serves[i] ? " *" : "",
+                   cell->contenders[i].steady ? "" : " (~)",
                    beaten_by(cell, i) ? " (!)" : "");
     putchar('\n');
 }
@@ -158,7 +162,7 @@ static void print_head(const struct bench_print *print,
                        const struct kernels_cell *cell)
 {
     if (print->form == BENCH_CSV && !print->n_rows)
-        puts("kernel,runs,cpu_level,threads,weights,matrix,tile_rows,"
+        puts("kernel,missing,steady,cpu_level,threads,weights,matrix,tile_rows,"
              "tile_cols,tokens,gbps,gflops,bound_by,bound,share,precision,"
              "serves,faster");
     if (print->form != BENCH_MD || !cell->first)
@@ -187,6 +191,7 @@ int kernels_print_cell(struct bench_print *print,
                             : print->form == BENCH_JSON ? "["
                                                         : "",
                             err);
+        print->places |= !cell->contenders[i].steady;
         print->unsteady |= beaten_by(cell, i) != NULL;
     }
     if (print->form == BENCH_MD)
@@ -204,6 +209,8 @@ void kernels_print_end(const struct bench_print *print)
     if (print->form != BENCH_MD)
         return;
     puts("\n* is what products are done with");
+    if (print->places)
+        puts("(~) sums depend on the place of a token or row: of no use");
     if (print->unsteady)
         puts("(!) another that is exact enough does more than 10 % better");
 }

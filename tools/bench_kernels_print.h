@@ -20,7 +20,8 @@ struct contender {
     const char *name;
     const struct weir_gemm *gemm; /* NULL: matmul */
     enum precision precision;
-    int absent; /* this CPU cannot run it */
+    const char *missing; /* why it cannot run here; NULL: it can */
+    int steady; /* a row and a token have the same bits in all places */
 };
 
 /* Products of one kind by each of the contenders */

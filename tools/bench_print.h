@@ -30,6 +30,7 @@ struct bench_print {
     enum bench_form form;
     size_t n_rows;
     int unsteady; /* a row was */
+    int places;   /* a kernel's sums depend on places */
 };
 
 /* A row goes to standard output at once; the end closes what was begun. */

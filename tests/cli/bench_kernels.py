@@ -9,7 +9,7 @@ import json
 import math
 import sys
 
-KEYS = """kernel runs cpu_level threads weights matrix tile_rows tile_cols
+KEYS = """kernel missing steady cpu_level threads weights matrix tile_rows tile_cols
 tokens gbps gflops bound_by bound share precision serves faster""".split()
 ORDER = ["coarse", "fine", "f32"]
 TILES = {("i8", "gate+up+in_proj"): (64, 4096), ("i8", "down"): (146, 1792),
@@ -24,10 +24,11 @@ def from_csv(row):
     for key in KEYS:
         if key in ("gbps", "gflops", "bound", "share"):
             row[key] = float(row[key]) if row[key] else None
-        elif key in ("runs", "threads", "tile_rows", "tile_cols", "tokens"):
+        elif key in ("steady", "threads", "tile_rows", "tile_cols", "tokens"):
             row[key] = int(row[key])
     row["serves"] = row["serves"].split("+") if row["serves"] else []
-    row["faster"] = row["faster"] or None
+    for key in ("faster", "missing"):
+        row[key] = row[key] or None
     return row
 
 
@@ -46,7 +47,7 @@ def check_row(row):
     assert tile == TILES[row["weights"], row["matrix"]], row
     assert row["bound"] > 0
     assert row["precision"] in ORDER
-    if not row["runs"]:
+    if row["missing"]:
         assert row["gbps"] is row["gflops"] is row["share"] is None
         assert not row["serves"]
         return
@@ -64,13 +65,14 @@ def check_cell(rows):
     assert sorted(served) == (["f32"] if few else ["coarse", "fine"]), served
     assert len({row["kernel"] for row in rows}) == len(rows)
     for row in rows:
+        assert row["steady"] or not row["serves"], row
         if not row["serves"]:
             assert row["faster"] is None, row
             continue
         least = min(ORDER.index(use) for use in row["serves"])
         assert least <= ORDER.index(row["precision"]), row
         better = [(other["gbps"], other["kernel"]) for other in rows
-                  if other["runs"] and other["gbps"] > 1.1 * row["gbps"] and
+                  if not other["missing"] and other["steady"] and other["gbps"] > 1.1 * row["gbps"] and
                   ORDER.index(other["precision"]) >= least]
         assert row["faster"] == (max(better)[1] if better else None), rows
 
