@@ -77,7 +77,8 @@ int weir_kernels_select(struct weir_kernels *kernels, struct weir_err *err)
 const struct weir_provider *weir_provider(unsigned i)
 {
     static const struct weir_provider *const all[] = {
-        WEIR_PROVIDERS_OPENBLAS NULL};
+        WEIR_PROVIDERS_ONEDNN WEIR_PROVIDERS_ONEDNN_F32 WEIR_PROVIDERS_OPENBLAS
+            NULL};
 
     return i < sizeof(all) / sizeof(all[0]) ? all[i] : NULL;
 }

@@ -28,7 +28,7 @@ static int multiply_slice(const struct slice *slice)
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, SLICE_ROWS, SLICE_TOK,
                 (blasint)slice->cols, 1, (const float *)slice->w, SLICE_WORDS,
                 (const float *)slice->x, (blasint)slice->ld_x,
-                slice->first ? 0 : 1, slice->c, WEIR_GEMM_TOK);
+                slice->first ? 0 : 1, slice->c, LD_SUMS);
     return 0;
 }
 

@@ -30,12 +30,14 @@
 #include "kernels/kernels.h"
 
 #define SLICE_WORDS (SLICE_COLS / GEMM_COLS)
+/* Tokens of whole slices */
+#define LD_SUMS ((WEIR_GEMM_TOK + SLICE_TOK - 1) / SLICE_TOK * SLICE_TOK)
 
 /* What multiply() has of the caller's scratch */
 struct slices {
     _Alignas(64) uint32_t panel[SLICE_ROWS * SLICE_WORDS];
     uint32_t x[SLICE_TOK * SLICE_WORDS]; /* of a slice that is not full */
-    float sums[SLICE_ROWS * WEIR_GEMM_TOK];
+    float sums[SLICE_ROWS * LD_SUMS];
 };
 
 /* One block of columns of a slice */
@@ -43,7 +45,7 @@ struct slice {
     const uint32_t *w; /* [SLICE_ROWS][SLICE_WORDS] */
     const uint32_t *x; /* [SLICE_TOK][ld_x] */
     size_t ld_x, cols;
-    float *c; /* [SLICE_ROWS][WEIR_GEMM_TOK] */
+    float *c; /* [SLICE_ROWS][LD_SUMS] */
     int first;
 };
 
@@ -96,7 +98,7 @@ static void multiply_plainly(const struct slice *slice)
 {
     for (size_t r = 0; r < SLICE_ROWS; r++)
         for (size_t t = 0; t < SLICE_TOK; t++) {
-            float *c = slice->c + r * WEIR_GEMM_TOK + t;
+            float *c = slice->c + r * LD_SUMS + t;
             float sum = slice->first ? 0 : *c;
 
             for (size_t i = 0; i < slice->cols; i++)
@@ -170,7 +172,7 @@ INLINE void multiply_of(unsigned terms, const struct weir_tile *w,
                            col == 0, slices);
         }
         for (size_t r = row; r < w->rows && r < row + SLICE_ROWS; r++)
-            memcpy(c + r * ld_c, slices->sums + (r - row) * WEIR_GEMM_TOK,
+            memcpy(c + r * ld_c, slices->sums + (r - row) * LD_SUMS,
                    n_tok * sizeof(*c));
     }
 }

@@ -12,4 +12,18 @@ extern const struct weir_provider weir_openblas;
 #define WEIR_PROVIDERS_OPENBLAS
 #endif
 
+#if defined(WEIR_HAVE_ONEDNN) && defined(WEIR_HAVE_AVX2)
+extern const struct weir_provider weir_onednn_f32;
+#define WEIR_PROVIDERS_ONEDNN_F32 &weir_onednn_f32,
+#else
+#define WEIR_PROVIDERS_ONEDNN_F32
+#endif
+
+#if defined(WEIR_HAVE_ONEDNN) && defined(WEIR_HAVE_AVX512_BF16)
+extern const struct weir_provider weir_onednn, weir_onednn_fine;
+#define WEIR_PROVIDERS_ONEDNN &weir_onednn, &weir_onednn_fine,
+#else
+#define WEIR_PROVIDERS_ONEDNN
+#endif
+
 #endif

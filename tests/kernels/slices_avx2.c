@@ -4,8 +4,8 @@
 #include "kernels/cpu/gemm_f32.h"
 #include "tests/kernels/slices.h"
 
-#define SLICE_ROWS 32
-#define SLICE_TOK  64
+#define SLICE_ROWS 24
+#define SLICE_TOK  48
 #define SLICE_COLS 512
 
 static void round_words(const float *x, size_t cols, unsigned term,
