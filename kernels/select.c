@@ -33,6 +33,7 @@ void weir_kernels_at(enum weir_level level, struct weir_kernels *kernels)
             WEIR_KERNELS(LAY_OVER)
 #undef LAY_OVER
         }
+    weir_gemm_choose(&weir_gemm_table[level], level, kernels);
 }
 
 const char *weir_kernels_operation(enum weir_level level, unsigned i,

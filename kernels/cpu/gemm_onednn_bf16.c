@@ -10,7 +10,7 @@
 
 #define SLICE_ROWS 32
 #define SLICE_TOK  64
-#define SLICE_COLS 1024
+#define SLICE_COLS 2048
 
 /* Whole groups of 16, of zeros beyond the last */
 static void round_words(const float *x, size_t cols, unsigned term,
