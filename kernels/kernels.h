@@ -163,6 +163,16 @@ struct weir_gemm {
                      size_t n_tok, float *c, size_t ld_c, void *scratch);
 };
 
+/* Their kinds, by weights and by what is kept of activations */
+enum weir_gemm_class {
+    WEIR_GEMM_I8,
+    WEIR_GEMM_I8_FINE,
+    WEIR_GEMM_BF16,
+    WEIR_GEMM_BF16_FINE,
+    WEIR_GEMM_WIDE,
+    WEIR_N_GEMM_CLASSES
+};
+
 struct weir_kernels {
     /*
      * y[t][r] = sum over c of w[r][c] * x[t][c], with x [n_tok][ld_x], y
@@ -240,6 +250,9 @@ struct weir_kernels {
      */
     const struct weir_gemm *gemm, *gemm_fine, *gemm_wide;
 
+    /* A library's that does a class better, as kernels/levels.h has it; NULL */
+    const struct weir_gemm *chosen[WEIR_N_GEMM_CLASSES];
+
     /*
      * Index of the largest of n > 0 values; the lowest of equals.  NaN is
      * passed over, but in x[0], which then is the answer.
@@ -270,9 +283,16 @@ struct weir_kernels {
 static inline const struct weir_gemm *weir_gemm_for(
     const struct weir_kernels *kernels, enum weir_dtype dtype, int fine)
 {
-    if (dtype != WEIR_I8 && dtype != WEIR_BF16)
-        return kernels->gemm_wide;
-    return fine ? kernels->gemm_fine : kernels->gemm;
+    const struct weir_gemm *own = fine ? kernels->gemm_fine : kernels->gemm;
+    unsigned class = fine != 0;
+
+    if (dtype == WEIR_BF16) {
+        class += WEIR_GEMM_BF16;
+    } else if (dtype != WEIR_I8) {
+        class = WEIR_GEMM_WIDE;
+        own = kernels->gemm_wide;
+    }
+    return kernels->chosen[class] ? kernels->chosen[class] : own;
 }
 
 /* The operations by name: WEIR_KERNELS(DO) is DO(matmul) and so on. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "kernels/cpu/providers.h"
 #include "kernels/cpu/tables.h"
 #include "kernels/levels.h"
 
@@ -32,6 +33,7 @@ void weir_kernels_at(enum weir_level level, struct weir_kernels *kernels)
             WEIR_KERNELS(LAY_OVER)
 #undef LAY_OVER
         }
+    weir_gemm_choose(&weir_gemm_table[level], level, kernels);
 }
 
 const char *weir_kernels_operation(enum weir_level level, unsigned i,
@@ -71,4 +73,21 @@ int weir_kernels_select(struct weir_kernels *kernels, struct weir_err *err)
     if (!rc)
         weir_kernels_at(level, kernels);
     return rc;
+}
+
+const struct weir_provider *weir_provider(unsigned i)
+{
+    static const struct weir_provider *const all[] = {
+        WEIR_PROVIDERS_ONEDNN WEIR_PROVIDERS_ONEDNN_F32 WEIR_PROVIDERS_OPENBLAS
+            NULL};
+
+    return i < sizeof(all) / sizeof(all[0]) ? all[i] : NULL;
+}
+
+const char *weir_provider_missing(const struct weir_provider *provider,
+                                  enum weir_level level)
+{
+    if (provider->level > weir_level_detected())
+        return "not on this CPU";
+    return provider->level > level ? "not at this level" : provider->missing();
 }

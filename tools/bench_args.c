@@ -5,6 +5,7 @@
 
 #define MAX_TOK     (1u << 24) /* of a test, and before it */
 #define MAX_REPEATS 1000
+#define NOT_GIVEN   SIZE_MAX
 
 static const char *take_number(const struct cli *cli, const char *text,
                                unsigned *n)
@@ -61,13 +62,19 @@ static void take_option(struct bench_args *args, int option)
     case OPT_bench_repeats:
         args->n_repeats = cli_uint(cli, 1, MAX_REPEATS);
         break;
+    case OPT_bench_kernels:
+        args->kernels = 1;
+        break;
     case OPT_bench_depth:
+        args->for_model = "--depth";
         args->depth = cli_uint(cli, 0, MAX_TOK);
         break;
     case OPT_bench_batch:
+        args->for_model = "--batch";
         args->batch = cli_uint(cli, 1, WEIR_MAX_EVALS);
         break;
     case OPT_bench_kv:
+        args->for_model = "--kv";
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
@@ -82,12 +89,35 @@ static void take_option(struct bench_args *args, int option)
     }
 }
 
+/* What was not given, and what does not go together */
+static void settle(struct bench_args *args)
+{
+    const struct cli *cli = &args->cli;
+
+    if (args->kernels && args->model)
+        cli_usage(cli, "--kernels measures without a model, not '%s'",
+                  args->model);
+    if (args->kernels && args->for_model)
+        cli_usage(cli, "%s goes with a model, not with --kernels",
+                  args->for_model);
+    if (!args->kernels && !args->model)
+        cli_usage(cli, "no model given");
+    if (args->n_prompt == NOT_GIVEN)
+        args->n_prompt = 512;
+    if (args->n_decode == NOT_GIVEN)
+        args->n_decode = args->kernels ? 16 : 64;
+    if (!args->n_prompt && !args->n_decode)
+        cli_usage(cli, "nothing to do: -p and -n are both 0");
+    if (args->kernels && args->n_prompt < 32 && !args->n_decode)
+        cli_usage(cli, "nothing to do: -n is 0 and -p under 32");
+}
+
 void bench_args_parse(struct bench_args *args, int argc, char **argv)
 {
     int option;
 
-    args->n_prompt = 512;
-    args->n_decode = 64;
+    args->n_prompt = NOT_GIVEN;
+    args->n_decode = NOT_GIVEN;
     args->batch = 1;
     args->n_repeats = 5;
     args->threads[0] = weir_pool_default_threads();
@@ -95,8 +125,14 @@ void bench_args_parse(struct bench_args *args, int argc, char **argv)
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END)
         take_option(args, option);
-    if (!args->model)
-        cli_usage(&args->cli, "no model given");
-    if (!args->n_prompt && !args->n_decode)
-        cli_usage(&args->cli, "nothing to do: -p and -n are both 0");
+    settle(args);
+}
+
+void bench_warn(const struct bench_args *args, const struct probe *probe)
+{
+    if (probe->thread_bytes < PROBE_THREAD_BYTES)
+        cli_warn(&args->cli,
+                 "memory is short: each thread reads %zu MiB instead of "
+                 "%lu to measure it, some of which may come from caches",
+                 probe->thread_bytes >> 20, PROBE_THREAD_BYTES >> 20);
 }

@@ -5,11 +5,14 @@
 
 #include "base/pool.h"
 #include "tools/bench_print.h"
+#include "tools/bench_probe.h"
 #include "tools/cli.h"
 
 struct bench_args {
     struct cli cli;
-    const char *model;
+    const char *model; /* NULL with --kernels */
+    int kernels;
+    const char *for_model; /* an option given that is for models only */
     size_t n_prompt, n_decode, depth, batch, n_repeats;
     unsigned threads[WEIR_POOL_MAX_THREADS];
     unsigned n_threads;
@@ -19,5 +22,8 @@ struct bench_args {
 
 /* Exits when something in it is wrong. */
 void bench_args_parse(struct bench_args *args, int argc, char **argv);
+
+/* Warns when the memory to read is less than it should be. */
+void bench_warn(const struct bench_args *args, const struct probe *probe);
 
 #endif

@@ -13,9 +13,13 @@
 
 static json_t *row_json(const struct bench_row *row)
 {
+    json_t *matvec = row->decodes ? json_pack("[f, f]", row->matvec_gbps[0],
+                                              row->matvec_gbps[1])
+                                  : json_null();
+
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
-        "s:[f, f], s:f, s:f, s:s, s:f, s:I}",
+        "s:[f, f], s:f, s:f, s:s, s:f, s:I, s:o, s:o}",
         "test", row->test, "model", row->model, "codec", row->codec, "device",
         row->device, "cpu_level", row->cpu_level, "threads",
         (json_int_t)row->threads, "batch", (json_int_t)row->batch, "depth",
@@ -24,7 +28,9 @@ static json_t *row_json(const struct bench_row *row)
         row->flop_per_token, "read_gbps", row->read_gbps[0], row->read_gbps[1],
         "peak_gflops", row->peak_gflops, "bound_tps", row->bound_tps,
         "bound_by", row->bound_by, "share", row->share, "distinct_experts",
-        (json_int_t)row->distinct_experts);
+        (json_int_t)row->distinct_experts, "matvec_gbps", matvec,
+        "matvec_share",
+        row->decodes ? json_real(row->matvec_share) : json_null());
 }
 
 static int print_json(const struct bench_row *row, const char *before,
@@ -58,12 +64,17 @@ static void print_csv(const struct bench_row *row)
     printf("%s,", row->test);
     print_quoted(row->model);
     printf(",%s,%s,%s,%u,%u,%zu,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,%.17g,"
-           "%.17g,%s,%.17g,%" PRIu64 "\n",
+           "%.17g,%s,%.17g,%" PRIu64,
            row->codec, row->device, row->cpu_level, row->threads, row->batch,
            row->depth, row->tps_mean, row->tps_sd, row->bytes_per_token,
            row->flop_per_token, row->read_gbps[0], row->read_gbps[1],
            row->peak_gflops, row->bound_tps, row->bound_by, row->share,
            row->distinct_experts);
+    if (row->decodes)
+        printf(",%.17g,%.17g,%.17g\n", row->matvec_gbps[0], row->matvec_gbps[1],
+               row->matvec_share);
+    else
+        puts(",,,");
 }
 
 static int is_unsteady(const struct bench_row *row)
@@ -76,20 +87,25 @@ static int is_unsteady(const struct bench_row *row)
 
 static void print_md(const struct bench_row *row)
 {
-    char depth[64] = "";
+    char depth[64] = "", matvec[64] = "";
     int at = 0;
 
     if (row->batch > 1)
         at = snprintf(depth, sizeof(depth), " x %u", row->batch);
     if (row->depth)
         snprintf(depth + at, sizeof(depth) - (size_t)at, " @ %zu", row->depth);
+    if (row->decodes)
+        snprintf(matvec, sizeof(matvec), " %.1f, %.1f, %.1f %%",
+                 row->matvec_gbps[0], row->matvec_gbps[1],
+                 100 * row->matvec_share);
     printf("| %s | %s | %s, %s | %u | %s%s | %.2f ± %.2f | %.2f, %s "
-           "| %.1f %% | %.4g | %.4g | %.1f, %.1f%s | %.1f | %" PRIu64 " |\n",
+           "| %.1f %% | %.4g | %.4g | %.1f, %.1f%s |%s | %.1f | %" PRIu64
+           " |\n",
            row->model, row->codec, row->device, row->cpu_level, row->threads,
            row->test, depth, row->tps_mean, row->tps_sd, row->bound_tps,
            row->bound_by, 100 * row->share, row->bytes_per_token / 1e9,
            row->flop_per_token / 1e9, row->read_gbps[0], row->read_gbps[1],
-           is_unsteady(row) ? " (!)" : "", row->peak_gflops,
+           is_unsteady(row) ? " (!)" : "", matvec, row->peak_gflops,
            row->distinct_experts);
 }
 
@@ -99,13 +115,14 @@ static void print_head(enum bench_form form)
         puts("test,model,codec,device,cpu_level,threads,batch,depth,tps_mean,"
              "tps_sd,bytes_per_token,flop_per_token,read_gbps_before,"
              "read_gbps_after,peak_gflops,bound_tps,bound_by,share,"
-             "distinct_experts");
+             "distinct_experts,matvec_gbps_before,matvec_gbps_after,"
+             "matvec_share");
     if (form == BENCH_MD)
         puts("| model | codec | device | threads | test | tok/s | bound "
-             "| share | GB/token | GFLOP/token | read GB/s | peak GFLOP/s "
-             "| experts |\n"
+             "| share | GB/token | GFLOP/token | read GB/s | matvec GB/s, "
+             "share | peak GFLOP/s | experts |\n"
              "| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: "
-             "| ---: | ---: | ---: | ---: |");
+             "| ---: | ---: | ---: | ---: | ---: |");
 }
 
 int bench_print_row(struct bench_print *print, const struct bench_row *row,

@@ -20,6 +20,9 @@ struct bench_row {
     double bound_tps;
     const char *bound_by;
     double share;
+    int decodes;           /* else the next two are not there */
+    double matvec_gbps[2]; /* before and after */
+    double matvec_share;
     uint64_t distinct_experts;
 };
 
@@ -27,6 +30,7 @@ struct bench_print {
     enum bench_form form;
     size_t n_rows;
     int unsteady; /* a row was */
+    int places;   /* a kernel's sums depend on places */
 };
 
 /* A row goes to standard output at once; the end closes what was begun. */

@@ -12,12 +12,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "offload/file.h"
 #include "offload/machine.h"
 #include "tools/progress.h"
 
 #define HUGE_BYTES  (2UL << 20)
 #define PIECE_BYTES (8UL << 20)
 #define N_PASSES    5
+#define ENOUGH      0.2        /* seconds */
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
@@ -26,9 +28,14 @@ int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
     struct weir_machine_ram ram;
     size_t most;
 
+    memset(probe, 0, sizeof(*probe));
+    probe->x = malloc(PROBE_COLS * sizeof(*probe->x));
+    if (!probe->x)
+        return weir_err_nomem(err, PROBE_COLS * sizeof(*probe->x), "a token");
+    for (unsigned i = 0; i < PROBE_COLS; i++)
+        probe->x[i] = (float)(i * 37 % 64) / 32 - 1;
     weir_machine_read_ram("", &ram);
     most = ram.available / 4 / n_threads;
-    memset(probe, 0, sizeof(*probe));
     if (most > PROBE_THREAD_BYTES)
         most = PROBE_THREAD_BYTES;
     probe->thread_bytes = most / PIECE_BYTES * PIECE_BYTES;
@@ -51,20 +58,33 @@ void probe_fini(struct probe *probe)
 {
     if (probe->map)
         munmap(probe->map, probe->map_bytes);
+    free(probe->x);
 }
 
 struct pass {
     const struct weir_kernels *kernels;
     char *data;
     atomic_uint_least64_t result; /* so that nobody can leave the work away */
+    const float *x;
+    enum weir_dtype dtype;
 };
 
+/*
+ * Any int8; as bf16, magnitudes from 2^-7 to 0.03 and any sign.  The words are
+ * those of splitmix (Steele 2014).
+ */
 static void fill_piece(void *ctx, size_t item, unsigned worker)
 {
     struct pass *pass = ctx;
+    uint64_t *word = (uint64_t *)(pass->data + item * PIECE_BYTES), z;
 
     (void)worker;
-    memset(pass->data + item * PIECE_BYTES, (int)(item % 255) + 1, PIECE_BYTES);
+    for (size_t i = 0; i < PIECE_BYTES / sizeof(*word); i++) {
+        z = (item * (PIECE_BYTES / sizeof(*word)) + i + 1) * 0x9e3779b97f4a7c15;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+        z = (z ^ z >> 27) * 0x94d049bb133111eb;
+        word[i] = ((z ^ z >> 31) & 0x80ff80ff80ff80ff) | 0x3c003c003c003c00;
+    }
 }
 
 static void read_piece(void *ctx, size_t item, unsigned worker)
@@ -74,6 +94,23 @@ static void read_piece(void *ctx, size_t item, unsigned worker)
     (void)worker;
     pass->result ^=
         pass->kernels->probe_read(pass->data + item * PIECE_BYTES, PIECE_BYTES);
+}
+
+static void matvec_piece(void *ctx, size_t item, unsigned worker)
+{
+    struct pass *pass = ctx;
+    struct weir_tile tile = {.dtype = pass->dtype, .cols = PROBE_COLS};
+    const char *piece = pass->data + item * PIECE_BYTES;
+    float y[WEIR_TILE_BYTES / PROBE_COLS];
+
+    (void)worker;
+    tile.row_bytes = PROBE_COLS * weir_dtype_bytes(tile.dtype);
+    tile.rows = WEIR_TILE_BYTES / tile.row_bytes;
+    for (size_t at = 0; at < PIECE_BYTES; at += WEIR_TILE_BYTES) {
+        tile.data = piece + at;
+        pass->kernels->matmul(&tile, pass->x, PROBE_COLS, 1, y, tile.rows);
+    }
+    pass->result += y[0] > 0;
 }
 
 static void flop_piece(void *ctx, size_t item, unsigned worker)
@@ -87,14 +124,16 @@ static void flop_piece(void *ctx, size_t item, unsigned worker)
     pass->result += pass->kernels->probe_flop(STEPS, 0.5f, 1, &width, &sum);
 }
 
-/* Seconds of the fastest pass */
+/* Seconds of the fastest pass, of as many as N_PASSES or begin in ENOUGH */
 static double best_time(struct weir_pool *pool, struct pass *pass,
                         size_t n_items,
                         void (*fn)(void *ctx, size_t item, unsigned worker))
 {
-    double best = 0, seconds;
+    double best = 0, seconds, begun = progress_seconds();
 
     for (unsigned i = 0; i < N_PASSES; i++) {
+        if (i && progress_seconds() - begun > ENOUGH)
+            break;
         pass->result = 0;
         seconds = progress_seconds();
         weir_pool_run(pool, n_items, fn, pass);
@@ -105,20 +144,45 @@ static double best_time(struct weir_pool *pool, struct pass *pass,
     return best;
 }
 
+void probe_fill(struct probe *probe, struct weir_pool *pool)
+{
+    size_t n_bytes = weir_pool_n_threads(pool) * probe->thread_bytes;
+    struct pass pass = {.data = probe->data + probe->n_filled};
+
+    if (n_bytes <= probe->n_filled)
+        return;
+    weir_pool_run(pool, (n_bytes - probe->n_filled) / PIECE_BYTES, fill_piece,
+                  &pass);
+    probe->n_filled = n_bytes;
+}
+
 double probe_read(struct probe *probe, struct weir_pool *pool,
                   const struct weir_kernels *kernels)
 {
     size_t n_bytes = weir_pool_n_threads(pool) * probe->thread_bytes;
-    struct pass pass = {kernels, probe->data + probe->n_filled, 0};
+    struct pass pass = {.kernels = kernels, .data = probe->data};
 
-    if (n_bytes > probe->n_filled) {
-        weir_pool_run(pool, (n_bytes - probe->n_filled) / PIECE_BYTES,
-                      fill_piece, &pass);
-        probe->n_filled = n_bytes;
-    }
-    pass.data = probe->data;
+    probe_fill(probe, pool);
     return (double)n_bytes /
            best_time(pool, &pass, n_bytes / PIECE_BYTES, read_piece);
+}
+
+double probe_matvec(struct probe *probe, struct weir_pool *pool,
+                    const struct weir_kernels *kernels)
+{
+    static const enum weir_dtype dtypes[] = {WEIR_I8, WEIR_BF16};
+    size_t n_bytes = weir_pool_n_threads(pool) * probe->thread_bytes;
+    struct pass pass = {.kernels = kernels, .data = probe->data, .x = probe->x};
+    double best = 0, rate;
+
+    probe_fill(probe, pool);
+    for (unsigned i = 0; i < 2; i++) {
+        pass.dtype = dtypes[i];
+        rate = (double)n_bytes /
+               best_time(pool, &pass, n_bytes / PIECE_BYTES, matvec_piece);
+        best = rate > best ? rate : best;
+    }
+    return best;
 }
 
 double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)

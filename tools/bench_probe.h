@@ -6,16 +6,20 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
-#define PROBE_THREAD_BYTES                                                     \
-    (512UL << 20) /* read by each thread, if there is                          \
-                   */
+#define PROBE_THREAD_BYTES (512UL << 20) /* for each thread, if there is */
+#define PROBE_COLS         4096          /* of the tiles that are multiplied */
 
+/*
+ * The memory that is read holds weights that look random, as int8 and as bf16
+ * of a like size.
+ */
 struct probe {
     void *map;
     size_t map_bytes;
     char *data; /* in huge pages where there are any */
     size_t thread_bytes;
     size_t n_filled; /* bytes that have been touched */
+    float *x;        /* [PROBE_COLS] */
 };
 
 /*
@@ -25,9 +29,20 @@ struct probe {
 int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err);
 void probe_fini(struct probe *probe);
 
+/* The memory for all threads of the pool has weights from here on. */
+void probe_fill(struct probe *probe, struct weir_pool *pool);
+
 /* Bytes in a second that the threads of the pool read, the best of some. */
 double probe_read(struct probe *probe, struct weir_pool *pool,
                   const struct weir_kernels *kernels);
+
+/*
+ * Bytes of weights in a second that they multiply with one token, by matmul()
+ * of tiles [rows][PROBE_COLS] of 256 KiB: the best of some, and the better of
+ * int8 and bf16.
+ */
+double probe_matvec(struct probe *probe, struct weir_pool *pool,
+                    const struct weir_kernels *kernels);
 
 /* Floating-point operations in a second that they do, the best of some. */
 double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels);

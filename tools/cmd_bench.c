@@ -16,7 +16,7 @@
 #include "engine/session.h"
 #include "model/cost.h"
 #include "offload/tiling.h"
-#include "tools/bench_args.h"
+#include "tools/bench_kernels.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
 #include "tools/progress.h"
@@ -326,32 +326,43 @@ static void take_bound(struct bench_row *row)
     row->bound_by = dram < flops ? "dram" : "flops";
     row->bound_tps = dram < flops ? dram : flops;
     row->share = row->tps_mean / row->bound_tps;
+    if (row->decodes)
+        row->matvec_share =
+            row->tps_mean * row->bytes_per_token /
+            ((row->matvec_gbps[0] + row->matvec_gbps[1]) / 2 * 1e9);
+}
+
+/* The machine before the test (0) and after (1) */
+static void measure_machine(struct bench *bench, struct bench_row *row,
+                            unsigned when)
+{
+    struct weir_jamba *jamba = bench->model->jamba;
+
+    row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2 / 1e9;
+    row->read_gbps[when] =
+        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    if (row->decodes)
+        row->matvec_gbps[when] =
+            probe_matvec(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
 }
 
 static int measure(struct bench *bench, const struct test *test,
                    struct bench_row *row, struct weir_err *err)
 {
-    struct weir_jamba *jamba = bench->model->jamba;
     struct weir_cost cost = {0};
-    double peak;
     int rc = count_costs(bench, test, &cost, err);
 
     if (rc)
         return rc;
     show_progress(bench, 1);
-    peak = probe_flop(jamba->pool, &jamba->kernels);
-    row->read_gbps[0] =
-        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    measure_machine(bench, row, 0);
     for (size_t i = 0; i < bench->args.n_repeats; i++) {
         rc = run_once(bench, test, &bench->tps[i], err);
         if (rc)
             return rc;
         show_progress(bench, 1);
     }
-    row->read_gbps[1] =
-        probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
-    row->peak_gflops =
-        (peak + probe_flop(jamba->pool, &jamba->kernels)) / 2 / 1e9;
+    measure_machine(bench, row, 1);
     take_speeds(bench, row);
     take_costs(test, &cost, row);
     take_bound(row);
@@ -367,6 +378,7 @@ static int run_test(struct bench *bench, const struct test *test,
                             .threads =
                                 weir_pool_n_threads(bench->model->jamba->pool),
                             .batch = (unsigned)bench->args.batch,
+                            .decodes = test->step == 1,
                             .depth = bench->args.depth};
     enum weir_level level;
     int rc;
@@ -398,11 +410,8 @@ static int run_threads(struct bench *bench, unsigned n_threads,
         name_codecs(bench);
         if (!rc)
             rc = take_memory(bench, err);
-        if (!rc && bench->probe.thread_bytes < PROBE_THREAD_BYTES)
-            cli_warn(&args->cli,
-                     "memory is short: each thread reads %zu MiB instead of "
-                     "%lu to measure it, some of which may come from caches",
-                     bench->probe.thread_bytes >> 20, PROBE_THREAD_BYTES >> 20);
+        if (!rc)
+            bench_warn(args, &bench->probe);
     }
     if (!rc)
         rc = run_test(bench, &prompt, err);
@@ -429,6 +438,10 @@ static int bench_main(int argc, char **argv)
     int rc = 0, status;
 
     bench_args_parse(&bench.args, argc, argv);
+    if (bench.args.kernels)
+        return bench_kernels(&bench.args, &err)
+                   ? cli_fail(&bench.args.cli, &err)
+                   : cli_finish(&bench.args.cli);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";

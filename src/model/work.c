@@ -188,18 +188,24 @@ void weir_work_count_tensor(struct weir_work_sizes *sizes,
                             const struct weir_kernels *kernels,
                             const struct weir_tensor *tensor)
 {
-    const struct weir_gemm *gemm = weir_gemm_for(kernels, tensor->dtype, 1);
     size_t cols = weir_tiling_block_cols(tensor), n_bytes;
 
-    if (!gemm || tensor->n_dims != 2 || tensor->rows != tensor->shape[0])
+    if (tensor->n_dims != 2 || tensor->rows != tensor->shape[0])
         return; /* a vector, or what lies as one: A_log */
-    n_bytes = gemm->scratch_bytes(cols);
-    if (n_bytes > sizes->gemm_bytes)
-        sizes->gemm_bytes = n_bytes;
-    n_bytes = tensor->col_blocks * gemm->packed_bytes(WEIR_GEMM_GROUP, cols) /
-              WEIR_GEMM_GROUP;
-    if (n_bytes > sizes->packed_tok_bytes)
-        sizes->packed_tok_bytes = n_bytes;
+    for (int fine = 0; fine < 2; fine++) {
+        const struct weir_gemm *gemm =
+            weir_gemm_for(kernels, tensor->dtype, fine);
+
+        if (!gemm)
+            continue;
+        n_bytes = gemm->scratch_bytes(cols);
+        if (n_bytes > sizes->gemm_bytes)
+            sizes->gemm_bytes = n_bytes;
+        n_bytes = tensor->col_blocks *
+                  gemm->packed_bytes(WEIR_GEMM_GROUP, cols) / WEIR_GEMM_GROUP;
+        if (n_bytes > sizes->packed_tok_bytes)
+            sizes->packed_tok_bytes = n_bytes;
+    }
 }
 
 /* Every job may have a group of tokens that is not full. */

@@ -14,7 +14,7 @@ import sys
 
 KEYS = """test model codec device cpu_level threads batch depth tps_mean tps_sd
 bytes_per_token flop_per_token read_gbps peak_gflops bound_tps bound_by share
-distinct_experts""".split()
+distinct_experts matvec_gbps matvec_share""".split()
 
 
 def near(a, b):
@@ -137,6 +137,12 @@ def check_row(row):
     assert near(row["bound_tps"], min(bounds.values())), bounds
     assert near(bounds[row["bound_by"]], row["bound_tps"])
     assert near(row["share"], row["tps_mean"] / row["bound_tps"])
+    if row["test"].startswith("pp"):
+        assert row["matvec_gbps"] is None and row["matvec_share"] is None
+        return
+    assert len(row["matvec_gbps"]) == 2 and min(row["matvec_gbps"]) > 0
+    assert near(row["matvec_share"], row["tps_mean"] * row["bytes_per_token"] /
+                (sum(row["matvec_gbps"]) / 2 * 1e9))
 
 
 def check_costs(model, row, n_prompt, n_decode, depth):

@@ -66,7 +66,7 @@ cp moe-8l.weir 'a|b"c.weir'
 WEIR_CPU=ref weir bench 'a|b"c.weir' -p 8 -n 2 -r 1 -t 1 --batch 1
 is 0 "a table"
 awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
-grep -q '^ 15 15 15 15' widths
+grep -q '^ 16 16 16 16' widths
 tap_ok $? "its rows are as wide as its head"
 says out '^| a?b"c.weir, .*| cpu, ref | 1 | pp8 |'
 weir bench 'a|b"c.weir' -p 8 -n 0 -r 1 -t 1 -o csv

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of many tokens, against those of the reference. */
 #include "tests/kernels/levels.h"
+#include "tests/kernels/slices.h"
 
 #include <stdio.h>
 
@@ -132,7 +133,8 @@ static int same_alone(struct gemm_case *p)
     return !memcmp(&alone, y, sizeof(alone));
 }
 
-static void check_gemm_of(const struct levels *levels,
+/* Returns whether a row and token have the same bits alone. */
+static int check_products(const struct levels *levels,
                           const struct weir_gemm *gemm, enum weir_dtype dtype)
 {
     double worst = 0;
@@ -156,12 +158,55 @@ static void check_gemm_of(const struct levels *levels,
     tap_ok(worst < 2e-6 + (gemm->terms == 1 ? 0 : 0x1p-16),
            "%s gemm %s of %s: %.1e from the reference", levels->name,
            gemm->name, weir_dtype_name(dtype), worst);
-    tap_ok(same, "%s gemm %s of %s: a row and token have the same bits alone",
+    return same;
+}
+
+static void check_gemm_of(const struct levels *levels,
+                          const struct weir_gemm *gemm, enum weir_dtype dtype)
+{
+    tap_ok(check_products(levels, gemm, dtype),
+           "%s gemm %s of %s: a row and token have the same bits alone",
            levels->name, gemm->name, weir_dtype_name(dtype));
+}
+
+static int is_chosen(const struct levels *levels, const struct weir_gemm *gemm)
+{
+    for (unsigned i = 0; i < WEIR_N_GEMM_CLASSES; i++)
+        if (levels->fast.chosen[i] == gemm)
+            return 1;
+    return 0;
+}
+
+/* A library's, at the level that it is compiled for */
+static void check_provider(const struct levels *levels,
+                           const struct weir_provider *provider)
+{
+    const char *missing = weir_provider_missing(provider, levels->level);
+    int steady;
+
+    if (provider->level != levels->level && !is_chosen(levels, provider->gemm))
+        return;
+    if (missing) {
+        tap_skip("%s gemm %s: %s", levels->name, provider->gemm->name, missing);
+        return;
+    }
+    steady = check_products(levels, provider->gemm, WEIR_I8) &
+             check_products(levels, provider->gemm, WEIR_BF16);
+    if (provider->gemm->act == WEIR_F32)
+        steady &= check_products(levels, provider->gemm, WEIR_F16) &
+                  check_products(levels, provider->gemm, WEIR_F32);
+    if (is_chosen(levels, provider->gemm))
+        tap_ok(steady, "%s gemm %s: a row and token have the same bits alone",
+               levels->name, provider->gemm->name);
+    else if (!steady)
+        printf("# %s gemm %s: bits depend on the place, of no use\n",
+               levels->name, provider->gemm->name);
 }
 
 void check_gemm(const struct levels *levels)
 {
+    const struct weir_provider *provider;
+
     check_gemm_of(levels, levels->fast.gemm, WEIR_I8);
     check_gemm_of(levels, levels->fast.gemm, WEIR_BF16);
     check_gemm_of(levels, levels->fast.gemm_fine, WEIR_I8);
@@ -170,6 +215,14 @@ void check_gemm(const struct levels *levels)
     check_gemm_of(levels, levels->fast.gemm_wide, WEIR_BF16);
     check_gemm_of(levels, levels->fast.gemm_wide, WEIR_F16);
     check_gemm_of(levels, levels->fast.gemm_wide, WEIR_F32);
+    for (unsigned i = 0; (provider = weir_provider(i)); i++)
+        check_provider(levels, provider);
+#ifdef WEIR_HAVE_AVX2
+    if (levels->level == WEIR_LEVEL_AVX2) {
+        check_gemm_of(levels, &slices_avx2, WEIR_I8);
+        check_gemm_of(levels, &slices_avx2, WEIR_F32);
+    }
+#endif
 }
 
 static void multiply(void *ctx, const struct weir_kernels *kernels)
