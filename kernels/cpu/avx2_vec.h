@@ -59,6 +59,36 @@ INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
         _mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
 }
 
+/* 2 LANES values of bf16: those at even places, and those at odd ones */
+INLINE void vec_widen_two(const uint16_t *x, vec two[2])
+{
+    __m256i both = _mm256_loadu_si256((const __m256i *)x);
+
+    two[0] = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+    two[1] = _mm256_castsi256_ps(
+        _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000u)));
+}
+
+/* Two vectors in the order that vec_widen_two() has */
+INLINE void vec_weave(const vec in[2], vec out[2])
+{
+    __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(in[0], in[1], 0x88));
+    __m256d odd = _mm256_castps_pd(_mm256_shuffle_ps(in[0], in[1], 0xdd));
+
+    out[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
+    out[1] = _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
+}
+
+/* And back */
+INLINE void vec_unweave(const vec in[2], vec out[2])
+{
+    vec low = _mm256_unpacklo_ps(in[0], in[1]);
+    vec high = _mm256_unpackhi_ps(in[0], in[1]);
+
+    out[0] = _mm256_permute2f128_ps(low, high, 0x20);
+    out[1] = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
 INLINE void vec_store(float *y, vec v, size_t n)
 {
     if (n == LANES)
@@ -97,6 +127,13 @@ INLINE void vec_scatter(float *y, size_t ld, vec v, size_t n)
 INLINE vec vec_all(float x)
 {
     return _mm256_set1_ps(x);
+}
+
+/* v, in a register: a compiler would load it again for every use */
+INLINE vec vec_hold(vec v)
+{
+    __asm__("" : "+x"(v));
+    return v;
 }
 
 INLINE float vec_first(vec v)

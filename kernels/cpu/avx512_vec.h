@@ -54,6 +54,38 @@ INLINE vec vec_widen(enum weir_dtype dtype, const void *x, size_t i, size_t n)
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
+/* 2 LANES values of bf16: those at even places, and those at odd ones */
+INLINE void vec_widen_two(const uint16_t *x, vec two[2])
+{
+    __m512i both = _mm512_loadu_si512(x);
+
+    two[0] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+    two[1] = _mm512_castsi512_ps(
+        _mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+/* Two vectors in the order that vec_widen_two() has */
+INLINE void vec_weave(const vec in[2], vec out[2])
+{
+    __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,
+                                     24, 26, 28, 30);
+
+    out[0] = _mm512_permutex2var_ps(in[0], even, in[1]);
+    out[1] = _mm512_permutex2var_ps(
+        in[0], _mm512_add_epi32(even, _mm512_set1_epi32(1)), in[1]);
+}
+
+/* And back */
+INLINE void vec_unweave(const vec in[2], vec out[2])
+{
+    __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                    22, 7, 23);
+
+    out[0] = _mm512_permutex2var_ps(in[0], low, in[1]);
+    out[1] = _mm512_permutex2var_ps(
+        in[0], _mm512_add_epi32(low, _mm512_set1_epi32(8)), in[1]);
+}
+
 INLINE void vec_store(float *y, vec v, size_t n)
 {
     if (n == LANES)
@@ -92,6 +124,13 @@ INLINE void vec_scatter(float *y, size_t ld, vec v, size_t n)
 INLINE vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
+}
+
+/* v, in a register: a compiler would load it again for every use */
+INLINE vec vec_hold(vec v)
+{
+    __asm__("" : "+v"(v));
+    return v;
 }
 
 INLINE float vec_first(vec v)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #define MAX_HD    147
+#define LARGE_HD  276 /* of which a level may treat a part in its own way */
 #define MAX_GROUP 7
 #define MANY_KV   22 /* times a group: more than a tile takes at once */
 #define TOKENS    5
@@ -134,8 +135,8 @@ static void check_shapes(const struct levels *levels, enum weir_dtype dtype)
     double worst = 0;
     int same = 1;
 
-    for (size_t hd = 1; hd <= MAX_HD; hd++) {
-        size_t n, span, n_all;
+    for (size_t i = 1; i <= MAX_HD + 1; i++) {
+        size_t hd = i <= MAX_HD ? i : LARGE_HD, n, span, n_all;
 
         heads.a.head_dim = hd;
         heads.a.n_kv = hd % 16 == 3 ? MANY_KV : 1 + hd % 3;
