@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/nodes.h"
+
 static size_t align_up(size_t n)
 {
     return (n + WEIR_REGION_ALIGN - 1) / WEIR_REGION_ALIGN * WEIR_REGION_ALIGN;
@@ -27,6 +29,7 @@ int weir_region_init(struct weir_region *region, size_t n_bytes,
     region->base = (uint8_t *)align_up((size_t)region->map);
     /* refused by kernels without huge pages: then it is slow, not wrong */
     madvise(region->base, region->n_bytes, MADV_HUGEPAGE);
+    weir_nodes_spread(region->base, region->n_bytes);
     return 0;
 }
 

@@ -19,7 +19,8 @@ struct weir_region {
 #define WEIR_REGION_ALIGN ((size_t)2 << 20)
 
 /*
- * Takes at least n_bytes, zeroed.  They are touched when they are first used.
+ * Takes at least n_bytes, zeroed, from all nodes of memory by turns.  They are
+ * touched when they are first used.
  * Release with weir_region_fini(), also after an error.
  */
 int weir_region_init(struct weir_region *region, size_t n_bytes,
