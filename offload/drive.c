@@ -206,7 +206,7 @@ static int measure_all(struct probe *probe, struct weir_drive *drive)
 static int measure(int fd, uint64_t n_bytes, struct weir_drive *drive)
 {
     struct probe probe = {.n_bytes = n_bytes, .random = 1};
-    const struct weir_read_file file = {"", fd};
+    const struct weir_read_file file = {"", fd, 0};
     struct weir_reader_options options = {
         .depth = MAX_DEPTH, .deadline_ms = 2000, .region = &probe.region};
     int ok;

@@ -1,65 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader's thread takes reads from a queue, keeps up to `depth` of them
- * under way with an engine, and ends them: whole, or with the reason why not.
- * What comes short is asked for again from the last whole page on, for direct
- * reads know no other places.  A read that misses its deadline is ended without
- * the drive, which may still write to its buffer; after that nothing is begun
- * any more.
+ * A reader of several drives has a lane for each, so that none waits for
+ * another: files on one drive share its lane, and a read goes to the lane of
+ * its file.
  */
 #include "offload/reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "offload/reader_engine.h"
+#include "offload/reader_lane.h"
 
 #define DEADLINE_MS 30000
 
-/* How often in a row a read may come back without any bytes */
-#define MAX_AGAIN 100
-
-enum state { IDLE, QUEUED, BUSY, CANCELLED, DONE };
-
 struct weir_reader {
     struct weir_io_calls calls;
-    const struct weir_engine *engine;
-    void *engine_state;
-    enum weir_io io;
-    const struct weir_region *region;
+    unsigned deadline_ms;
     struct weir_read_file files[WEIR_READ_FILES_MAX];
+    uint64_t drives[WEIR_READ_FILES_MAX];
     int direct_fds[WEIR_READ_FILES_MAX]; /* or -1 */
     int fds[WEIR_READ_FILES_MAX];        /* that are read from */
-    unsigned n_files, depth;
-    unsigned deadline_ms;
+    struct weir_lane *lane_of[WEIR_READ_FILES_MAX];
+    struct weir_lane *lanes[WEIR_READ_FILES_MAX];
+    unsigned n_files, n_lanes;
     int is_direct;
-    char note[320];
-
-    pthread_t thread;
-    int has_thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* a read is done, or the thread is ready */
-
-    /* under the lock */
-    struct weir_read *head, **tail;
-    int stop, woken, ready;
-    int deaf; /* the engine is broken: it does not wake the thread any more */
-    struct weir_reader_stats stats;
-
-    /* the thread's */
-    struct weir_op ops[WEIR_READ_DEPTH_MAX];
-    unsigned n_busy;    /* ops with a read */
-    atomic_int failure; /* an errno value that ends all reads from now on */
-    int64_t busy_since;
-    int rc; /* of opening the engine */
-    struct weir_err err;
 };
 
 static int system_open(const char *path, int flags)
@@ -67,8 +37,19 @@ static int system_open(const char *path, int flags)
     return open(path, flags);
 }
 
+static int system_drive(int fd, uint64_t *drive)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return -1;
+    *drive = st.st_dev;
+    return 0;
+}
+
 const struct weir_io_calls weir_io_system = {
     .open = system_open,
+    .drive = system_drive,
     .pread = pread,
 #ifdef HAVE_LIBURING
     .ring_init = weir_uring_init,
@@ -78,326 +59,6 @@ const struct weir_io_calls weir_io_system = {
     .ring_answer = weir_uring_answer,
 #endif
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-/* ---- ends of reads ---- */
-
-/* Afterwards the read is the caller's again. */
-static void finish(struct weir_reader *reader, struct weir_read *read,
-                   int errnum)
-{
-    void (*done)(struct weir_read *) = read->done;
-
-    read->errnum = errnum;
-    pthread_mutex_lock(&reader->lock);
-    if (!errnum) {
-        reader->stats.n_reads++;
-        reader->stats.n_bytes += read->n_bytes;
-    }
-    atomic_store_explicit(&read->state, DONE, memory_order_release);
-    if (!done)
-        pthread_cond_broadcast(&reader->changed);
-    pthread_mutex_unlock(&reader->lock);
-    if (done)
-        done(read);
-}
-
-static void finish_op(struct weir_reader *reader, struct weir_op *op,
-                      int errnum)
-{
-    struct weir_read *read = op->read;
-
-    op->read = NULL;
-    if (--reader->n_busy == 0) {
-        pthread_mutex_lock(&reader->lock);
-        reader->stats.busy_ns += (uint64_t)(now_ns() - reader->busy_since);
-        pthread_mutex_unlock(&reader->lock);
-    }
-    finish(reader, read, errnum);
-}
-
-/* From now on every read ends with `errnum`; those under way do at once. */
-static void fail(struct weir_reader *reader, int errnum)
-{
-    reader->failure = errnum;
-    for (unsigned i = 0; i < reader->depth; i++)
-        if (reader->ops[i].read)
-            finish_op(reader, &reader->ops[i], errnum);
-}
-
-/* ---- reads under way ---- */
-
-static struct weir_op *free_op(struct weir_reader *reader)
-{
-    for (unsigned i = 0; i < reader->depth; i++)
-        if (!reader->ops[i].busy)
-            return &reader->ops[i];
-    return NULL;
-}
-
-static void begin(struct weir_reader *reader, struct weir_op *op,
-                  struct weir_read *read)
-{
-    int64_t now = now_ns();
-
-    *op = (struct weir_op){
-        .buffer = read->buffer,
-        .offset = read->offset,
-        .n_left = read->n_bytes,
-        .file = read->file,
-        .read = read,
-        .busy = 1,
-        .deadline_ns = now + reader->deadline_ms * INT64_C(1000000),
-    };
-    if (reader->n_busy++ == 0)
-        reader->busy_since = now;
-    reader->engine->start(reader->engine_state, op);
-}
-
-/* The errno value of what must not be begun, else 0 */
-static int obstacle(const struct weir_reader *reader,
-                    const struct weir_read *read, int stop)
-{
-    if (stop || atomic_load(&read->state) == CANCELLED)
-        return ECANCELED;
-    if (reader->failure)
-        return reader->failure;
-    if (read->file >= reader->n_files || !read->n_bytes)
-        return EINVAL;
-    return 0;
-}
-
-/* The next read that `op` can do, NULL if there is none */
-static struct weir_read *take(struct weir_reader *reader,
-                              const struct weir_op *op, int *errnum)
-{
-    struct weir_read *read;
-
-    pthread_mutex_lock(&reader->lock);
-    reader->woken = 0;
-    read = reader->head;
-    *errnum = read ? obstacle(reader, read, reader->stop) : 0;
-    if (read && (op || *errnum)) {
-        reader->head = read->next;
-        if (!reader->head)
-            reader->tail = &reader->head;
-        if (!*errnum)
-            atomic_store(&read->state, BUSY);
-    } else {
-        read = NULL;
-    }
-    pthread_mutex_unlock(&reader->lock);
-    return read;
-}
-
-static void begin_reads(struct weir_reader *reader)
-{
-    struct weir_op *op;
-    struct weir_read *read;
-    int errnum;
-
-    for (;;) {
-        op = free_op(reader);
-        read = take(reader, op, &errnum);
-        if (!read)
-            return;
-        if (errnum)
-            finish(reader, read, errnum);
-        else
-            begin(reader, op, read);
-    }
-}
-
-/* Asks for the rest; direct reads begin on whole pages. */
-static void go_on(struct weir_reader *reader, struct weir_op *op, size_t n)
-{
-    n = n / WEIR_READ_ALIGN * WEIR_READ_ALIGN;
-    op->buffer += n;
-    op->offset += n;
-    op->n_left -= n;
-    op->n_again = n ? 0 : op->n_again + 1;
-    pthread_mutex_lock(&reader->lock);
-    reader->stats.n_again++;
-    pthread_mutex_unlock(&reader->lock);
-    reader->engine->start(reader->engine_state, op);
-}
-
-static void take_answer(struct weir_reader *reader, struct weir_op *op)
-{
-    ssize_t n = op->result;
-    int passing = n == -EAGAIN || n == -EINTR || n > 0;
-
-    if (!op->read) {
-        op->busy = 0; /* it was given up */
-        return;
-    }
-    if (n >= 0 && (size_t)n >= op->n_left) {
-        op->busy = 0;
-        finish_op(reader, op, 0);
-    } else if (passing && op->n_again < MAX_AGAIN && !reader->failure) {
-        go_on(reader, op, n > 0 ? (size_t)n : 0);
-    } else {
-        op->busy = 0;
-        finish_op(reader, op, n == 0 ? ENODATA : n > 0 ? EIO : (int)-n);
-    }
-}
-
-/* Milliseconds until the first deadline, -1 without any */
-static int time_left(const struct weir_reader *reader)
-{
-    int64_t first = INT64_MAX, left;
-
-    for (unsigned i = 0; i < reader->depth; i++)
-        if (reader->ops[i].read && reader->ops[i].deadline_ns < first)
-            first = reader->ops[i].deadline_ns;
-    if (first == INT64_MAX)
-        return -1;
-    left = (first - now_ns()) / 1000000 + 1;
-    return left < 0 ? 0 : left > 1000000 ? 1000000 : (int)left;
-}
-
-static void check_deadlines(struct weir_reader *reader)
-{
-    int64_t now = now_ns();
-
-    for (unsigned i = 0; i < reader->depth; i++)
-        if (reader->ops[i].read && reader->ops[i].deadline_ns <= now) {
-            fail(reader, ETIMEDOUT);
-            return;
-        }
-}
-
-/* A broken engine answers nothing, but what is handed in must still end. */
-static void wait_deaf(struct weir_reader *reader)
-{
-    pthread_mutex_lock(&reader->lock);
-    while (!reader->woken)
-        pthread_cond_wait(&reader->changed, &reader->lock);
-    pthread_mutex_unlock(&reader->lock);
-}
-
-static void wait_for_answers(struct weir_reader *reader)
-{
-    const struct weir_engine *engine = reader->engine;
-    struct weir_op *op;
-    int rc = engine->wait(reader->engine_state, time_left(reader));
-
-    while ((op = engine->next(reader->engine_state)))
-        take_answer(reader, op);
-    if (!rc) {
-        check_deadlines(reader);
-        return;
-    }
-    pthread_mutex_lock(&reader->lock);
-    reader->deaf = 1;
-    pthread_mutex_unlock(&reader->lock);
-    fail(reader, -rc);
-}
-
-/* ---- the thread ---- */
-
-static int open_with(struct weir_reader *reader,
-                     const struct weir_engine *engine, struct weir_err *err)
-{
-    struct weir_engine_setup setup = {
-        .calls = &reader->calls,
-        .fds = reader->fds,
-        .n_files = reader->n_files,
-        .depth = reader->depth,
-        .region = reader->region,
-        .note = reader->note,
-        .note_bytes = sizeof(reader->note),
-    };
-
-    reader->engine = engine;
-    return engine->open(&setup, &reader->engine_state, err);
-}
-
-#ifdef HAVE_LIBURING
-/* 0, or why threads must do it */
-static int open_uring(struct weir_reader *reader, struct weir_err *err)
-{
-    return open_with(reader, &weir_engine_uring, err);
-}
-#else
-static int open_uring(struct weir_reader *reader, struct weir_err *err)
-{
-    (void)reader;
-    return weir_err_set(err, WEIR_ENOTSUP,
-                        "this weir was built without liburing; build it with, "
-                        "or read with threads (--io pread)");
-}
-#endif
-
-static int open_engine(struct weir_reader *reader, struct weir_err *err)
-{
-    struct weir_err why;
-    int rc;
-
-    if (reader->io == WEIR_IO_PREAD)
-        return open_with(reader, &weir_engine_pread, err);
-    rc = open_uring(reader, &why);
-    if (!rc)
-        return 0;
-    if (reader->io == WEIR_IO_URING) {
-        *err = why;
-        return rc;
-    }
-#ifdef HAVE_LIBURING
-    snprintf(reader->note, sizeof(reader->note),
-             "%.200s; threads read instead, which costs more time of the CPU",
-             why.message);
-#endif
-    return open_with(reader, &weir_engine_pread, err);
-}
-
-static int opens(struct weir_reader *reader)
-{
-    reader->rc = open_engine(reader, &reader->err);
-    pthread_mutex_lock(&reader->lock);
-    reader->ready = 1;
-    pthread_cond_broadcast(&reader->changed);
-    pthread_mutex_unlock(&reader->lock);
-    return reader->rc == 0;
-}
-
-static int is_over(struct weir_reader *reader)
-{
-    int over;
-
-    if (reader->n_busy)
-        return 0;
-    pthread_mutex_lock(&reader->lock);
-    over = reader->stop && !reader->head;
-    pthread_mutex_unlock(&reader->lock);
-    return over;
-}
-
-static void *thread_main(void *arg)
-{
-    struct weir_reader *reader = arg;
-
-    if (!opens(reader))
-        return NULL;
-    for (;;) {
-        begin_reads(reader);
-        if (is_over(reader))
-            break;
-        if (reader->deaf)
-            wait_deaf(reader);
-        else
-            wait_for_answers(reader);
-    }
-    reader->engine->close(reader->engine_state);
-    return NULL;
-}
 
 /* ---- opening and closing ---- */
 
@@ -434,39 +95,53 @@ static void open_files(struct weir_reader *reader)
         reader->fds[i] = direct < 0 ? reader->files[i].fd : direct;
         if (direct < 0)
             reader->is_direct = 0;
+        if (reader->calls.drive(reader->files[i].fd, &reader->drives[i]))
+            reader->drives[i] = 0;
     }
 }
 
-static int start_thread(struct weir_reader *reader, struct weir_err *err)
+/* What the first file of the drive of file `i` asks for, or the options do */
+static unsigned depth_of(const struct weir_reader *reader, unsigned i,
+                         const struct weir_reader_options *options)
 {
-    int rc = pthread_create(&reader->thread, NULL, thread_main, reader);
+    unsigned depth = reader->files[i].depth;
 
-    if (rc)
-        return weir_err_errno(err, rc, "start", "a thread");
-    reader->has_thread = 1;
-    pthread_mutex_lock(&reader->lock);
-    while (!reader->ready)
-        pthread_cond_wait(&reader->changed, &reader->lock);
-    pthread_mutex_unlock(&reader->lock);
-    if (reader->rc && err)
-        *err = reader->err;
-    return reader->rc;
+    if (!depth)
+        depth = options->depth ? options->depth : WEIR_READ_DEPTH;
+    return depth < WEIR_READ_DEPTH_MAX ? depth : WEIR_READ_DEPTH_MAX;
 }
 
-static void init_reader(struct weir_reader *reader,
-                        const struct weir_reader_options *options)
+static struct weir_lane *find_lane(const struct weir_reader *reader,
+                                   unsigned file)
 {
-    unsigned depth = options->depth ? options->depth : WEIR_READ_DEPTH;
+    for (unsigned i = 0; i < file; i++)
+        if (reader->drives[i] == reader->drives[file])
+            return reader->lane_of[i];
+    return NULL;
+}
 
-    reader->calls = options->calls ? *options->calls : weir_io_system;
-    reader->io = options->io;
-    reader->region = options->region;
-    reader->depth = depth < WEIR_READ_DEPTH_MAX ? depth : WEIR_READ_DEPTH_MAX;
-    reader->deadline_ms =
-        options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
-    reader->tail = &reader->head;
-    pthread_mutex_init(&reader->lock, NULL);
-    pthread_cond_init(&reader->changed, NULL);
+static int open_lanes(struct weir_reader *reader,
+                      const struct weir_reader_options *options,
+                      struct weir_err *err)
+{
+    struct weir_lane_setup setup = {.io = options->io,
+                                    .deadline_ms = reader->deadline_ms,
+                                    .region = options->region,
+                                    .calls = &reader->calls,
+                                    .fds = reader->fds,
+                                    .n_files = reader->n_files};
+    int rc = 0;
+
+    for (unsigned i = 0; i < reader->n_files && !rc; i++) {
+        reader->lane_of[i] = find_lane(reader, i);
+        if (reader->lane_of[i])
+            continue;
+        setup.depth = depth_of(reader, i, options);
+        rc = weir_lane_new(&setup, &reader->lane_of[i], err);
+        if (!rc)
+            reader->lanes[reader->n_lanes++] = reader->lane_of[i];
+    }
+    return rc;
 }
 
 int weir_reader_new(const struct weir_reader_options *options,
@@ -477,17 +152,20 @@ int weir_reader_new(const struct weir_reader_options *options,
     int rc;
 
     *out = NULL;
-    if (n_files > WEIR_READ_FILES_MAX)
-        return weir_err_set(err, WEIR_ELIMIT, "%u files; weir reads %d at once",
-                            n_files, WEIR_READ_FILES_MAX);
+    if (!n_files || n_files > WEIR_READ_FILES_MAX)
+        return weir_err_set(err, WEIR_ELIMIT,
+                            "%u files; weir reads 1 to %d at once", n_files,
+                            WEIR_READ_FILES_MAX);
     reader = calloc(1, sizeof(*reader));
     if (!reader)
         return weir_err_nomem(err, sizeof(*reader), "reading");
-    init_reader(reader, options);
+    reader->calls = options->calls ? *options->calls : weir_io_system;
+    reader->deadline_ms =
+        options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
     memcpy(reader->files, files, n_files * sizeof(*files));
     reader->n_files = n_files;
     open_files(reader);
-    rc = start_thread(reader, err);
+    rc = open_lanes(reader, options, err);
     if (rc)
         weir_reader_free(reader);
     else
@@ -495,41 +173,47 @@ int weir_reader_new(const struct weir_reader_options *options,
     return rc;
 }
 
-static void wake(struct weir_reader *reader)
-{
-    int was_woken = reader->woken;
-
-    reader->woken = 1;
-    if (reader->deaf)
-        pthread_cond_broadcast(&reader->changed);
-    else if (!was_woken)
-        reader->engine->wake(reader->engine_state);
-}
-
 void weir_reader_free(struct weir_reader *reader)
 {
     if (!reader)
         return;
-    pthread_mutex_lock(&reader->lock);
-    reader->stop = 1;
-    if (reader->has_thread && !reader->rc)
-        wake(reader);
-    pthread_mutex_unlock(&reader->lock);
-    if (reader->has_thread)
-        pthread_join(reader->thread, NULL);
+    for (unsigned i = 0; i < reader->n_lanes; i++)
+        weir_lane_free(reader->lanes[i]);
     for (unsigned i = 0; i < reader->n_files; i++)
         if (reader->direct_fds[i] >= 0)
             close(reader->direct_fds[i]);
-    pthread_cond_destroy(&reader->changed);
-    pthread_mutex_destroy(&reader->lock);
     free(reader);
+}
+
+/* ---- reads ---- */
+
+/* Every lane refuses a read of no file. */
+static struct weir_lane *lane_of(const struct weir_reader *reader,
+                                 const struct weir_read *read)
+{
+    return reader->lane_of[read->file < reader->n_files ? read->file : 0];
+}
+
+void weir_reader_submit(struct weir_reader *reader, struct weir_read *read)
+{
+    weir_lane_submit(lane_of(reader, read), read);
+}
+
+int weir_reader_wait(struct weir_reader *reader, struct weir_read *read)
+{
+    return weir_lane_wait(lane_of(reader, read), read);
+}
+
+void weir_reader_cancel(struct weir_reader *reader, struct weir_read *read)
+{
+    weir_lane_cancel(lane_of(reader, read), read);
 }
 
 /* ---- what others ask ---- */
 
 const char *weir_reader_name(const struct weir_reader *reader)
 {
-    return reader->engine->name;
+    return weir_lane_name(reader->lanes[0]);
 }
 
 int weir_reader_is_direct(const struct weir_reader *reader)
@@ -539,60 +223,22 @@ int weir_reader_is_direct(const struct weir_reader *reader)
 
 const char *weir_reader_note(const struct weir_reader *reader)
 {
-    if (*reader->note)
-        return reader->note;
+    for (unsigned i = 0; i < reader->n_lanes; i++)
+        if (weir_lane_note(reader->lanes[i]))
+            return weir_lane_note(reader->lanes[i]);
     return reader->is_direct ? NULL
                              : "the file system refuses direct reads, so that "
                                "they go through the page cache, which is "
                                "slower; keep the model on a local drive";
 }
 
-void weir_reader_submit(struct weir_reader *reader, struct weir_read *read)
-{
-    pthread_mutex_lock(&reader->lock);
-    atomic_store(&read->state, QUEUED);
-    read->next = read->first ? reader->head : NULL;
-    if (read->first) {
-        reader->head = read;
-        if (!read->next)
-            reader->tail = &read->next;
-    } else {
-        *reader->tail = read;
-        reader->tail = &read->next;
-    }
-    wake(reader);
-    pthread_mutex_unlock(&reader->lock);
-}
-
-int weir_read_is_done(const struct weir_read *read)
-{
-    return atomic_load_explicit(&read->state, memory_order_acquire) == DONE;
-}
-
-int weir_reader_wait(struct weir_reader *reader, struct weir_read *read)
-{
-    if (!weir_read_is_done(read)) {
-        pthread_mutex_lock(&reader->lock);
-        while (!weir_read_is_done(read))
-            pthread_cond_wait(&reader->changed, &reader->lock);
-        pthread_mutex_unlock(&reader->lock);
-    }
-    return read->errnum;
-}
-
 int weir_reader_has_failed(const struct weir_reader *reader)
 {
-    return reader->failure != 0;
-}
+    int failed = 0;
 
-void weir_reader_cancel(struct weir_reader *reader, struct weir_read *read)
-{
-    int queued = QUEUED;
-
-    pthread_mutex_lock(&reader->lock);
-    if (atomic_compare_exchange_strong(&read->state, &queued, CANCELLED))
-        wake(reader);
-    pthread_mutex_unlock(&reader->lock);
+    for (unsigned i = 0; i < reader->n_lanes; i++)
+        failed |= weir_lane_has_failed(reader->lanes[i]);
+    return failed;
 }
 
 int weir_reader_explain(const struct weir_reader *reader,
@@ -626,7 +272,16 @@ int weir_reader_explain(const struct weir_reader *reader,
 void weir_reader_get_stats(struct weir_reader *reader,
                            struct weir_reader_stats *stats)
 {
-    pthread_mutex_lock(&reader->lock);
-    *stats = reader->stats;
-    pthread_mutex_unlock(&reader->lock);
+    struct weir_reader_stats one;
+
+    memset(stats, 0, sizeof(*stats));
+    for (unsigned i = 0; i < reader->n_lanes; i++) {
+        weir_lane_get_stats(reader->lanes[i], &one);
+        stats->n_bytes += one.n_bytes;
+        stats->n_reads += one.n_reads;
+        stats->n_again += one.n_again;
+        if (one.busy_ns > stats->busy_ns)
+            stats->busy_ns = one.busy_ns;
+    }
+    stats->n_drives = reader->n_lanes;
 }

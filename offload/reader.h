@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many reads of a drive at once, around the page cache where the system lets
- * us: io_uring with O_DIRECT, or else a few threads with pread().  One reader
- * is one thread that owns what talks to the drive; any thread hands it reads.
+ * Many reads at once of one drive or several, around the page cache where the
+ * system lets us: io_uring with O_DIRECT, or else a few threads with pread().
+ * For each drive a reader has one thread that owns what talks to it; any thread
+ * hands in reads.
  */
 #ifndef WEIR_OFFLOAD_READER_H
 #define WEIR_OFFLOAD_READER_H
@@ -15,7 +16,7 @@
 /* Direct reads begin, end and lie in memory on multiples of this. */
 #define WEIR_READ_ALIGN 4096
 
-/* Most reads that a reader has under way at the drive, and when not said. */
+/* Most reads that a reader has under way at a drive, and when not said. */
 #define WEIR_READ_DEPTH_MAX 64
 #define WEIR_READ_DEPTH     8
 
@@ -57,6 +58,8 @@ struct weir_read {
  */
 struct weir_io_calls {
     int (*open)(const char *path, int flags);
+    /* what of files on one drive is the same; -1 where there is none */
+    int (*drive)(int fd, uint64_t *drive);
     ssize_t (*pread)(int fd, void *data, size_t n_bytes, off_t offset);
 
     int (*ring_init)(void *ring, unsigned n_entries);
@@ -73,7 +76,7 @@ extern const struct weir_io_calls weir_io_system;
 
 struct weir_reader_options {
     enum weir_io io;      /* WEIR_IO_AUTO: io_uring, or else threads */
-    unsigned depth;       /* reads under way at once; 0: WEIR_READ_DEPTH */
+    unsigned depth;       /* of files without one; 0: WEIR_READ_DEPTH */
     unsigned deadline_ms; /* for one read at the drive; 0: 30 s */
     const struct weir_region *region;  /* to be registered; may be NULL */
     const struct weir_io_calls *calls; /* NULL: weir_io_system */
@@ -83,19 +86,22 @@ struct weir_reader_options {
 struct weir_read_file {
     const char *path;
     int fd;
+    unsigned depth; /* reads under way at once at its drive; 0: the options' */
 };
 
 struct weir_reader_stats {
     uint64_t n_bytes, n_reads; /* that came */
     uint64_t n_again;          /* asked again: short, EAGAIN, EINTR */
-    uint64_t busy_ns;          /* something was under way */
+    uint64_t busy_ns;  /* something was under way at the busiest drive */
+    unsigned n_drives; /* that are read side by side */
 };
 
 struct weir_reader;
 
 /*
- * A reader of files[n_files], whose paths and descriptors must outlive it, as
- * must the region.  Release with weir_reader_free().
+ * A reader of files[n_files], n_files > 0, whose paths and descriptors must
+ * outlive it, as must the region.  The first file on a drive says how deep it
+ * is read.  Release with weir_reader_free().
  */
 int weir_reader_new(const struct weir_reader_options *options,
                     const struct weir_read_file *files, unsigned n_files,
@@ -120,8 +126,9 @@ const char *weir_reader_note(const struct weir_reader *reader);
 
 /*
  * Hands in a read.  Any thread.  Allocates nothing.  Reads are begun in the
- * order in which they are handed in, but for those that go first.  Once a read
- * has missed its deadline, all that follow end at once.
+ * order in which they are handed in, but for those that go first, drive by
+ * drive.  Once a read has missed its deadline, all that follow of its drive end
+ * at once.
  */
 void weir_reader_submit(struct weir_reader *reader, struct weir_read *read);
 
@@ -131,7 +138,7 @@ int weir_reader_wait(struct weir_reader *reader, struct weir_read *read);
 /* 1 once it is done: what was read can be seen by the calling thread. */
 int weir_read_is_done(const struct weir_read *read);
 
-/* 1 once the reader itself has failed, so that it reads nothing any more. */
+/* 1 once it has failed for a drive, of which it reads nothing any more. */
 int weir_reader_has_failed(const struct weir_reader *reader);
 
 /*

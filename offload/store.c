@@ -89,7 +89,7 @@ int weir_store_new(const struct weir_file *file,
                    struct weir_err *err)
 {
     struct weir_store *store = calloc(1, sizeof(*store));
-    const struct weir_read_file files = {file->path, file->fd};
+    const struct weir_read_file files = {file->path, file->fd, 0};
     struct weir_reader_options reading = {.io = options->io,
                                           .deadline_ms = options->deadline_ms,
                                           .calls = options->calls};

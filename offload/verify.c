@@ -241,7 +241,7 @@ static int open_reader(struct verifier *v, unsigned n_threads,
                        struct weir_err *err)
 {
     const struct weir_verify *verify = v->verify;
-    const struct weir_read_file file = {v->file->path, v->file->fd};
+    const struct weir_read_file file = {v->file->path, v->file->fd, 0};
     struct weir_drive drive;
     struct weir_reader_options options = {
         .io = verify->io, .calls = verify->calls, .region = &v->region};

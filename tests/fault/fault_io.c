@@ -48,6 +48,19 @@ static ssize_t spoil(uint8_t *data, uint64_t offset, size_t wanted, ssize_t n)
     return n;
 }
 
+static int is_mute(uint64_t offset)
+{
+    return fault_io.mute_from && offset >= fault_io.mute_from;
+}
+
+static int fault_drive(int fd, uint64_t *drive)
+{
+    if (!fault_io.apart)
+        return weir_io_system.drive(fd, drive);
+    *drive = (uint64_t)fd;
+    return 0;
+}
+
 static int fault_open(const char *path, int flags)
 {
     if (flags & O_DIRECT && fault_io.open_errnum) {
@@ -68,7 +81,7 @@ static ssize_t fault_pread(int fd, void *data, size_t n_bytes, off_t offset)
     }
     if (n_bytes == WEIR_READ_ALIGN && !offset)
         return weir_io_system.pread(fd, data, n_bytes, offset);
-    while (fault_io.stall)
+    while (fault_io.stall || is_mute((uint64_t)offset))
         usleep(1000);
     n = weir_io_system.pread(fd, data, n_bytes, offset);
     n = spoil(data, (uint64_t)offset, n_bytes, n < 0 ? -errno : n);
@@ -117,6 +130,8 @@ static int fault_answer(void *ring, uint64_t *tag, int *result)
     if (!*tag)
         return 1;
     op = (const struct weir_op *)(uintptr_t)*tag;
+    if (is_mute(op->offset))
+        return fault_answer(ring, tag, result);
     *result = (int)spoil(op->buffer, op->offset, op->n_left, *result);
     return 1;
 }
@@ -124,6 +139,7 @@ static int fault_answer(void *ring, uint64_t *tag, int *result)
 
 const struct weir_io_calls fault_io_calls = {
     .open = fault_open,
+    .drive = fault_drive,
     .pread = fault_pread,
 #ifdef HAVE_LIBURING
     .ring_init = fault_init,

@@ -21,6 +21,9 @@ struct fault_io {
     atomic_int stall;   /* no answer comes while it is set */
     int stall_at;       /* > 0: it is set after so many answers */
     atomic_int n_calls; /* answers so far */
+    uint64_t mute_from; /* > 0: no answer comes to reads from there on */
+
+    int apart; /* each file has a drive of its own */
 
     int open_errnum;  /* O_DIRECT is refused when a file is opened */
     int probe_errnum; /* or when one page is read */

@@ -46,7 +46,7 @@ static int write_file(void)
 /* A reader over the file and the faults, or NULL */
 static struct weir_reader *open_reader(enum weir_io io, unsigned deadline_ms)
 {
-    const struct weir_read_file file = {path, fd};
+    const struct weir_read_file file = {path, fd, 0};
     struct weir_reader_options options = {.io = io,
                                           .depth = 4,
                                           .deadline_ms = deadline_ms,
@@ -303,6 +303,67 @@ static void test_buffered(enum weir_io io)
     }
 }
 
+/* A reader of the file and, as if on another drive, of its second half */
+static struct weir_reader *open_two(enum weir_io io, int other)
+{
+    const struct weir_read_file files[] = {{path, fd, 4}, {"other", other, 4}};
+    struct weir_reader_options options = {
+        .io = io, .deadline_ms = 100, .calls = &fault_io_calls};
+    struct weir_reader *reader;
+
+    return weir_reader_new(&options, files, 2, &reader, &err) ? NULL : reader;
+}
+
+/* Reads of the second half from the second file, then of the first */
+static void submit_halves(struct weir_reader *reader)
+{
+    for (size_t i = N_READS; i-- > 0;) {
+        reads[i] = (struct weir_read){
+            .file = i >= N_READS / 2,
+            .offset = i < N_READS / 2 ? i * READ_BYTES
+                                      : FILE_BYTES / 4 + i * READ_BYTES,
+            .n_bytes = READ_BYTES,
+            .buffer = region.base + i * READ_BYTES};
+        weir_reader_submit(reader, &reads[i]);
+    }
+}
+
+static void test_drives(enum weir_io io)
+{
+    struct weir_reader *reader;
+    struct weir_reader_stats stats;
+    int other = open(path, O_RDONLY), n_right = 0, n_late = 0;
+
+    fault_io_reset();
+    reader = open_two(io, other);
+    submit_halves(reader);
+    n_right = wait_all(reader, 0);
+    weir_reader_get_stats(reader, &stats);
+    tap_ok(n_right == N_READS && stats.n_drives == 1,
+           "%s: two files on one drive", engine);
+    weir_reader_free(reader);
+    fault_io.apart = 1;
+    fault_io.mute_from = FILE_BYTES / 2;
+    reader = open_two(io, other);
+    submit_halves(reader);
+    n_right = 0;
+    for (size_t i = N_READS; i-- > 0;) {
+        int errnum = weir_reader_wait(reader, &reads[i]);
+
+        n_right += !errnum && is_right(&reads[i]) && i < N_READS / 2;
+        n_late += errnum == ETIMEDOUT && i >= N_READS / 2;
+    }
+    tap_ok(n_right == N_READS / 2 && n_late == N_READS / 2,
+           "%s: a drive that stalls does not hold up another", engine);
+    weir_reader_explain(reader, &reads[N_READS - 1], &err);
+    tap_ok(!strncmp(err.message, "other: ", 7), "%s: and is named: %s", engine,
+           err.message);
+    weir_reader_free(reader);
+    fault_io_reset();
+    usleep(20000); /* threads that were left behind go on now */
+    close(other);
+}
+
 static void test_all(enum weir_io io)
 {
     struct weir_reader *reader;
@@ -323,6 +384,7 @@ static void test_all(enum weir_io io)
     test_stall(io);
     test_file(io);
     test_buffered(io);
+    test_drives(io);
 }
 
 #ifdef HAVE_LIBURING
