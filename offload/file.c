@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "offload/index.h"
+#include "offload/parts.h"
 #include "offload/tiling.h"
 
 #define MAX_BLOB (1ull << 30)
@@ -22,13 +23,14 @@ static int open_fd(struct weir_file *file, struct weir_err *err)
     file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file->fd < 0)
         return weir_err_errno(err, errno, "open", file->path);
+    file->parts[0].fd = file->fd;
     if (fstat(file->fd, &st))
         return weir_err_errno(err, errno, "stat", file->path);
     if (!S_ISREG(st.st_mode))
         return weir_err_set(err, WEIR_EARG,
                             "%s: not a regular file; name a packed model",
                             file->path);
-    file->n_bytes = (uint64_t)st.st_size;
+    file->n_bytes = file->parts[0].n_bytes = (uint64_t)st.st_size;
     if (file->n_bytes < WEIR_FILE_PAGE)
         return weir_err_set(err, WEIR_EFORMAT,
                             "%s: not a weir file (%llu bytes); make one with "
@@ -136,8 +138,8 @@ static int read_index(struct weir_file *file, struct weir_err *err)
     return rc;
 }
 
-int weir_file_open(const char *path, struct weir_file **out,
-                   struct weir_err *err)
+int weir_file_open_index(const char *path, struct weir_file **out,
+                         struct weir_err *err)
 {
     struct weir_file *file = calloc(1, sizeof(*file));
     int rc;
@@ -146,7 +148,9 @@ int weir_file_open(const char *path, struct weir_file **out,
     if (!file)
         return weir_err_nomem(err, sizeof(*file), "a model file");
     file->fd = -1;
-    file->path = strdup(path);
+    for (unsigned i = 0; i < WEIR_FILES_MAX; i++)
+        file->parts[i].fd = -1;
+    file->path = file->parts[0].path = strdup(path);
     rc = file->path ? open_fd(file, err)
                     : weir_err_nomem(err, strlen(path), "a path");
     if (!rc)
@@ -159,18 +163,35 @@ int weir_file_open(const char *path, struct weir_file **out,
     return 0;
 }
 
+int weir_file_open(const char *path, struct weir_file **out,
+                   struct weir_err *err)
+{
+    int rc = weir_file_open_index(path, out, err);
+
+    if (rc)
+        return rc;
+    rc = weir_parts_open(*out, err);
+    if (rc) {
+        weir_file_close(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
 void weir_file_close(struct weir_file *file)
 {
     if (!file)
         return;
-    if (file->fd >= 0)
-        close(file->fd);
+    for (unsigned i = 0; i < WEIR_FILES_MAX; i++) {
+        if (file->parts[i].fd >= 0)
+            close(file->parts[i].fd);
+        free(file->parts[i].path);
+    }
     free(file->by_name);
     free(file->blobs);
     free(file->tensors);
     free(file->units);
     free(file->index);
-    free(file->path);
     free(file);
 }
 
@@ -207,6 +228,15 @@ uint64_t weir_file_n_own_tiles(const struct weir_file *file)
     for (uint32_t i = 0; i < file->n_tensors; i++)
         if (file->tensors[i].owner == i)
             n += weir_tiling_n_tiles(&file->tensors[i]);
+    return n;
+}
+
+uint64_t weir_file_bytes(const struct weir_file *file)
+{
+    uint64_t n = 0;
+
+    for (uint32_t i = 0; i < file->n_parts; i++)
+        n += file->parts[i].n_bytes;
     return n;
 }
 

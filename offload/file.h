@@ -14,6 +14,8 @@
 #define WEIR_ROW_ALIGN    64   /* what rows in a tile are padded to */
 #define WEIR_NAME_BYTES   255  /* most in a name */
 #define WEIR_NO_TENSOR    UINT32_MAX
+#define WEIR_FILES_MAX    16   /* that a model may be spread over */
+#define WEIR_PATH_BYTES   4095 /* most in the path of one */
 
 /* The most that a tile unpacks to, when it has several rows and when one. */
 #define WEIR_TILE_BYTES (256 << 10)
@@ -72,14 +74,24 @@ struct weir_tile_record {
     uint64_t offset;
     uint64_t xxh3; /* XXH3-64 of the stored bytes */
     uint32_t stored_bytes;
-    uint16_t file;
+    uint16_t file; /* number of its part */
     uint8_t codec;
 };
 
+/* One of the files that a model lies in.  The first has header and index. */
+struct weir_part {
+    const char *recorded; /* where it was written; NULL of the first */
+    char *path;           /* where it was found */
+    int fd;               /* < 0: not opened */
+    uint64_t n_bytes;
+};
+
 struct weir_file {
-    char *path;
-    int fd;
-    uint64_t n_bytes; /* of the file */
+    char *path;       /* of the first part, as fd */
+    int fd;           /* and */
+    uint64_t n_bytes; /* its length */
+    uint32_t n_parts; /* > 0 */
+    struct weir_part parts[WEIR_FILES_MAX];
     uint32_t n_units, n_tensors, n_blobs;
     uint64_t n_tiles;
     int aliased; /* tensors may share their tiles: a model to measure with */
@@ -94,11 +106,16 @@ struct weir_file {
 
 /*
  * Opens and checks header and index: checksums, bounds, overlaps, counts,
- * geometry, names.  Tiles and blobs are not read.  *file is allocated; release
- * with weir_file_close().
+ * geometry, names; and the other files that the model is spread over, if it is.
+ * Tiles and blobs are not read.  *file is allocated; release with
+ * weir_file_close().
  */
 int weir_file_open(const char *path, struct weir_file **file,
                    struct weir_err *err);
+
+/* The same without the other files: tiles in them cannot be read. */
+int weir_file_open_index(const char *path, struct weir_file **file,
+                         struct weir_err *err);
 void weir_file_close(struct weir_file *file);
 
 /* Number of the tensor called `name`, or WEIR_NO_TENSOR. */
@@ -109,6 +126,9 @@ uint32_t weir_file_find_unit(const struct weir_file *file, const char *name);
 
 /* Tiles that lie in the file: shared ones counted once. */
 uint64_t weir_file_n_own_tiles(const struct weir_file *file);
+
+/* Bytes of all files of the model */
+uint64_t weir_file_bytes(const struct weir_file *file);
 
 /* Record of tile `tile` < n_tiles. */
 void weir_file_tile(const struct weir_file *file, uint64_t tile,

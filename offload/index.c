@@ -1,188 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index is a run of sections without gaps: file records, blob records,
- * unit records, tensor records, tile records, names.  Everything in it comes
- * from a stranger until it has passed decode; what passes can be used without
- * further checks.
+ * Everything in an index comes from a stranger until it has passed decode; what
+ * passes can be used without further checks.
  */
-#include "offload/index.h"
-
+#include <stdlib.h>
 #include <xxhash.h>
 
 #include "base/le.h"
+#include "offload/index_layout.h"
 #include "offload/tiling.h"
-
-#define FILE_RECORD   16
-#define BLOB_RECORD   32
-#define UNIT_RECORD   16
-#define TENSOR_RECORD 88
-#define TILE_RECORD   WEIR_TILE_RECORD_BYTES
 
 #define MAX_RECORDS (1u << 20) /* of units, of tensors, of blobs */
 #define MAX_TILES   (1u << 26)
 #define MAX_STRINGS (64u << 20)
 #define MAX_NUMEL   (1ull << 40) /* elements of one tensor */
-
-#define HEADER_SUM_AT (WEIR_FILE_PAGE - 8)
-#define FLAG_ALIASED  1u
-
-const uint8_t weir_file_magic[8] = {0x89, 'W', 'E', 'I', 'R', '\r', '\n', 0x1a};
-
-/* First bytes of the sections, counted from the index's first byte. */
-struct sections {
-    uint64_t blobs, units, tensors, tiles, strings, end;
-};
-
-static void lay_sections(const struct weir_file *file, uint64_t strings_bytes,
-                         struct sections *at)
-{
-    at->blobs = FILE_RECORD;
-    at->units = at->blobs + (uint64_t)file->n_blobs * BLOB_RECORD;
-    at->tensors = at->units + (uint64_t)file->n_units * UNIT_RECORD;
-    at->tiles = at->tensors + (uint64_t)file->n_tensors * TENSOR_RECORD;
-    at->strings = at->tiles + file->n_tiles * TILE_RECORD;
-    at->end = at->strings + strings_bytes;
-}
-
-static uint64_t strings_bytes_of(const struct weir_file *file)
-{
-    uint64_t n = 0;
-
-    for (uint32_t i = 0; i < file->n_blobs; i++)
-        n += strlen(file->blobs[i].name) + 1;
-    for (uint32_t i = 0; i < file->n_units; i++)
-        n += strlen(file->units[i].name) + 1;
-    for (uint32_t i = 0; i < file->n_tensors; i++)
-        n += strlen(file->tensors[i].name) + 1;
-    return n;
-}
-
-uint64_t weir_index_bytes(const struct weir_file *file)
-{
-    struct sections at;
-
-    lay_sections(file, strings_bytes_of(file), &at);
-    return at.end;
-}
-
-uint64_t weir_index_tiles_at(const struct weir_file *file)
-{
-    struct sections at;
-
-    lay_sections(file, 0, &at);
-    return at.tiles;
-}
-
-/* ---- encoding ---- */
-
-struct strings {
-    uint8_t *base;
-    uint32_t used;
-};
-
-static void put_name(struct strings *strings, const char *name, uint8_t *record)
-{
-    uint32_t n = (uint32_t)strlen(name);
-
-    weir_le32_put(record, strings->used);
-    weir_le32_put(record + 4, n);
-    memcpy(strings->base + strings->used, name, n + 1);
-    strings->used += n + 1;
-}
-
-static void put_tensor(const struct weir_tensor *tensor, uint8_t *record)
-{
-    record[8] = (uint8_t)tensor->dtype;
-    record[9] = (uint8_t)tensor->n_dims;
-    weir_le32_put(record + 12, tensor->row_parts);
-    weir_le32_put(record + 16, tensor->col_blocks);
-    weir_le32_put(record + 20, tensor->tile_rows);
-    weir_le64_put(record + 24, tensor->rows);
-    weir_le64_put(record + 32, tensor->cols);
-    for (unsigned i = 0; i < tensor->n_dims; i++)
-        weir_le64_put(record + 40 + 8 * i, tensor->shape[i]);
-    weir_le64_put(record + 72, tensor->first_tile);
-    weir_le32_put(record + 80, tensor->scale_tensor);
-    weir_le32_put(record + 84, tensor->scale_first);
-}
-
-void weir_index_encode(const struct weir_file *file, uint8_t *index)
-{
-    struct sections at;
-    struct strings strings;
-
-    lay_sections(file, 0, &at);
-    strings.base = index + at.strings;
-    strings.used = 0;
-    weir_le64_put(index + 8, file->n_bytes);
-    for (uint32_t i = 0; i < file->n_blobs; i++) {
-        uint8_t *record = index + at.blobs + (uint64_t)i * BLOB_RECORD;
-
-        put_name(&strings, file->blobs[i].name, record);
-        weir_le64_put(record + 8, file->blobs[i].offset);
-        weir_le64_put(record + 16, file->blobs[i].n_bytes);
-        weir_le64_put(record + 24, file->blobs[i].xxh3);
-    }
-    for (uint32_t i = 0; i < file->n_units; i++) {
-        uint8_t *record = index + at.units + (uint64_t)i * UNIT_RECORD;
-
-        put_name(&strings, file->units[i].name, record);
-        weir_le32_put(record + 8, file->units[i].first_tensor);
-        weir_le32_put(record + 12, file->units[i].n_tensors);
-    }
-    for (uint32_t i = 0; i < file->n_tensors; i++) {
-        uint8_t *record = index + at.tensors + (uint64_t)i * TENSOR_RECORD;
-
-        put_name(&strings, file->tensors[i].name, record);
-        put_tensor(&file->tensors[i], record);
-    }
-}
-
-void weir_index_put_tile(uint8_t *record, const struct weir_tile_record *tile)
-{
-    weir_le64_put(record, tile->offset);
-    weir_le64_put(record + 8, tile->xxh3);
-    weir_le32_put(record + 16, tile->stored_bytes);
-    weir_le16_put(record + 20, tile->file);
-    record[22] = tile->codec;
-    record[23] = 0;
-}
-
-void weir_index_get_tile(const uint8_t *record, struct weir_tile_record *tile)
-{
-    tile->offset = weir_le64(record);
-    tile->xxh3 = weir_le64(record + 8);
-    tile->stored_bytes = weir_le32(record + 16);
-    tile->file = weir_le16(record + 20);
-    tile->codec = record[22];
-}
-
-void weir_index_encode_header(const struct weir_file *file,
-                              const uint8_t *index,
-                              uint8_t header[WEIR_FILE_PAGE])
-{
-    uint64_t strings_bytes = strings_bytes_of(file);
-    struct sections at;
-
-    lay_sections(file, strings_bytes, &at);
-    memset(header, 0, WEIR_FILE_PAGE);
-    memcpy(header, weir_file_magic, sizeof(weir_file_magic));
-    weir_le32_put(header + 8, WEIR_FILE_VERSION);
-    weir_le32_put(header + 12, file->aliased ? FLAG_ALIASED : 0);
-    weir_le64_put(header + 16, file->n_bytes);
-    weir_le64_put(header + 24, WEIR_FILE_PAGE);
-    weir_le64_put(header + 32, at.end);
-    weir_le64_put(header + 40, XXH3_64bits(index, at.end));
-    weir_le64_put(header + 48, strings_bytes);
-    weir_le64_put(header + 56, file->n_tiles);
-    weir_le32_put(header + 64, 1);
-    weir_le32_put(header + 68, file->n_blobs);
-    weir_le32_put(header + 72, file->n_units);
-    weir_le32_put(header + 76, file->n_tensors);
-    weir_le64_put(header + HEADER_SUM_AT, XXH3_64bits(header, HEADER_SUM_AT));
-}
-
-/* ---- decoding ---- */
+#define MAX_PART    (1ull << 56) /* bytes of a file */
 
 static int damaged(const struct weir_file *file, uint64_t offset,
                    const char *what, struct weir_err *err)
@@ -220,7 +52,7 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
                              struct weir_index_header *out,
                              struct weir_err *err)
 {
-    struct sections at;
+    struct weir_index_sections at;
     int rc = decode_identity(header, file, err);
 
     if (rc)
@@ -232,11 +64,12 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
         return weir_err_at(err, WEIR_ENOTSUP, 12,
                            "%s: unknown flags %#x; use a newer weir",
                            file->path, weir_le32(header + 12));
-    if (weir_le32(header + 64) != 1)
+    file->n_parts = weir_le32(header + 64);
+    if (!file->n_parts || file->n_parts > WEIR_FILES_MAX)
         return weir_err_at(err, WEIR_ENOTSUP, 64,
-                           "%s: spread over %u files, which this weir cannot "
-                           "read; use a newer weir",
-                           file->path, weir_le32(header + 64));
+                           "%s: spread over %u files, where this weir reads 1 "
+                           "to %d; use a newer weir",
+                           file->path, file->n_parts, WEIR_FILES_MAX);
     file->aliased = weir_le32(header + 12) == FLAG_ALIASED;
     out->index_bytes = weir_le64(header + 32);
     out->index_xxh3 = weir_le64(header + 40);
@@ -249,7 +82,7 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
         file->n_units > MAX_RECORDS || file->n_tensors > MAX_RECORDS ||
         out->strings_bytes > MAX_STRINGS)
         return damaged(file, 48, "counts beyond the limits", err);
-    lay_sections(file, out->strings_bytes, &at);
+    weir_index_lay(file, out->strings_bytes, &at);
     if (weir_le64(header + 24) != WEIR_FILE_PAGE || out->index_bytes != at.end)
         return damaged(file, 24, "place of the index", err);
     if (weir_le64(header + 16) != file->n_bytes)
@@ -268,10 +101,11 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
 /* The decoder's view: where it is, for messages, and what names may use. */
 struct decoder {
     struct weir_file *file;
-    struct sections at;
+    struct weir_index_sections at;
     const uint8_t *strings;
     uint64_t strings_bytes;
-    uint64_t data_at; /* first byte that the next blob or tile may use */
+    /* first byte of each file that the next blob or tile may use */
+    uint64_t data_at[WEIR_FILES_MAX];
     uint32_t *owners; /* tensors with tiles of their own, so far */
     uint32_t n_owners;
     struct weir_err *err;
@@ -298,6 +132,44 @@ static int get_name(const struct decoder *in, uint64_t at, const char **name)
     return 0;
 }
 
+/* A path: 1 to WEIR_PATH_BYTES bytes, none of them a control, and a NUL. */
+static int get_path(const struct decoder *in, uint64_t at, const char **path)
+{
+    const uint8_t *record = in->file->index + at, *text;
+    uint64_t offset = weir_le32(record), n = weir_le32(record + 4);
+
+    text = in->strings + offset;
+    if (n == 0 || n > WEIR_PATH_BYTES || offset + n >= in->strings_bytes ||
+        text[n] || text[n - 1] == '/')
+        return refuse(in, at, "path of a file");
+    for (uint64_t i = 0; i < n; i++)
+        if (text[i] < ' ' || text[i] == 0x7f)
+            return refuse(in, at, "a character that paths do not have");
+    *path = (const char *)text;
+    return 0;
+}
+
+static int decode_parts(struct decoder *in)
+{
+    struct weir_file *file = in->file;
+    int rc = 0;
+
+    if (weir_le64(file->index) || weir_le64(file->index + 8) != file->n_bytes)
+        return refuse(in, 0, "file record");
+    for (uint32_t i = 1; i < file->n_parts && !rc; i++) {
+        uint64_t at = (uint64_t)i * FILE_RECORD;
+        uint64_t n_bytes = weir_le64(file->index + at + 8);
+
+        file->parts[i].n_bytes = n_bytes;
+        in->data_at[i] = WEIR_FILE_PAGE;
+        rc = get_path(in, at, &file->parts[i].recorded);
+        if (!rc && (n_bytes < WEIR_FILE_PAGE || n_bytes % WEIR_FILE_PAGE ||
+                    n_bytes > MAX_PART))
+            rc = refuse(in, at + 8, "length of a file");
+    }
+    return rc;
+}
+
 static int decode_blobs(struct decoder *in)
 {
     int rc = 0;
@@ -313,11 +185,11 @@ static int decode_blobs(struct decoder *in)
         blob->xxh3 = weir_le64(record + 24);
         if (rc)
             break;
-        if (blob->offset % WEIR_FILE_PAGE || blob->offset < in->data_at ||
+        if (blob->offset % WEIR_FILE_PAGE || blob->offset < in->data_at[0] ||
             blob->offset > in->file->n_bytes ||
             blob->n_bytes > in->file->n_bytes - blob->offset)
             rc = refuse(in, at + 8, "place of a blob");
-        in->data_at = blob->offset + blob->n_bytes;
+        in->data_at[0] = blob->offset + blob->n_bytes;
     }
     return rc;
 }
@@ -475,6 +347,23 @@ static int codec_fits(const struct weir_tile_record *tile,
     }
 }
 
+/* The tile lies behind all before it in its file, within it. */
+static int place_fits(struct decoder *in, const struct weir_tile_record *tile)
+{
+    const struct weir_file *file = in->file;
+    uint64_t n_bytes;
+
+    if (tile->file >= file->n_parts)
+        return 0;
+    n_bytes = file->parts[tile->file].n_bytes;
+    if (tile->offset % WEIR_FILE_PAGE ||
+        tile->offset < in->data_at[tile->file] || tile->offset > n_bytes ||
+        tile->stored_bytes > n_bytes - tile->offset)
+        return 0;
+    in->data_at[tile->file] = tile->offset + tile->stored_bytes;
+    return 1;
+}
+
 static const uint8_t *tile_record(const struct decoder *in, uint64_t tile)
 {
     return in->file->tile_records + tile * TILE_RECORD;
@@ -493,30 +382,44 @@ static int decode_own_tiles(struct decoder *in,
         weir_index_get_tile(file->index + at, &tile);
         if (!codec_fits(&tile, tensor->dtype,
                         weir_tiling_tile_bytes(tensor, k)) ||
-            tile.file != 0 || file->index[at + 23])
+            file->index[at + 23])
             return refuse(in, at + 16, "codec or size of a tile");
-        if (tile.offset % WEIR_FILE_PAGE || tile.offset < in->data_at ||
-            tile.offset > file->n_bytes ||
-            tile.stored_bytes > file->n_bytes - tile.offset)
+        if (!place_fits(in, &tile))
             return refuse(in, at, "place of a tile");
-        in->data_at = tile.offset + tile.stored_bytes;
     }
     return 0;
 }
 
-/* The tensor with tiles of its own that begin at `offset`, or WEIR_NO_TENSOR */
-static uint32_t find_owner(const struct decoder *in, uint64_t offset)
+/* Where its first tile lies: file, then offset */
+static int compare_places(const struct decoder *in, uint32_t a, uint32_t b)
+{
+    const struct weir_tensor *tensors = in->file->tensors;
+    struct weir_tile_record x, y;
+
+    weir_index_get_tile(tile_record(in, tensors[a].first_tile), &x);
+    weir_index_get_tile(tile_record(in, tensors[b].first_tile), &y);
+    if (x.file != y.file)
+        return x.file < y.file ? -1 : 1;
+    return x.offset < y.offset ? -1 : x.offset > y.offset;
+}
+
+static int compare_owners(const void *a, const void *b, void *ctx)
+{
+    return compare_places(ctx, *(const uint32_t *)a, *(const uint32_t *)b);
+}
+
+/* The tensor with tiles of its own that begin where those of `tensor` do */
+static uint32_t find_owner(const struct decoder *in, uint32_t tensor)
 {
     uint32_t low = 0, high = in->n_owners;
 
     while (low < high) {
-        uint32_t mid = low + (high - low) / 2, owner = in->owners[mid];
-        uint64_t at =
-            weir_le64(tile_record(in, in->file->tensors[owner].first_tile));
+        uint32_t mid = low + (high - low) / 2;
+        int order = compare_places(in, in->owners[mid], tensor);
 
-        if (at == offset)
-            return owner;
-        if (at < offset)
+        if (order == 0)
+            return in->owners[mid];
+        if (order < 0)
             low = mid + 1;
         else
             high = mid;
@@ -533,19 +436,32 @@ static int is_cut_alike(const struct weir_tensor *a,
 }
 
 /* All tiles of a tensor that has none of its own are those of one before. */
-static int decode_shared_tiles(struct decoder *in, struct weir_tensor *tensor)
+static int decode_shared_tiles(struct decoder *in, uint32_t number)
 {
-    const struct weir_file *file = in->file;
+    struct weir_tensor *tensor = &in->file->tensors[number];
     const uint8_t *first = tile_record(in, tensor->first_tile);
-    uint32_t i = find_owner(in, weir_le64(first));
+    uint32_t i = find_owner(in, number);
 
-    if (i == WEIR_NO_TENSOR || !is_cut_alike(tensor, &file->tensors[i]) ||
-        memcmp(first, tile_record(in, file->tensors[i].first_tile),
+    if (i >= number || !is_cut_alike(tensor, &in->file->tensors[i]) ||
+        memcmp(first, tile_record(in, in->file->tensors[i].first_tile),
                weir_tiling_n_tiles(tensor) * TILE_RECORD))
-        return refuse(in, (uint64_t)(first - file->index),
+        return refuse(in, (uint64_t)(first - in->file->index),
                       "tiles that are not those of one other tensor");
     tensor->owner = i;
     return 0;
+}
+
+/* It begins before the end of what lies in its file already. */
+static int shares_tiles(const struct decoder *in,
+                        const struct weir_tensor *tensor)
+{
+    struct weir_tile_record first;
+
+    if (!in->file->aliased)
+        return 0;
+    weir_index_get_tile(tile_record(in, tensor->first_tile), &first);
+    return first.file < in->file->n_parts &&
+           first.offset < in->data_at[first.file];
 }
 
 /* All tensors of a unit have their tiles as many places before them. */
@@ -572,15 +488,19 @@ static int decode_tiles(struct decoder *in)
     for (uint32_t i = 0; i < file->n_tensors && !rc; i++) {
         struct weir_tensor *tensor = &file->tensors[i];
 
-        if (file->aliased &&
-            weir_le64(tile_record(in, tensor->first_tile)) < in->data_at) {
-            rc = decode_shared_tiles(in, tensor);
-        } else {
-            tensor->owner = i;
-            in->owners[in->n_owners++] = i;
-            rc = decode_own_tiles(in, tensor);
-        }
+        tensor->owner = WEIR_NO_TENSOR;
+        if (shares_tiles(in, tensor))
+            continue;
+        tensor->owner = i;
+        in->owners[in->n_owners++] = i;
+        rc = decode_own_tiles(in, tensor);
     }
+    if (rc || in->n_owners == file->n_tensors)
+        return rc;
+    qsort_r(in->owners, in->n_owners, sizeof(*in->owners), compare_owners, in);
+    for (uint32_t i = 0; i < file->n_tensors && !rc; i++)
+        if (file->tensors[i].owner == WEIR_NO_TENSOR)
+            rc = decode_shared_tiles(in, i);
     return rc;
 }
 
@@ -590,7 +510,7 @@ int weir_index_decode(struct weir_file *file,
 {
     struct decoder in = {.file = file,
                          .strings_bytes = header->strings_bytes,
-                         .data_at = WEIR_FILE_PAGE + header->index_bytes,
+                         .data_at = {WEIR_FILE_PAGE + header->index_bytes},
                          .owners = file->by_name, /* filled later */
                          .err = err};
     int rc;
@@ -600,12 +520,12 @@ int weir_index_decode(struct weir_file *file,
                            "%s: the index's checksum is wrong; the file is "
                            "damaged: fetch or pack it again",
                            file->path);
-    lay_sections(file, header->strings_bytes, &in.at);
+    weir_index_lay(file, header->strings_bytes, &in.at);
     in.strings = file->index + in.at.strings;
     file->tile_records = file->index + in.at.tiles;
-    if (weir_le64(file->index) || weir_le64(file->index + 8) != file->n_bytes)
-        return refuse(&in, 0, "file record");
-    rc = decode_blobs(&in);
+    rc = decode_parts(&in);
+    if (!rc)
+        rc = decode_blobs(&in);
     if (!rc)
         rc = decode_units(&in);
     if (!rc)

@@ -10,7 +10,8 @@
 /* Magic of a finished file; text tools and bad transfers break it. */
 extern const uint8_t weir_file_magic[8];
 
-/* Bytes of the index of a file with these units, tensors, blobs and tiles. */
+/* Bytes of the index of a file with these parts, units, tensors, blobs and
+ * tiles. */
 uint64_t weir_index_bytes(const struct weir_file *file);
 
 /* Where its tile records begin, counted from the index's first byte. */
@@ -18,9 +19,12 @@ uint64_t weir_index_tiles_at(const struct weir_file *file);
 
 /*
  * Writes all of the index but its tile records to `index` (weir_index_bytes,
- * zeroed), from units, tensors, blobs and counts of `file`.
+ * zeroed), from parts, units, tensors, blobs and counts of `file`.
  */
 void weir_index_encode(const struct weir_file *file, uint8_t *index);
+
+/* Sets the length of a part in the index, once it is known. */
+void weir_index_put_part(uint8_t *index, unsigned part, uint64_t n_bytes);
 
 void weir_index_put_tile(uint8_t *record, const struct weir_tile_record *tile);
 void weir_index_get_tile(const uint8_t *record, struct weir_tile_record *tile);
@@ -44,7 +48,8 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
                              struct weir_err *err);
 
 /*
- * Checks the index and fills units, tensors and blobs of `file`, whose arrays
+ * Checks the index and fills parts (what is recorded of them), units, tensors
+ * and blobs of `file`, whose arrays
  * are allocated to the counts and whose names point into file->index.
  */
 int weir_index_decode(struct weir_file *file,

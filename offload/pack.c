@@ -351,8 +351,8 @@ static int finish(struct weir_packer *packer, const char *path,
     int rc;
 
     weir_packer_share_tiles(packer, packer->file.n_units);
-    packer->file.n_bytes = packer->offset;
-    weir_le64_put(packer->index + 8, packer->file.n_bytes);
+    packer->file.n_bytes = packer->file.parts[0].n_bytes = packer->offset;
+    weir_index_put_part(packer->index, 0, packer->offset);
     weir_index_encode_header(&packer->file, packer->index, header);
     if (ftruncate(packer->fd, (off_t)packer->file.n_bytes))
         return weir_err_errno(err, errno, "extend", packer->part);

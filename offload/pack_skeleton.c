@@ -99,6 +99,7 @@ int weir_packer_lay(struct weir_packer *packer, struct weir_err *err)
     struct weir_file *file = &packer->file;
     int rc;
 
+    file->n_parts = 1;
     file->n_tensors = pack->n_tensors;
     file->n_units = pack->n_units;
     file->n_blobs = pack->n_blobs;

@@ -25,8 +25,8 @@ static struct map maps[MAX_MAPS];
 
 struct weir_residency {
     const struct weir_file *file;
-    const uint8_t *base;
-    struct map *map;
+    const uint8_t *base[WEIR_FILES_MAX]; /* of each part; NULL: not mapped */
+    struct map *map[WEIR_FILES_MAX];
     struct weir_store *store; /* NULL: the file is mapped */
     atomic_uchar *verified;   /* one for each tile */
 };
@@ -66,20 +66,42 @@ static struct map *claim_map(void *base, size_t n_bytes)
     return NULL;
 }
 
-static int map_file(struct weir_residency *residency, struct weir_err *err)
+static int map_part(struct weir_residency *residency, unsigned i,
+                    struct weir_err *err)
 {
-    const struct weir_file *file = residency->file;
-    void *base = mmap(NULL, file->n_bytes, PROT_READ, MAP_SHARED, file->fd, 0);
+    const struct weir_part *part = &residency->file->parts[i];
+    void *base = mmap(NULL, part->n_bytes, PROT_READ, MAP_SHARED, part->fd, 0);
 
     if (base == MAP_FAILED)
-        return weir_err_errno(err, errno, "map", file->path);
-    residency->base = base;
-    residency->map = claim_map(base, file->n_bytes);
-    if (!residency->map)
+        return weir_err_errno(err, errno, "map", part->path);
+    residency->base[i] = base;
+    residency->map[i] = claim_map(base, part->n_bytes);
+    if (!residency->map[i])
         return weir_err_set(err, WEIR_ELIMIT,
-                            "%s: %d models are open already; close one",
-                            file->path, MAX_MAPS);
+                            "%s: %d files of models are open already; close "
+                            "one",
+                            part->path, MAX_MAPS);
     return 0;
+}
+
+static int map_parts(struct weir_residency *residency, struct weir_err *err)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < residency->file->n_parts && !rc; i++)
+        rc = map_part(residency, i, err);
+    return rc;
+}
+
+static void unmap_parts(struct weir_residency *residency)
+{
+    for (unsigned i = 0; i < residency->file->n_parts; i++) {
+        if (residency->map[i])
+            atomic_store(&residency->map[i]->base, 0);
+        if (residency->base[i])
+            munmap((void *)residency->base[i],
+                   residency->file->parts[i].n_bytes);
+    }
 }
 
 int weir_residency_new(const struct weir_file *file,
@@ -97,7 +119,7 @@ int weir_residency_new(const struct weir_file *file,
     if (!residency->verified)
         rc = weir_err_nomem(err, file->n_tiles, "the marks of tiles");
     else if (!options || options->mapped)
-        rc = map_file(residency, err);
+        rc = map_parts(residency, err);
     else
         rc = weir_store_new(file, options, residency->verified,
                             &residency->store, err);
@@ -113,10 +135,7 @@ void weir_residency_free(struct weir_residency *residency)
 {
     if (!residency)
         return;
-    if (residency->map)
-        atomic_store(&residency->map->base, 0);
-    if (residency->base)
-        munmap((void *)residency->base, residency->file->n_bytes);
+    unmap_parts(residency);
     weir_store_free(residency->store);
     free(residency->verified);
     free(residency);
@@ -137,6 +156,30 @@ void weir_residency_begin_pass(struct weir_residency *residency)
         weir_store_begin_pass(residency->store);
 }
 
+/* Bytes [first, last) of the tiles in one part */
+struct span {
+    uint64_t first, last;
+};
+
+/* Tiles lie in each part in the order of their numbers. */
+static void find_spans(const struct weir_file *file, uint64_t tile,
+                       uint64_t end, struct span spans[WEIR_FILES_MAX])
+{
+    struct weir_tile_record record;
+
+    for (; tile <= end; tile++) {
+        struct span *span;
+
+        weir_file_tile(file, tile, &record);
+        span = &spans[record.file];
+        if (!span->last)
+            span->first = record.offset;
+        span->last = record.offset + record.stored_bytes;
+        if (file->n_parts == 1 && tile < end)
+            tile = end - 1; /* the last one says it all */
+    }
+}
+
 /*
  * Linux looks every page up that it is advised of, which takes longer than to
  * compute with what lies there: it is told once, before the unit's last tile is
@@ -147,17 +190,18 @@ static void advise(const struct weir_residency *residency, uint32_t unit)
     const struct weir_file *file = residency->file;
     const struct weir_unit *wanted = &file->units[unit];
     const struct weir_tensor *tensor = &file->tensors[wanted->first_tensor];
-    struct weir_tile_record first, last;
-    uint64_t end;
+    struct span spans[WEIR_FILES_MAX] = {0};
+    uint64_t first = tensor->first_tile, end;
 
-    weir_file_tile(file, tensor->first_tile, &first);
     tensor += wanted->n_tensors - 1;
     end = tensor->first_tile + weir_tiling_n_tiles(tensor) - 1;
     if (atomic_load_explicit(&residency->verified[end], memory_order_relaxed))
         return;
-    weir_file_tile(file, end, &last);
-    madvise((void *)(residency->base + first.offset),
-            last.offset + last.stored_bytes - first.offset, MADV_WILLNEED);
+    find_spans(file, first, end, spans);
+    for (unsigned i = 0; i < file->n_parts; i++)
+        if (spans[i].last)
+            madvise((void *)(residency->base[i] + spans[i].first),
+                    spans[i].last - spans[i].first, MADV_WILLNEED);
 }
 
 void weir_residency_want(struct weir_residency *residency, uint32_t unit)
@@ -252,12 +296,12 @@ static int corrupt(const struct request *request)
 
     if (rc)
         return rc;
-    return weir_err_at(request->err, WEIR_ECORRUPT, offset,
-                       "%s: offset %llu: tile %llu of %s is damaged; run 'weir "
-                       "verify' and fetch or pack the file again",
-                       file->path, (unsigned long long)offset,
-                       (unsigned long long)request->tile,
-                       file->tensors[request->tensor].name);
+    return weir_err_at(
+        request->err, WEIR_ECORRUPT, offset,
+        "%s: offset %llu: tile %llu of %s is damaged; run 'weir "
+        "verify' and fetch or pack the file again",
+        file->parts[request->record.file].path, (unsigned long long)offset,
+        (unsigned long long)request->tile, file->tensors[request->tensor].name);
 }
 
 static int is_good(const struct request *request, const uint8_t *stored)
@@ -307,10 +351,11 @@ static int get_stored(const struct request *request, const uint8_t **stored)
     atomic_uchar *verified =
         &residency->verified[tensor->first_tile + request->tile];
 
-    *stored = residency->store
-                  ? weir_store_find(residency->store, request->tensor,
-                                    &request->record)
-                  : residency->base + request->record.offset;
+    *stored =
+        residency->store
+            ? weir_store_find(residency->store, request->tensor,
+                              &request->record)
+            : residency->base[request->record.file] + request->record.offset;
     if (!*stored)
         return read_now(request, stored);
     if (atomic_load_explicit(verified, memory_order_relaxed))
@@ -353,11 +398,13 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
 int weir_residency_check(const struct weir_residency *residency,
                          struct weir_err *err)
 {
-    if (!residency->map || !atomic_load(&residency->map->lost))
-        return 0;
-    return weir_err_set(err, WEIR_EIO,
-                        "%s: a part of the file could not be read: it shrank "
-                        "or its drive failed while it was in use; check the "
-                        "drive and fetch or pack the file again",
-                        residency->file->path);
+    for (unsigned i = 0; i < residency->file->n_parts; i++)
+        if (residency->map[i] && atomic_load(&residency->map[i]->lost))
+            return weir_err_set(err, WEIR_EIO,
+                                "%s: a part of the file could not be read: it "
+                                "shrank or its drive failed while it was in "
+                                "use; check the drive and fetch or pack the "
+                                "file again",
+                                residency->file->parts[i].path);
+    return 0;
 }

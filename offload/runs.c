@@ -30,13 +30,15 @@ int weir_runs_next(struct weir_runs *runs, struct weir_run *run)
         number = runs->file->tensors[runs->tensor].first_tile + runs->tile;
         weir_file_tile(runs->file, number, &record);
         pages = weir_page_up(record.stored_bytes);
-        if (run->n_tiles && (record.offset != run->offset + run->n_bytes ||
+        if (run->n_tiles && (record.file != run->file ||
+                             record.offset != run->offset + run->n_bytes ||
                              number != run->first_tile + run->n_tiles ||
                              run->n_bytes + pages > runs->most))
             break;
         if (!run->n_tiles) {
             run->first_tile = number;
             run->tensor = runs->tensor;
+            run->file = record.file;
             run->offset = record.offset;
         }
         run->n_tiles++;

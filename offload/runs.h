@@ -10,11 +10,12 @@ struct weir_run {
     uint64_t first_tile;
     uint32_t n_tiles;
     uint32_t tensor; /* of the first tile */
+    unsigned file;   /* part that they lie in */
     uint64_t offset; /* whole pages, as n_bytes */
     size_t n_bytes;
 };
 
-/* A walk over all tiles that lie in a file, in their order.  Begins zeroed. */
+/* A walk over all tiles that a model has, in their order.  Begins zeroed. */
 struct weir_runs {
     const struct weir_file *file;
     size_t most; /* bytes of a run of several tiles */

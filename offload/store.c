@@ -25,33 +25,50 @@
 #include <string.h>
 #include <time.h>
 
-#include "offload/drive.h"
 #include "offload/store_parts.h"
 #include "offload/tiling.h"
 
 /* ---- opening ---- */
 
-/* Where the tiles of a unit lie, if they lie behind each other without gaps */
-static void find_extent(const struct weir_file *file,
-                        const struct weir_unit *unit, struct unit *out)
+/* 0 when the tiles of the unit have gaps between them in a file. */
+static int find_extents(const struct weir_file *file, struct unit *unit)
 {
-    const struct weir_tensor *tensor = &file->tensors[unit->first_tensor];
     struct weir_tile_record record;
-    uint64_t n_tiles = 0, at;
 
-    for (uint32_t i = 0; i < unit->n_tensors; i++)
-        n_tiles += weir_tiling_n_tiles(&tensor[i]);
-    out->first_tile = tensor->first_tile;
-    out->n_tiles = n_tiles;
-    weir_file_tile(file, tensor->first_tile, &record);
-    out->offset = at = record.offset;
-    for (uint64_t k = 0; k < n_tiles; k++) {
-        weir_file_tile(file, tensor->first_tile + k, &record);
-        if (record.offset != at)
-            return;
-        at += weir_page_up(record.stored_bytes);
+    for (uint64_t k = 0; k < unit->n_tiles; k++) {
+        struct extent *extent;
+
+        weir_file_tile(file, unit->first_tile + k, &record);
+        extent = &unit->extents[record.file];
+        if (!extent->n_bytes)
+            extent->offset = record.offset;
+        else if (record.offset != extent->offset + extent->n_bytes)
+            return 0;
+        extent->n_bytes += weir_page_up(record.stored_bytes);
     }
-    out->n_bytes = at - out->offset;
+    return 1;
+}
+
+static void lay_unit(const struct weir_store *store,
+                     const struct weir_unit *unit, struct unit *out)
+{
+    const struct weir_tensor *tensor =
+        &store->file->tensors[unit->first_tensor];
+
+    out->first_tile = tensor->first_tile;
+    for (uint32_t i = 0; i < unit->n_tensors; i++)
+        out->n_tiles += weir_tiling_n_tiles(&tensor[i]);
+    if (!find_extents(store->file, out))
+        return;
+    for (unsigned i = 0; i < store->file->n_parts; i++) {
+        struct extent *extent = &out->extents[i];
+        size_t most = store->drives.request_bytes[i];
+
+        extent->at = out->n_bytes;
+        extent->first_read = out->n_reads;
+        out->n_bytes += extent->n_bytes;
+        out->n_reads += (unsigned)((extent->n_bytes + most - 1) / most);
+    }
 }
 
 static int take_tables(struct weir_store *store, struct weir_err *err)
@@ -59,14 +76,17 @@ static int take_tables(struct weir_store *store, struct weir_err *err)
     const struct weir_file *file = store->file;
 
     store->units = calloc(file->n_units + 1u, sizeof(*store->units));
+    store->extents = calloc((size_t)file->n_units * file->n_parts + 1u,
+                            sizeof(*store->extents));
     store->unit_of = calloc(file->n_tensors + 1u, sizeof(*store->unit_of));
-    if (!store->units || !store->unit_of)
+    if (!store->units || !store->extents || !store->unit_of)
         return weir_err_nomem(err, file->n_units * sizeof(*store->units),
                               "the units of a model");
     for (uint32_t u = 0; u < file->n_units; u++) {
         const struct weir_unit *unit = &file->units[u];
 
-        find_extent(file, unit, &store->units[u]);
+        store->units[u].extents = store->extents + (size_t)u * file->n_parts;
+        lay_unit(store, unit, &store->units[u]);
         for (uint32_t i = 0; i < unit->n_tensors; i++)
             store->unit_of[unit->first_tensor + i] = u;
     }
@@ -89,11 +109,9 @@ int weir_store_new(const struct weir_file *file,
                    struct weir_err *err)
 {
     struct weir_store *store = calloc(1, sizeof(*store));
-    const struct weir_read_file files = {file->path, file->fd, 0};
     struct weir_reader_options reading = {.io = options->io,
                                           .deadline_ms = options->deadline_ms,
                                           .calls = options->calls};
-    struct weir_drive drive;
     int rc;
 
     *out = NULL;
@@ -103,14 +121,13 @@ int weir_store_new(const struct weir_file *file,
     store->verified = verified;
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->room_free, NULL);
-    weir_drive_get(file->fd, file->n_bytes, &drive);
-    reading.depth = drive.depth;
-    store->request_bytes = drive.request_bytes;
+    weir_drives_get(file, &store->drives);
     rc = take_tables(store, err);
     if (!rc)
         rc = take_rooms(store, err);
     if (!rc)
-        rc = weir_reader_new(&reading, &files, 1, &store->reader, err);
+        rc = weir_reader_new(&reading, store->drives.files,
+                             store->drives.n_files, &store->reader, err);
     if (rc)
         weir_store_free(store);
     else
@@ -129,27 +146,61 @@ void weir_store_free(struct weir_store *store)
     pthread_cond_destroy(&store->room_free);
     pthread_mutex_destroy(&store->lock);
     free(store->units);
+    free(store->extents);
     free(store->unit_of);
     free(store);
 }
 
 /* ---- slots ---- */
 
+int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
+                          struct weir_read *read, unsigned *number)
+{
+    const struct weir_store *store = pieces->store;
+    unsigned n_files = store->drives.n_files, n_ended = 0;
+
+    while (n_ended < n_files) {
+        unsigned file = pieces->file++;
+        const struct extent *extent;
+        uint64_t most, at;
+
+        if (file == n_files) {
+            pieces->file = n_ended = 0;
+            pieces->round++;
+            continue;
+        }
+        extent = &pieces->unit->extents[file];
+        most = store->drives.request_bytes[file];
+        at = pieces->round * most;
+        if (at >= extent->n_bytes) {
+            n_ended++;
+            continue;
+        }
+        *number = extent->first_read + (unsigned)pieces->round;
+        *read = (struct weir_read){
+            .file = file,
+            .offset = extent->offset + at,
+            .n_bytes =
+                extent->n_bytes - at < most ? extent->n_bytes - at : most,
+            .buffer = base + extent->at + at,
+        };
+        return 1;
+    }
+    return 0;
+}
+
 static void start_reads(struct weir_store *store, struct slot *slot)
 {
     const struct unit *unit = &store->units[slot->unit];
-    size_t most = store->request_bytes;
+    struct pieces pieces = {.store = store, .unit = unit};
+    struct weir_read read;
+    unsigned number;
 
     memset(store->verified + unit->first_tile, 0, unit->n_tiles);
-    slot->n_reads = 0;
-    for (size_t at = 0; at < unit->n_bytes; at += most) {
-        struct weir_read *read = &slot->reads[slot->n_reads++];
-        size_t left = unit->n_bytes - at;
-
-        read->offset = unit->offset + at;
-        read->n_bytes = left < most ? left : most;
-        read->buffer = slot->base + at;
-        weir_reader_submit(store->reader, read);
+    slot->n_reads = unit->n_reads;
+    while (weir_store_next_piece(&pieces, slot->base, &read, &number)) {
+        slot->reads[number] = read;
+        weir_reader_submit(store->reader, &slot->reads[number]);
     }
 }
 
@@ -342,19 +393,20 @@ const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
                                const struct weir_tile_record *record)
 {
     const struct unit *unit = &store->units[store->unit_of[tensor]];
-    uint64_t at = record->offset - unit->offset;
+    const struct extent *extent = &unit->extents[record->file];
+    uint64_t most = store->drives.request_bytes[record->file];
+    uint64_t at = record->offset - extent->offset;
     uint64_t last = at + weir_page_up(record->stored_bytes) - 1;
     const struct slot *slot = unit->slot;
 
     if (unit->pinned)
-        return unit->pinned + at;
+        return unit->pinned + extent->at + at;
     if (!slot)
         return NULL;
-    for (uint64_t k = at / store->request_bytes;
-         k <= last / store->request_bytes; k++)
-        if (wait_for(store, &slot->reads[k]))
+    for (uint64_t k = at / most; k <= last / most; k++)
+        if (wait_for(store, &slot->reads[extent->first_read + k]))
             return NULL;
-    return slot->base + at;
+    return slot->base + extent->at + at;
 }
 
 static uint8_t *take_room(struct weir_store *store)
@@ -381,7 +433,8 @@ int weir_store_read(struct weir_store *store,
                     const struct weir_tile_record *record, void *stored,
                     struct weir_err *err)
 {
-    struct weir_read read = {.offset = record->offset,
+    struct weir_read read = {.file = record->file,
+                             .offset = record->offset,
                              .n_bytes = weir_page_up(record->stored_bytes),
                              .buffer = take_room(store),
                              .first = 1};

@@ -122,11 +122,24 @@ static void share_rows(struct weir_store *store, const struct weir_use *uses,
     }
 }
 
+/* Of a unit that fits into a slot */
+static size_t most_reads(const struct weir_store *store, size_t slot_bytes)
+{
+    size_t most = 0;
+
+    for (uint32_t u = 0; u < store->file->n_units; u++) {
+        const struct unit *unit = &store->units[u];
+
+        if (unit->n_bytes <= slot_bytes && unit->n_reads > most)
+            most = unit->n_reads;
+    }
+    return most;
+}
+
 static int make_pool(struct weir_store *store, struct pool *pool,
                      uint32_t n_slots, size_t slot_bytes, struct weir_err *err)
 {
-    size_t n_reads =
-        (slot_bytes + store->request_bytes - 1) / store->request_bytes;
+    size_t n_reads = most_reads(store, slot_bytes);
 
     pool->n_slots = pool->n_free = n_slots;
     pool->slot_bytes = slot_bytes;
@@ -209,29 +222,23 @@ static int make_room(struct weir_store *store, const struct shares *shares,
 struct filler {
     struct weir_store *store;
     const struct shares *shares;
-    uint32_t next;
-    size_t at; /* in that unit */
+    uint32_t next; /* unit to begin */
+    struct pieces pieces;
 };
 
-static int next_piece(struct filler *filler, struct weir_read *read)
+static int next_read(struct filler *filler, struct weir_read *read)
 {
     struct weir_store *store = filler->store;
-    const struct unit *unit;
-    size_t left;
+    struct pieces *pieces = &filler->pieces;
+    unsigned number;
 
-    if (filler->next == filler->shares->n_pinned)
-        return 0;
-    unit = &store->units[filler->shares->trunk[filler->next]];
-    left = unit->n_bytes - filler->at;
-    *read = (struct weir_read){
-        .offset = unit->offset + filler->at,
-        .n_bytes = left < store->request_bytes ? left : store->request_bytes,
-        .buffer = unit->pinned + filler->at,
-    };
-    filler->at += read->n_bytes;
-    if (filler->at == unit->n_bytes) {
-        filler->at = 0;
-        filler->next++;
+    while (!pieces->unit || !weir_store_next_piece(pieces, pieces->unit->pinned,
+                                                   read, &number)) {
+        if (filler->next == filler->shares->n_pinned)
+            return 0;
+        *pieces = (struct pieces){
+            .store = store,
+            .unit = &store->units[filler->shares->trunk[filler->next++]]};
     }
     weir_reader_submit(store->reader, read);
     return 1;
@@ -247,7 +254,7 @@ static int fill_pinned(struct weir_store *store, const struct shares *shares,
 
     for (;;) {
         while (!rc && n_in - n_out < WEIR_READ_DEPTH_MAX &&
-               next_piece(&filler, &reads[n_in % WEIR_READ_DEPTH_MAX]))
+               next_read(&filler, &reads[n_in % WEIR_READ_DEPTH_MAX]))
             n_in++;
         if (n_in == n_out)
             return rc;

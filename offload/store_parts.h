@@ -5,9 +5,20 @@
 
 #include <pthread.h>
 
+#include "offload/drives.h"
 #include "offload/store.h"
 
 enum { POOL_TRUNK, POOL_EXPERTS, N_POOLS };
+
+/*
+ * A unit lies in its slot as in its files: what is in the first, behind it what
+ * is in the next, and so on.
+ */
+struct extent {
+    uint64_t offset, n_bytes; /* in the file, whole pages */
+    uint64_t at;              /* of offset, in the slot */
+    unsigned first_read;      /* of the slot's */
+};
 
 struct slot {
     uint8_t *base;
@@ -15,7 +26,7 @@ struct slot {
     int in_use;    /* wanted, and not done */
     int kept;      /* for the next time, as long as its group has room */
     uint64_t last_pass;
-    struct weir_read *reads; /* of request_bytes each, but the last */
+    struct weir_read *reads; /* of request_bytes each, but an extent's last */
     unsigned n_reads;
 };
 
@@ -31,8 +42,10 @@ struct pool {
 };
 
 struct unit {
-    uint64_t offset, n_bytes; /* whole pages; 0 bytes: not in one run */
+    struct extent *extents; /* [n_parts] of the file */
+    uint64_t n_bytes;       /* of all; 0: not in one run in each file */
     uint64_t first_tile, n_tiles;
+    unsigned n_reads;
     uint8_t *pinned;   /* where it stays, or NULL */
     struct slot *slot; /* where it is, or NULL */
     int pool;
@@ -52,10 +65,11 @@ struct weir_store {
     const struct weir_file *file;
     atomic_uchar *verified;
     struct weir_reader *reader;
-    size_t request_bytes;
+    struct weir_drives drives;
     struct weir_region region;
     struct unit *units;
-    uint32_t *unit_of; /* [n_tensors] */
+    struct extent *extents; /* of all units */
+    uint32_t *unit_of;      /* [n_tensors] */
     struct pool pools[N_POOLS];
     struct group *groups;
     uint32_t n_groups;
@@ -73,6 +87,22 @@ struct weir_store {
 
     atomic_uint_least64_t n_single, n_stalls, stall_ns;
 };
+
+/* The reads of a unit, from all drives in turn.  Begins zeroed but for the
+ * first two. */
+struct pieces {
+    const struct weir_store *store;
+    const struct unit *unit;
+    unsigned file;
+    uint64_t round;
+};
+
+/*
+ * Fills in file, offset and bytes of the next one, and its buffer in the memory
+ * of the unit at `base`; *number is its place in a slot's reads.  0 at the end.
+ */
+int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
+                          struct weir_read *read, unsigned *number);
 
 /* Gives back what weir_store_keep() took; no read is under way. */
 void weir_store_forget(struct weir_store *store);

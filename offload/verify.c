@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "base/pool.h"
 #include "offload/codec.h"
-#include "offload/drive.h"
+#include "offload/drives.h"
 #include "offload/runs.h"
 #include "offload/tiling.h"
 
@@ -96,6 +96,7 @@ static int read_tile(struct verifier *v, const struct slot *slot,
                      const struct weir_tile_record *record)
 {
     struct weir_read read = {
+        .file = record->file,
         .offset = record->offset,
         .n_bytes = weir_page_up(record->stored_bytes),
         .buffer =
@@ -114,7 +115,7 @@ static void verify_tile(struct verifier *v, const struct scratch *scratch,
     uint64_t tile = number - tensor->first_tile;
     struct weir_tile_record record;
     const char *why;
-    char text[512];
+    char text[WEIR_PATH_BYTES + 512];
 
     weir_file_tile(v->file, number, &record);
     if (slot->read.errnum && read_tile(v, slot, &record))
@@ -125,7 +126,8 @@ static void verify_tile(struct verifier *v, const struct scratch *scratch,
                              slot->run.offset,
                          weir_tiling_tile_bytes(tensor, tile));
     if (why && !weir_reader_has_failed(v->reader)) {
-        snprintf(text, sizeof(text), "offset %llu: tile %llu of %s: %s",
+        snprintf(text, sizeof(text), "%s: offset %llu: tile %llu of %s: %s",
+                 v->file->parts[record.file].path,
                  (unsigned long long)record.offset, (unsigned long long)tile,
                  tensor->name, why);
         report(v, text);
@@ -152,8 +154,8 @@ static void verify_run(struct verifier *v, const struct scratch *scratch,
         verify_tile(v, scratch, slot, i, number);
     }
     if (!weir_reader_is_direct(v->reader))
-        posix_fadvise(v->file->fd, (off_t)run->offset, (off_t)run->n_bytes,
-                      POSIX_FADV_DONTNEED);
+        posix_fadvise(v->file->parts[run->file].fd, (off_t)run->offset,
+                      (off_t)run->n_bytes, POSIX_FADV_DONTNEED);
 }
 
 /* Hands the slot in with the next run, if there is one.  Under the lock. */
@@ -161,6 +163,7 @@ static void refill(struct verifier *v, struct slot *slot)
 {
     if (v->rc || !weir_runs_next(&v->runs, &slot->run))
         return;
+    slot->read.file = slot->run.file;
     slot->read.offset = slot->run.offset;
     slot->read.n_bytes = slot->run.n_bytes;
     weir_reader_submit(v->reader, &slot->read);
@@ -241,19 +244,17 @@ static int open_reader(struct verifier *v, unsigned n_threads,
                        struct weir_err *err)
 {
     const struct weir_verify *verify = v->verify;
-    const struct weir_read_file file = {v->file->path, v->file->fd, 0};
-    struct weir_drive drive;
+    struct weir_drives drives;
     struct weir_reader_options options = {
         .io = verify->io, .calls = verify->calls, .region = &v->region};
     size_t slot_bytes = weir_page_up(v->file->max_tile_bytes);
     int rc;
 
-    weir_drive_get(v->file->fd, v->file->n_bytes, &drive);
-    options.depth = drive.depth;
-    if (slot_bytes < drive.request_bytes)
-        slot_bytes = drive.request_bytes;
+    weir_drives_get(v->file, &drives);
+    if (slot_bytes < drives.max_request)
+        slot_bytes = drives.max_request;
     v->runs.most = slot_bytes;
-    v->n_slots = drive.depth + n_threads;
+    v->n_slots = drives.depth + n_threads;
     v->slots = calloc(v->n_slots, sizeof(*v->slots));
     if (!v->slots)
         return weir_err_nomem(err, v->n_slots * sizeof(*v->slots), "reading");
@@ -261,7 +262,8 @@ static int open_reader(struct verifier *v, unsigned n_threads,
     for (unsigned i = 0; i < v->n_slots; i++)
         v->slots[i].read.buffer = v->region.base + i * slot_bytes;
     if (!rc)
-        rc = weir_reader_new(&options, &file, 1, &v->reader, err);
+        rc = weir_reader_new(&options, drives.files, drives.n_files, &v->reader,
+                             err);
     if (!rc && verify->note && weir_reader_note(v->reader))
         verify->note(verify->ctx, weir_reader_note(v->reader));
     return rc;

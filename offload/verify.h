@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading a whole tile file and checking every byte that it vouches for. */
+/* Reading a whole model and checking every byte that it vouches for. */
 #ifndef WEIR_OFFLOAD_VERIFY_H
 #define WEIR_OFFLOAD_VERIFY_H
 
@@ -11,7 +11,8 @@ struct weir_verify {
     enum weir_io io;
     const struct weir_io_calls *calls; /* NULL: the system's */
 
-    /* A tile or blob is bad; `text` is one line.  One call at a time. */
+    /* A tile or blob is bad; `text` is one line that begins with the path of
+     * its file.  One call at a time. */
     void (*bad)(void *ctx, const char *text);
     /* Stored bytes read so far; may be NULL.  One call at a time. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);

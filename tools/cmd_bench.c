@@ -84,7 +84,8 @@ static int name_model(struct bench *bench, struct weir_err *err)
     at = strlen(bench->name);
     if (!rc)
         snprintf(bench->name + at, sizeof(bench->name) - at,
-                 ", %.32s, %.2f GB%s", quant, (double)file->n_bytes / 1e9,
+                 ", %.32s, %.2f GB%s", quant,
+                 (double)weir_file_bytes(file) / 1e9,
                  file->aliased ? ", aliased" : "");
     json_decref(root);
     return rc;

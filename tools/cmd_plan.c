@@ -5,7 +5,7 @@
  */
 #include "base/pool.h"
 #include "model/plan_model.h"
-#include "offload/drive.h"
+#include "offload/drives.h"
 #include "offload/machine.h"
 #include "tools/bench_probe.h"
 #include "tools/cli.h"
@@ -157,16 +157,16 @@ static int make(struct plan_args *args, const struct weir_plan_model *model,
     return weir_plan_make(plan, &args->machine, model, &args->budget, err);
 }
 
-/* What the model's drive gave when it was measured, if that was not given */
-static void know_drive(struct weir_plan_machine *machine,
-                       const struct weir_file *file)
+/* What the model's drives gave when measured, if that was not given */
+static void know_drives(struct weir_plan_machine *machine,
+                        const struct weir_file *file)
 {
-    struct weir_drive drive;
+    struct weir_drives drives;
 
     if (machine->disk_gbps)
         return;
-    weir_drive_get(file->fd, file->n_bytes, &drive);
-    machine->disk_gbps = drive.gbps;
+    weir_drives_get(file, &drives);
+    machine->disk_gbps = drives.gbps;
 }
 
 static int plan_file(struct plan_args *args, const struct weir_file *file,
@@ -183,7 +183,7 @@ static int plan_file(struct plan_args *args, const struct weir_file *file,
         rc = weir_plan_model_init(&model, file, &config, args->kv,
                                   args->machine.n_threads, err);
     if (!rc)
-        know_drive(&args->machine, file);
+        know_drives(&args->machine, file);
     if (!rc)
         rc = make(args, &model, &plan, err);
     if (!rc && args->json)

@@ -18,7 +18,7 @@ static void on_bad(void *ctx, const char *text)
     struct verify_args *args = ctx;
 
     progress_end(&args->progress);
-    printf("%s: %s\n", args->model, text);
+    printf("%s\n", text);
 }
 
 static void on_progress(void *ctx, uint64_t done, uint64_t total)
@@ -74,7 +74,7 @@ static int conclude(const struct verify_args *args,
     else if (!args->quiet)
         printf("%s: good: %llu tiles, %u small files, %llu bytes\n",
                args->model, (unsigned long long)weir_file_n_own_tiles(file),
-               file->n_blobs, (unsigned long long)file->n_bytes);
+               file->n_blobs, (unsigned long long)weir_file_bytes(file));
     status = cli_finish(&args->cli);
     return status ? status : n_bad ? CLI_REFUSED : CLI_OK;
 }

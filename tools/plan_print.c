@@ -49,7 +49,8 @@ static void print_head(const struct plan_print *print)
     const struct weir_plan_machine *machine = print->machine;
     const struct weir_file *file = print->file;
 
-    printf("model      %s, %.2f GB\n", file->path, gb((double)file->n_bytes));
+    printf("model      %s, %.2f GB\n", file->path,
+           gb((double)weir_file_bytes(file)));
     if (file->aliased)
         puts("aliased    layers share their tiles in the file; planned as if "
              "each had its own");
@@ -219,7 +220,7 @@ int plan_print_json(const struct plan_print *print, struct weir_err *err)
     const struct weir_plan *plan = print->plan;
     json_t *root = json_pack(
         "{s:I, s:b, s:b, s:o, s:o, s:o, s:f, s:I, s:I, s:o, s:o, s:o}",
-        "model_bytes", (json_int_t)print->file->n_bytes, "aliased",
+        "model_bytes", (json_int_t)weir_file_bytes(print->file), "aliased",
         print->file->aliased, "mapped", plan->mapped, "machine",
         machine_json(print->machine), "budget", budget_json(print), "ram",
         ram_json(&plan->ram), "hit_rate", plan->hit_rate, "span_tok",

@@ -224,7 +224,7 @@ static void describe_memory(const struct describer *describer,
 
     for (uint32_t i = 0; i < c->n_layers; i++)
         n_attention += weir_config_is_attention(c, i) != 0;
-    model->file_bytes = describer->file->n_bytes;
+    model->file_bytes = weir_file_bytes(describer->file);
     model->kept_bytes = kept_bytes(describer);
     model->work_bytes = work_bytes(describer, n_threads);
     model->state_bytes = (c->n_layers - n_attention) * c->n_inner *

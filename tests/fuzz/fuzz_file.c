@@ -39,7 +39,8 @@ static void put_sum(uint8_t *sum, uint64_t offset, uint64_t n_bytes, size_t n)
 static void put_sums(size_t n)
 {
     uint64_t n_blobs = weir_le32(image + 68), n_tiles = weir_le64(image + 56);
-    struct weir_file counts = {.n_blobs = (uint32_t)n_blobs,
+    struct weir_file counts = {.n_parts = 1,
+                               .n_blobs = (uint32_t)n_blobs,
                                .n_units = weir_le32(image + 72),
                                .n_tensors = weir_le32(image + 76)};
     uint64_t at = WEIR_FILE_PAGE + 16;
@@ -56,7 +57,8 @@ static void put_sums(size_t n)
 /* The size of the index that the counts call for. */
 static void put_index_bytes(void)
 {
-    struct weir_file counts = {.n_blobs = weir_le32(image + 68),
+    struct weir_file counts = {.n_parts = 1,
+                               .n_blobs = weir_le32(image + 68),
                                .n_units = weir_le32(image + 72),
                                .n_tensors = weir_le32(image + 76)};
 
