@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/json.h"
+#include "offload/parts.h"
 #include "offload/tiling.h"
 #include "tools/cli.h"
 #include "tools/inspect_cpu.h"
@@ -74,6 +77,38 @@ static struct sum sum_tensor(const struct weir_file *file,
     return total;
 }
 
+/* Tiles in each part, shared ones counted once */
+static void count_tiles(const struct weir_file *file,
+                        uint64_t n_tiles[WEIR_FILES_MAX])
+{
+    struct weir_tile_record record;
+
+    for (uint32_t i = 0; i < file->n_tensors; i++) {
+        const struct weir_tensor *tensor = &file->tensors[i];
+        uint64_t n = tensor->owner == i ? weir_tiling_n_tiles(tensor) : 0;
+
+        for (uint64_t k = 0; k < n; k++) {
+            weir_file_tile(file, tensor->first_tile + k, &record);
+            n_tiles[record.file]++;
+        }
+    }
+}
+
+/* The drive's number as systems write it, or "" for a part that is not there */
+static void name_drive(const struct weir_part *part, char name[32])
+{
+    struct stat st;
+
+    *name = '\0';
+    if (part->fd >= 0 && !fstat(part->fd, &st))
+        snprintf(name, 32, "%u:%u", major(st.st_dev), minor(st.st_dev));
+}
+
+static const char *path_of(const struct weir_part *part)
+{
+    return part->fd >= 0 ? part->path : part->recorded;
+}
+
 static double ratio_of(const struct sum *sum)
 {
     return sum->stored ? (double)sum->unpacked / (double)sum->stored : 1.0;
@@ -115,13 +150,32 @@ static void print_synth(const json_t *synth)
                json_is_true(json_object_get(synth, "alias")) ? " --alias" : "");
 }
 
+static void print_parts(const struct weir_file *file)
+{
+    uint64_t n_tiles[WEIR_FILES_MAX] = {0};
+    char drive[32];
+
+    count_tiles(file, n_tiles);
+    for (uint32_t i = 0; i < file->n_parts; i++) {
+        const struct weir_part *part = &file->parts[i];
+
+        name_drive(part, drive);
+        printf("%-11spart %" PRIu32 ": %s (%" PRIu64 " bytes, %" PRIu64
+               " tiles, %s%s)\n",
+               i ? "" : "spread", i, path_of(part), part->n_bytes, n_tiles[i],
+               *drive ? "drive " : "not found", drive);
+    }
+}
+
 static void print_summary(const struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
 
     printf("file       %s\n", args->model);
     printf("format     weir-file version %d\n", WEIR_FILE_VERSION);
-    printf("bytes      %" PRIu64 "\n", file->n_bytes);
+    printf("bytes      %" PRIu64 "\n", weir_file_bytes(file));
+    if (file->n_parts > 1)
+        print_parts(file);
     printf("packed by  weir %s, --quant %s, dense MLP %s, --codec %s\n",
            provenance_of(args, "weir"), provenance_of(args, "quant"),
            provenance_of(args, "dense_mlp"), provenance_of(args, "codec"));
@@ -162,16 +216,19 @@ static void print_tensors(const struct inspect_args *args)
 static void print_tiles(const struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
+    const char *before = file->n_parts > 1 ? "part " : "";
     struct weir_tile_record record;
 
-    printf("\n%14s %10s %-7s %-16s %s\n", "offset", "bytes", "codec", "xxh3",
-           "tile");
+    printf("\n%s%14s %10s %-7s %-16s %s\n", before, "offset", "bytes", "codec",
+           "xxh3", "tile");
     for (uint32_t i = 0; i < file->n_tensors; i++) {
         const struct weir_tensor *tensor = &file->tensors[i];
         uint64_t n = weir_tiling_n_tiles(tensor);
 
         for (uint64_t k = 0; k < n; k++) {
             weir_file_tile(file, tensor->first_tile + k, &record);
+            if (file->n_parts > 1)
+                printf("%4u ", record.file);
             printf("%14" PRIu64 " %10u %-7s %016" PRIx64 " %s %" PRIu64 "\n",
                    record.offset, record.stored_bytes,
                    weir_codec_name(record.codec), record.xxh3, tensor->name, k);
@@ -243,17 +300,38 @@ static json_t *blobs_json(const struct weir_file *file)
     return list;
 }
 
+static json_t *parts_json(const struct weir_file *file)
+{
+    uint64_t n_tiles[WEIR_FILES_MAX] = {0};
+    json_t *list = json_array();
+    char drive[32];
+
+    count_tiles(file, n_tiles);
+    for (uint32_t i = 0; i < file->n_parts; i++) {
+        const struct weir_part *part = &file->parts[i];
+
+        name_drive(part, drive);
+        json_array_append_new(list, json_pack("{s:o, s:I, s:I, s:s?}", "file",
+                                              path_json(path_of(part)), "bytes",
+                                              (json_int_t)part->n_bytes,
+                                              "tiles", (json_int_t)n_tiles[i],
+                                              "drive", *drive ? drive : NULL));
+    }
+    return list;
+}
+
 static void dump_summary(struct inspect_args *args)
 {
     const struct weir_file *file = args->file;
     json_t *root = json_pack(
-        "{s:o, s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:O?}", "file",
+        "{s:o, s:i, s:I, s:o, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:O?}", "file",
         path_json(args->model), "version", WEIR_FILE_VERSION, "bytes",
-        (json_int_t)file->n_bytes, "n_units", (json_int_t)file->n_units,
-        "n_tensors", (json_int_t)file->n_tensors, "n_tiles",
-        (json_int_t)file->n_tiles, "aliased", file->aliased, "n_own_tiles",
-        (json_int_t)weir_file_n_own_tiles(file), "files", blobs_json(file),
-        "sums", sums_json(args), "provenance", args->provenance);
+        (json_int_t)weir_file_bytes(file), "parts", parts_json(file), "n_units",
+        (json_int_t)file->n_units, "n_tensors", (json_int_t)file->n_tensors,
+        "n_tiles", (json_int_t)file->n_tiles, "aliased", file->aliased,
+        "n_own_tiles", (json_int_t)weir_file_n_own_tiles(file), "files",
+        blobs_json(file), "sums", sums_json(args), "provenance",
+        args->provenance);
 
     dump(args, root, "", JSON_EMBED);
 }
@@ -285,7 +363,7 @@ static json_t *tile_json(const struct weir_file *file, uint64_t tile)
 
     weir_file_tile(file, tile, &record);
     snprintf(hex, sizeof(hex), "%016" PRIx64, record.xxh3);
-    return json_pack("{s:I, s:I, s:s, s:s}", "offset",
+    return json_pack("{s:i, s:I, s:I, s:s, s:s}", "part", record.file, "offset",
                      (json_int_t)record.offset, "stored_bytes",
                      (json_int_t)record.stored_bytes, "codec",
                      weir_codec_name(record.codec), "xxh3", hex);
@@ -348,9 +426,11 @@ static int run(int argc, char **argv)
         rc = inspect_cpu(args.json, &err);
         return rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
     }
-    rc = weir_file_open(args.model, &args.file, &err);
+    rc = weir_file_open_index(args.model, &args.file, &err);
     if (rc)
         return cli_fail(&args.cli, &err);
+    if (weir_parts_open(args.file, &err))
+        cli_warn(&args.cli, "%s", err.message);
     rc = read_provenance(&args, &err);
     if (!rc) {
         for (uint32_t i = 0; i < args.file->n_tensors; i++)
