@@ -21,6 +21,7 @@
 #include "base/le.h"
 #include "base/pool.h"
 #include "offload/pack_band.h"
+#include "offload/parts.h"
 
 /* How much may be written before progress is made safe. */
 #define CHECKPOINT_BYTES (512ull << 20)
@@ -33,6 +34,11 @@
 struct band {
     uint32_t tensor, unit;
     uint64_t group, ticket;
+};
+
+struct place {
+    unsigned part;
+    uint64_t offset;
 };
 
 /* Called with the lock held. */
@@ -109,30 +115,55 @@ static int make_band(struct weir_packer *packer,
                          err);
 }
 
+/*
+ * The part that the band goes to: the next one, in turn, for each unit and for
+ * each run of some length.
+ */
+static unsigned choose_part(struct weir_packer *packer, const struct band *band)
+{
+    const struct weir_stripe *stripe = packer->pack->stripe;
+
+    if (!stripe)
+        return 0;
+    if (band->unit != packer->part_unit || packer->filled >= stripe->n_bytes) {
+        packer->part = packer->next_part;
+        packer->next_part = (packer->part + 1) % packer->n_parts;
+        packer->part_unit = band->unit;
+        packer->filled = 0;
+    }
+    return packer->part;
+}
+
 /* Waits for the turn of `band` and deals out the places of its tiles. */
-static uint64_t place_band(struct weir_packer *packer, const struct band *band,
-                           const struct weir_band_out *out)
+static struct place place_band(struct weir_packer *packer,
+                               const struct band *band,
+                               const struct weir_band_out *out)
 {
     const struct weir_tensor *tensor = &packer->file.tensors[band->tensor];
     uint64_t first = tensor->first_tile + band->group * tensor->col_blocks;
-    uint64_t at = packer->offset;
+    unsigned part = choose_part(packer, band);
+    uint64_t at = packer->parts[part].offset;
 
     for (uint32_t i = 0; i < out->n_tiles; i++) {
         struct weir_tile_record record = out->tiles[i];
 
         record.offset += at;
+        record.file = (uint16_t)part;
         weir_index_put_tile(weir_packer_tile(packer, first + i), &record);
     }
-    if (packer->pack->tensors[band->tensor].is_scales)
+    if (packer->pack->tensors[band->tensor].is_scales) {
         packer->units[band->unit].scales_offset = at;
-    packer->offset += out->n_bytes;
-    return at;
+        packer->units[band->unit].scales_part = part;
+    }
+    packer->parts[part].offset += out->n_bytes;
+    packer->filled += out->n_bytes;
+    return (struct place){part, at};
 }
 
 /* Returns 0 with the band placed at *at, or the failure of some thread. */
 static int take_turn(struct weir_packer *packer, const struct band *band,
                      const struct weir_band_out *out, int rc,
-                     const struct weir_err *why, uint64_t *at)
+                     const struct weir_err *why, struct place *at)
 {
     pthread_mutex_lock(&packer->lock);
     while (packer->turn != band->ticket && !packer->failed)
@@ -149,6 +180,14 @@ static int take_turn(struct weir_packer *packer, const struct band *band,
     return rc;
 }
 
+static int write_at(const struct weir_packer *packer, struct place at,
+                    const void *data, size_t n_bytes, struct weir_err *err)
+{
+    const struct weir_packer_part *part = &packer->parts[at.part];
+
+    return weir_pwrite_all(part->fd, data, n_bytes, at.offset, part->name, err);
+}
+
 static int write_scales(struct weir_packer *packer,
                         struct weir_band_worker *worker, uint32_t u,
                         struct weir_err *err)
@@ -163,11 +202,13 @@ static int write_scales(struct weir_packer *packer,
     weir_band_put_vector(worker, unit->scales,
                          packer->file.tensors[t].cols * sizeof(float), &out);
     out.tiles[0].offset = unit->scales_offset;
+    out.tiles[0].file = (uint16_t)unit->scales_part;
     weir_index_put_tile(
         weir_packer_tile(packer, packer->file.tensors[t].first_tile),
         &out.tiles[0]);
-    rc = weir_pwrite_all(packer->fd, weir_band_bytes(worker), out.n_bytes,
-                         unit->scales_offset, packer->part, err);
+    rc =
+        write_at(packer, (struct place){unit->scales_part, unit->scales_offset},
+                 weir_band_bytes(worker), out.n_bytes, err);
     free(unit->scales);
     unit->scales = NULL;
     return rc;
@@ -178,21 +219,21 @@ static int write_scales(struct weir_packer *packer,
  * page cache never holds much of the file.  An error of the drive is told once
  * only, so it must not be lost here.
  */
-static int flush_behind(struct weir_packer *packer, uint64_t from,
+static int flush_behind(const struct weir_packer_part *part, uint64_t from,
                         struct weir_err *err)
 {
     uint64_t before = from < FLUSH_BYTES ? 0 : from - FLUSH_BYTES;
     int lost;
 
-    lost = sync_file_range(packer->fd, (off_t)from, FLUSH_BYTES,
+    lost = sync_file_range(part->fd, (off_t)from, FLUSH_BYTES,
                            SYNC_FILE_RANGE_WRITE);
     lost |=
-        sync_file_range(packer->fd, (off_t)before, (off_t)(from - before),
+        sync_file_range(part->fd, (off_t)before, (off_t)(from - before),
                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                             SYNC_FILE_RANGE_WAIT_AFTER);
     if (lost && (errno == EIO || errno == ENOSPC || errno == EDQUOT))
-        return weir_err_errno(err, errno, "write back", packer->part);
-    posix_fadvise(packer->fd, (off_t)before, (off_t)(from - before),
+        return weir_err_errno(err, errno, "write back", part->name);
+    posix_fadvise(part->fd, (off_t)before, (off_t)(from - before),
                   POSIX_FADV_DONTNEED);
     return 0;
 }
@@ -204,6 +245,7 @@ static int band_done(struct weir_packer *packer,
 {
     const struct weir_tensor *tensor = &packer->file.tensors[band->tensor];
     struct weir_unit_state *unit = &packer->units[band->unit];
+    uint64_t ends[WEIR_FILES_MAX];
     int rc = 0;
 
     packer->done_bytes += weir_packer_source_bytes(packer, band->tensor) /
@@ -216,8 +258,8 @@ static int band_done(struct weir_packer *packer,
     while (packer->n_units_done < packer->file.n_units &&
            packer->units[packer->n_units_done].bands_left == 0)
         packer->n_units_done++;
-    if (weir_packer_end(packer, packer->n_units_done) >
-        packer->safe_offset + CHECKPOINT_BYTES)
+    if (weir_packer_ends(packer, packer->n_units_done, ends) >
+        packer->safe_bytes + CHECKPOINT_BYTES)
         rc = weir_packer_checkpoint(packer, err);
     if (packer->pack->progress)
         packer->pack->progress(packer->pack->ctx, packer->done_bytes,
@@ -227,30 +269,29 @@ static int band_done(struct weir_packer *packer,
 
 static int write_band(struct weir_packer *packer,
                       struct weir_band_worker *worker, const struct band *band,
-                      const struct weir_band_out *out, uint64_t at,
+                      const struct weir_band_out *out, struct place at,
                       struct weir_err *err)
 {
     if (out->is_zero || packer->pack->tensors[band->tensor].is_scales)
         return 0; /* a hole, or scales that are not known yet */
-    return weir_pwrite_all(packer->fd, weir_band_bytes(worker), out->n_bytes,
-                           at, packer->part, err);
+    return write_at(packer, at, weir_band_bytes(worker), out->n_bytes, err);
 }
 
 /* Where to flush next, or 0; called with the lock held. */
-static uint64_t take_flush(struct weir_packer *packer)
+static uint64_t take_flush(struct weir_packer_part *part)
 {
-    uint64_t from = packer->flushed;
+    uint64_t from = part->flushed;
 
-    if (packer->offset <= from + 2 * FLUSH_BYTES)
+    if (part->offset <= from + 2 * FLUSH_BYTES)
         return 0;
-    packer->flushed += FLUSH_BYTES;
+    part->flushed += FLUSH_BYTES;
     return from;
 }
 
 /* Writes a band that has its place, and what follows from that. */
 static int store_band(struct weir_packer *packer,
                       struct weir_band_worker *worker, const struct band *band,
-                      const struct weir_band_out *out, uint64_t at,
+                      const struct weir_band_out *out, struct place at,
                       struct weir_err *err)
 {
     int rc = write_band(packer, worker, band, out, at, err);
@@ -261,9 +302,9 @@ static int store_band(struct weir_packer *packer,
     pthread_mutex_lock(&packer->lock);
     rc = band_done(packer, worker, band, err);
     if (!rc)
-        flush = take_flush(packer);
+        flush = take_flush(&packer->parts[at.part]);
     pthread_mutex_unlock(&packer->lock);
-    return flush ? flush_behind(packer, flush, err) : rc;
+    return flush ? flush_behind(&packer->parts[at.part], flush, err) : rc;
 }
 
 static void pack_bands(struct weir_packer *packer,
@@ -272,7 +313,7 @@ static void pack_bands(struct weir_packer *packer,
     struct weir_band_out out;
     struct weir_err why = {0};
     struct band band;
-    uint64_t at = 0;
+    struct place at = {0};
     int rc, taken;
 
     for (;;) {
@@ -327,45 +368,86 @@ static int open_folder_of(const char *path, struct weir_err *err)
     return fd < 0 ? weir_err_errno(err, errno, "open the folder of", path) : fd;
 }
 
-static int publish(const struct weir_packer *packer, const char *path,
-                   struct weir_err *err)
+static int publish(struct weir_packer_part *part, struct weir_err *err)
 {
-    int fd = open_folder_of(path, err), rc = 0;
+    int fd, rc = 0;
 
+    if (part->published)
+        return 0;
+    fd = open_folder_of(part->path, err);
     if (fd < 0)
         return fd;
-    if (rename(packer->part, path))
+    if (rename(part->name, part->path))
         rc = weir_err_errno(err, errno, "give the finished .part its name,",
-                            path);
+                            part->path);
     else if (fsync(fd))
-        rc = weir_err_errno(err, errno, "sync the folder of", path);
+        rc = weir_err_errno(err, errno, "sync the folder of", part->path);
     close(fd);
     return rc;
 }
 
-/* Index and then header, each synced before the next; then the name. */
-static int finish(struct weir_packer *packer, const char *path,
-                  struct weir_err *err)
+/* Extends it, for it may end in a hole, and syncs it with its first page. */
+static int seal(const struct weir_packer_part *part, uint64_t n_bytes,
+                const uint8_t page[WEIR_FILE_PAGE], struct weir_err *err)
 {
-    uint8_t header[WEIR_FILE_PAGE];
     int rc;
 
+    if (ftruncate(part->fd, (off_t)n_bytes))
+        return weir_err_errno(err, errno, "extend", part->name);
+    rc = weir_pwrite_all(part->fd, page, WEIR_FILE_PAGE, 0, part->name, err);
+    if (!rc && fsync(part->fd))
+        rc = weir_err_errno(err, errno, "sync", part->name);
+    return rc;
+}
+
+/*
+ * The other parts before the first.  A checkpoint says that all is there, so
+ * that what is interrupted here is found under either name and not written
+ * again.
+ */
+static int finish_others(struct weir_packer *packer, struct weir_err *err)
+{
+    uint8_t page[WEIR_FILE_PAGE];
+    int rc = weir_packer_checkpoint(packer, err);
+
+    for (unsigned i = 1; i < packer->n_parts && !rc; i++) {
+        if (packer->parts[i].published)
+            continue;
+        weir_part_encode(&packer->file, i, page);
+        rc = seal(&packer->parts[i], packer->parts[i].offset, page, err);
+    }
+    for (unsigned i = 1; i < packer->n_parts && !rc; i++)
+        rc = publish(&packer->parts[i], err);
+    return rc;
+}
+
+/* Index and then header, each synced before the next; then the name. */
+static int finish(struct weir_packer *packer, struct weir_err *err)
+{
+    struct weir_packer_part *first = &packer->parts[0];
+    uint8_t header[WEIR_FILE_PAGE];
+    int rc = 0;
+
     weir_packer_share_tiles(packer, packer->file.n_units);
-    packer->file.n_bytes = packer->file.parts[0].n_bytes = packer->offset;
-    weir_index_put_part(packer->index, 0, packer->offset);
+    packer->file.n_bytes = first->offset;
+    for (unsigned i = 0; i < packer->n_parts; i++) {
+        packer->file.parts[i].n_bytes = packer->parts[i].offset;
+        weir_index_put_part(packer->index, i, packer->parts[i].offset);
+    }
+    if (packer->n_parts > 1)
+        rc = finish_others(packer, err);
+    if (rc)
+        return rc;
     weir_index_encode_header(&packer->file, packer->index, header);
-    if (ftruncate(packer->fd, (off_t)packer->file.n_bytes))
-        return weir_err_errno(err, errno, "extend", packer->part);
-    rc = weir_pwrite_all(packer->fd, packer->index, packer->index_bytes,
-                         WEIR_FILE_PAGE, packer->part, err);
-    if (!rc && fsync(packer->fd))
-        rc = weir_err_errno(err, errno, "sync", packer->part);
+    if (ftruncate(first->fd, (off_t)first->offset))
+        return weir_err_errno(err, errno, "extend", first->name);
+    rc = weir_pwrite_all(first->fd, packer->index, packer->index_bytes,
+                         WEIR_FILE_PAGE, first->name, err);
+    if (!rc && fsync(first->fd))
+        rc = weir_err_errno(err, errno, "sync", first->name);
     if (!rc)
-        rc = weir_pwrite_all(packer->fd, header, sizeof(header), 0,
-                             packer->part, err);
-    if (!rc && fsync(packer->fd))
-        rc = weir_err_errno(err, errno, "sync", packer->part);
-    return rc ? rc : publish(packer, path, err);
+        rc = seal(first, first->offset, header, err);
+    return rc ? rc : publish(first, err);
 }
 
 static int run_threads(struct weir_packer *packer, struct weir_err *err)
@@ -386,12 +468,14 @@ static int run_threads(struct weir_packer *packer, struct weir_err *err)
 
 static void packer_fini(struct weir_packer *packer)
 {
-    if (packer->fd >= 0)
-        close(packer->fd);
+    for (unsigned i = 0; i < WEIR_FILES_MAX; i++) {
+        if (packer->parts[i].fd >= 0)
+            close(packer->parts[i].fd);
+        free(packer->parts[i].name);
+    }
     for (uint32_t i = 0; packer->units && i < packer->file.n_units; i++)
         free(packer->units[i].scales);
     free(packer->units);
-    free(packer->part);
     free(packer->index);
     free(packer->file.tensors);
     free(packer->file.units);
@@ -403,9 +487,11 @@ static void packer_fini(struct weir_packer *packer)
 int weir_pack_write(const struct weir_pack *pack, const char *path,
                     struct weir_err *err)
 {
-    struct weir_packer packer = {.pack = pack, .fd = -1};
+    struct weir_packer packer = {.pack = pack};
     int rc;
 
+    for (unsigned i = 0; i < WEIR_FILES_MAX; i++)
+        packer.parts[i].fd = -1;
     pthread_mutex_init(&packer.lock, NULL);
     pthread_cond_init(&packer.turned, NULL);
     rc = weir_packer_lay(&packer, err);
@@ -414,7 +500,7 @@ int weir_pack_write(const struct weir_pack *pack, const char *path,
     if (!rc)
         rc = run_threads(&packer, err);
     if (!rc)
-        rc = finish(&packer, path, err);
+        rc = finish(&packer, err);
     packer_fini(&packer);
     return rc;
 }

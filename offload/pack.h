@@ -37,6 +37,23 @@ struct weir_pack_blob {
     size_t n_bytes;
 };
 
+/* A file for some of the tiles. */
+struct weir_pack_part {
+    char *path;
+    char *recorded; /* the same in the index: weir-file(5); NULL: the first */
+    uint64_t drive; /* its number; the same for parts on one drive */
+};
+
+/* Where a model goes that is spread over several files (stripe.h). */
+struct weir_stripe {
+    char *path; /* of the first file */
+    struct weir_pack_part parts[WEIR_FILES_MAX];
+    unsigned n_parts; /* > 0 */
+    uint64_t n_bytes; /* that one gets in a row; WEIR_STRIPE_BYTES */
+};
+
+#define WEIR_STRIPE_BYTES (1u << 20)
+
 struct weir_pack {
     const struct weir_pack_tensor *tensors;
     const struct weir_pack_unit *units;
@@ -45,6 +62,7 @@ struct weir_pack {
     enum weir_codec_policy policy;
     uint32_t tile_ceiling; /* most bytes of a tile; WEIR_TILE_BYTES */
     unsigned n_threads;    /* 0: one per CPU */
+    const struct weir_stripe *stripe; /* NULL: one file */
 
     /*
      * `n` elements from `first` on, in src_dtype; any thread.  `buffer` is a
@@ -60,11 +78,12 @@ struct weir_pack {
 };
 
 /*
- * Writes `path`.  Until it is complete it is called path.part; a path.part of
- * the same tensors, blobs and options is continued, another is started again.
- * The bytes depend on `pack` alone, not on threads or interruptions.  Memory
- * is a few tiles for each thread and the index.  After an error path.part is
- * left for the next try.
+ * Writes `path` and the other parts of the stripe.  Until it is complete each
+ * file is called path.part; a path.part of the same tensors, blobs and options
+ * is continued, another is started again.  `path` gets its name last.  The
+ * bytes depend on `pack` alone, not on threads or interruptions.  Memory is a
+ * few tiles for each thread and the index.  After an error path.part is left
+ * for the next try.
  */
 int weir_pack_write(const struct weir_pack *pack, const char *path,
                     struct weir_err *err);

@@ -99,7 +99,10 @@ int weir_packer_lay(struct weir_packer *packer, struct weir_err *err)
     struct weir_file *file = &packer->file;
     int rc;
 
-    file->n_parts = 1;
+    file->n_parts = packer->n_parts = pack->stripe ? pack->stripe->n_parts : 1;
+    for (uint32_t i = 1; i < file->n_parts; i++)
+        file->parts[i].recorded = pack->stripe->parts[i].recorded;
+    packer->part_unit = UINT32_MAX;
     file->n_tensors = pack->n_tensors;
     file->n_units = pack->n_units;
     file->n_blobs = pack->n_blobs;
@@ -121,10 +124,15 @@ int weir_packer_lay(struct weir_packer *packer, struct weir_err *err)
     packer->index = calloc(1, packer->index_bytes);
     if (!packer->index)
         return weir_err_nomem(err, packer->index_bytes, "the index");
+    file->tile_records = weir_packer_tile(packer, 0);
     weir_index_encode(file, packer->index);
     packer->identity = XXH3_64bits_withSeed(
         packer->index, packer->index_bytes,
         (uint64_t)ZSTD_versionNumber() << 8 | (uint64_t)pack->policy);
+    if (file->n_parts > 1)
+        packer->identity = XXH3_64bits_withSeed(&pack->stripe->n_bytes,
+                                                sizeof(pack->stripe->n_bytes),
+                                                packer->identity);
     for (uint32_t i = 0; file->aliased && i < file->n_tensors; i++)
         packer->identity = XXH3_64bits_withSeed(&file->tensors[i].owner,
                                                 sizeof(file->tensors[i].owner),

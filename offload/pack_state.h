@@ -12,7 +12,19 @@ struct weir_unit_state {
     uint64_t bands_left;
     float *scales; /* of the whole unit; NULL before its first band */
     uint64_t scales_offset;
+    unsigned scales_part;
     uint32_t scales_tensor; /* or WEIR_NO_TENSOR */
+};
+
+/* A file that is written. */
+struct weir_packer_part {
+    const char *path; /* when it is complete */
+    char *name;       /* until then */
+    int fd;           /* or -1 */
+    int published;    /* it is complete and has its path already */
+    /* under the packer's lock */
+    uint64_t offset; /* where the next tile goes */
+    uint64_t flushed;
 };
 
 struct weir_packer {
@@ -22,8 +34,8 @@ struct weir_packer {
     uint64_t index_bytes;
     uint8_t *index;
     uint64_t identity;
-    char *part;
-    int fd;
+    struct weir_packer_part parts[WEIR_FILES_MAX];
+    unsigned n_parts;
     struct weir_unit_state *units;
     uint64_t total_bytes; /* of source */
 
@@ -32,11 +44,12 @@ struct weir_packer {
     uint32_t tensor, unit; /* the next band to take */
     uint64_t group;
     uint64_t next_ticket, turn;
-    uint64_t offset; /* where the next tile goes */
-    uint64_t flushed;
-    uint64_t done_bytes; /* of source */
+    unsigned part, next_part; /* that tiles go to now, and then */
+    uint32_t part_unit;       /* whose tiles these are */
+    uint64_t filled;          /* bytes that it got in a row */
+    uint64_t done_bytes;      /* of source */
     uint32_t n_units_done;
-    uint64_t safe_offset; /* data below it is behind the last checkpoint */
+    uint64_t safe_bytes; /* of tiles that the last checkpoint has */
     int failed;
     int torn; /* a write failed: what is on disk is not known */
     struct weir_err *err;
@@ -53,12 +66,16 @@ uint64_t weir_packer_source_bytes(const struct weir_packer *packer,
 /* Everything that is known before the first byte is read. */
 int weir_packer_lay(struct weir_packer *packer, struct weir_err *err);
 
-/* Opens path.part and takes up what it holds already. */
+/* Opens path.part and those of the other parts and takes up what they hold. */
 int weir_packer_open(struct weir_packer *packer, const char *path,
                      struct weir_err *err);
 
-/* Offset of the first page behind the tiles of the units before `unit`. */
-uint64_t weir_packer_end(struct weir_packer *packer, uint32_t unit);
+/*
+ * Of each part the offset of the first page behind the tiles of the units
+ * before `unit`; returns the sum.
+ */
+uint64_t weir_packer_ends(struct weir_packer *packer, uint32_t unit,
+                          uint64_t ends[WEIR_FILES_MAX]);
 
 /*
  * Tensors of the units before `n_units`, whose tiles all have their records,

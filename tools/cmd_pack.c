@@ -112,7 +112,7 @@ static int check_generation(const char *folder, struct weir_err *err)
 /* What no later command could use is refused now, not by the first run. */
 static int pack(struct pack_args *args, struct weir_err *err)
 {
-    const struct pack_options *options = &args->options;
+    struct pack_options *options = &args->options;
     struct weir_import import = {
         .quant = options->quant,
         .policy = options->policy,
@@ -129,8 +129,12 @@ static int pack(struct pack_args *args, struct weir_err *err)
         rc = check_tokenizer(args->folder, "tokenizer.model", &found, err);
     if (!rc)
         rc = check_generation(args->folder, err);
-    return rc ? rc
-              : weir_import_folder(&import, args->folder, options->output, err);
+    if (!rc)
+        rc = pack_options_stripe(options, &args->cli, &import.stripe, err);
+    if (!rc)
+        rc = weir_import_folder(&import, args->folder, options->output, err);
+    pack_options_fini(options);
+    return rc;
 }
 
 static int run(int argc, char **argv)

@@ -43,7 +43,7 @@ static void parse(struct synth_args *args, int argc, char **argv)
 static int run(int argc, char **argv)
 {
     struct synth_args args = {0};
-    const struct pack_options *options = &args.options;
+    struct pack_options *options = &args.options;
     struct weir_synth synth;
     struct weir_err err;
     int rc;
@@ -60,8 +60,11 @@ static int run(int argc, char **argv)
         .progress = on_progress,
         .ctx = &args,
     };
-    rc = weir_synth_write(&synth, args.shape, options->output, &err);
+    rc = pack_options_stripe(options, &args.cli, &synth.stripe, &err);
+    if (!rc)
+        rc = weir_synth_write(&synth, args.shape, options->output, &err);
     progress_end(&args.progress);
+    pack_options_fini(options);
     return rc ? cli_fail(&args.cli, &err) : CLI_OK;
 }
 

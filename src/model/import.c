@@ -216,6 +216,17 @@ static int check_output(const struct importer *in, const char *path,
     return rc;
 }
 
+static int check_outputs(const struct importer *in, const char *path,
+                         struct weir_err *err)
+{
+    const struct weir_stripe *stripe = in->import->stripe;
+    int rc = check_output(in, path, err);
+
+    for (unsigned i = 1; stripe && i < stripe->n_parts && !rc; i++)
+        rc = check_output(in, stripe->parts[i].path, err);
+    return rc;
+}
+
 static int hash_and_describe(struct importer *in, struct weir_err *err)
 {
     XXH128_hash_t *sums = calloc(in->checkpoint.n_files, sizeof(*sums));
@@ -265,6 +276,7 @@ static int write_pack(struct importer *in, const char *path,
         .policy = in->import->policy,
         .tile_ceiling = in->import->tile_ceiling,
         .n_threads = in->import->n_threads,
+        .stripe = in->import->stripe,
         .read = read_tensor,
         .progress = pack_progress,
         .ctx = in,
@@ -292,7 +304,7 @@ int weir_import_folder(const struct weir_import *import, const char *folder,
         rc = weir_layout_init(&in.layout, &in.config, &import->quant,
                               &in.checkpoint, err);
     if (!rc)
-        rc = check_output(&in, path, err);
+        rc = check_outputs(&in, path, err);
     if (!rc)
         rc = hash_and_describe(&in, err);
     if (!rc)

@@ -8,8 +8,9 @@
 struct weir_import {
     struct weir_quant quant;
     enum weir_codec_policy policy;
-    uint32_t tile_ceiling; /* WEIR_TILE_BYTES, or less in tests */
-    unsigned n_threads;    /* 0: one per CPU */
+    uint32_t tile_ceiling;            /* WEIR_TILE_BYTES, or less in tests */
+    unsigned n_threads;               /* 0: one per CPU */
+    const struct weir_stripe *stripe; /* NULL: one file */
 
     /* A warning, one line; may be NULL. */
     void (*warn)(void *ctx, const char *text);
@@ -20,8 +21,9 @@ struct weir_import {
 };
 
 /*
- * Packs the checkpoint in `folder` into `path`.  Every source file is read
- * twice: once for its hash, which binds path.part to it, once to be packed.
+ * Packs the checkpoint in `folder` into `path`, the stripe's first part.  Every
+ * source file is read twice: once for its hash, which binds path.part to it,
+ * once to be packed.
  */
 int weir_import_folder(const struct weir_import *import, const char *folder,
                        const char *path, struct weir_err *err);

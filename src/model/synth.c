@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "model/provenance.h"
 #include "model/random_weights.h"
+#include "offload/stripe.h"
 
 #define MAX_CONFIG (1u << 20)
 
@@ -209,20 +210,35 @@ static uint64_t room_for(const char *path)
     return room;
 }
 
-static int check_room(const struct synthesiser *in, const char *path,
-                      struct weir_err *err)
+static int check_drive(const char *path, uint64_t needed, struct weir_err *err)
 {
-    uint64_t room = room_for(path), needed = 0;
+    uint64_t room = room_for(path);
 
-    for (uint32_t i = 0; i < in->layout.n_tensors; i++)
-        if (!in->layout.tensors[i].share_back)
-            needed += least_bytes(&in->layout.tensors[i], in->synth->policy);
     if (!room || needed <= room)
         return 0;
     return weir_err_set(err, WEIR_EIO,
                         "%s: takes at least %.1f GB where the drive has %.1f "
                         "GB left; make room or choose a smaller shape",
                         path, (double)needed / 1e9, (double)room / 1e9);
+}
+
+static int check_room(const struct synthesiser *in, const char *path,
+                      struct weir_err *err)
+{
+    const struct weir_stripe *stripe = in->synth->stripe;
+    uint64_t needed = 0;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < in->layout.n_tensors; i++)
+        if (!in->layout.tensors[i].share_back)
+            needed += least_bytes(&in->layout.tensors[i], in->synth->policy);
+    if (!stripe)
+        return check_drive(path, needed, err);
+    for (unsigned i = 0; i < stripe->n_parts && !rc; i++)
+        rc = check_drive(
+            stripe->parts[i].path,
+            needed / stripe->n_parts * weir_stripe_n_sharing(stripe, i), err);
+    return rc;
 }
 
 /* ---- writing ---- */
@@ -264,6 +280,7 @@ static int write_pack(struct synthesiser *in, const char *path,
         .policy = in->synth->policy,
         .tile_ceiling = in->synth->tile_ceiling,
         .n_threads = in->synth->n_threads,
+        .stripe = in->synth->stripe,
         .read = make_tensor,
         .progress = show_progress,
         .ctx = in,

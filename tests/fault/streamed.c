@@ -13,6 +13,7 @@
 
 #include "model/import.h"
 #include "model/jamba.h"
+#include "offload/stripe.h"
 #include "tests/fault/fault_io.h"
 #include "tests/tap.h"
 
@@ -25,20 +26,43 @@ struct kind {
     struct weir_quant quant;
     enum weir_codec_policy policy;
     uint32_t ceiling;
+    const char *folders; /* that it is spread over, as if on many drives */
 };
 
 static const struct kind kinds[] = {
-    {"tests/golden/moe-8l", "moe-8l, raw", {1, 1}, WEIR_POLICY_RAW, 4096},
-    {"tests/golden/moe-8l", "moe-8l, zstd", {1, 1}, WEIR_POLICY_ZSTD, 4096},
-    {"tests/golden/moe-8l", "moe-8l, bf16", {0, 0}, WEIR_POLICY_AUTO, 65536},
-    {"tests/golden/odd", "odd", {1, 0}, WEIR_POLICY_AUTO, 4096},
-    {"tests/golden/dense-tied", "dense-tied", {0, 0}, WEIR_POLICY_AUTO, 4096},
-    {"demo/model", "the bundled model", {1, 1}, WEIR_POLICY_AUTO, 262144},
+    {"tests/golden/moe-8l", "moe-8l, raw", {1, 1}, WEIR_POLICY_RAW, 4096, NULL},
+    {"tests/golden/moe-8l",
+     "moe-8l, zstd",
+     {1, 1},
+     WEIR_POLICY_ZSTD,
+     4096,
+     NULL},
+    {"tests/golden/moe-8l",
+     "moe-8l, bf16",
+     {0, 0},
+     WEIR_POLICY_AUTO,
+     65536,
+     NULL},
+    {"tests/golden/odd", "odd", {1, 0}, WEIR_POLICY_AUTO, 4096, NULL},
+    {"tests/golden/dense-tied",
+     "dense-tied",
+     {0, 0},
+     WEIR_POLICY_AUTO,
+     4096,
+     NULL},
+    {"demo/model", "the bundled model", {1, 1}, WEIR_POLICY_AUTO, 262144, NULL},
+    {"tests/golden/moe-8l",
+     "moe-8l, in 3 parts",
+     {1, 1},
+     WEIR_POLICY_AUTO,
+     4096,
+     ".,.,."},
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static char path[] = "streamed.XXXXXX";
+static struct weir_stripe stripe;
 static struct weir_err err;
 static float *wanted, *got; /* [N_TOK - N_PROMPT + 1][n_vocab] */
 static size_t n_values;
@@ -54,6 +78,14 @@ static int pack(const struct kind *kind)
 
     snprintf(folder, sizeof(folder), "%s/%s", srcdir ? srcdir : ".",
              kind->folder);
+    if (kind->folders) {
+        int rc = weir_stripe_init(&stripe, kind->folders, path, &err);
+
+        if (rc)
+            return rc;
+        stripe.n_bytes = 3 * WEIR_FILE_PAGE;
+        import.stripe = &stripe;
+    }
     return weir_import_folder(&import, folder, path, &err);
 }
 
@@ -122,7 +154,7 @@ static uint64_t file_bytes(void)
     uint64_t n = 0;
 
     if (!weir_file_open(path, &file, &err)) {
-        n = file->n_bytes;
+        n = weir_file_bytes(file);
         weir_file_close(file);
     }
     return n;
@@ -146,6 +178,7 @@ static int prepare(const struct kind *kind)
         tap_ok(0, "%s: %s", kind->name, err.message);
         return 0;
     }
+    fault_io.apart = kind->folders != NULL;
     got = malloc(n_values * sizeof(*got));
     return got != NULL;
 }
@@ -456,5 +489,8 @@ int main(void)
     }
     free_values();
     unlink(path);
+    for (unsigned i = 1; i < stripe.n_parts; i++)
+        unlink(stripe.parts[i].path);
+    weir_stripe_fini(&stripe);
     return tap_done();
 }

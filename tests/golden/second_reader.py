@@ -62,7 +62,7 @@ class Weir:
          tiles, files, blobs, units, tensors) = struct.unpack_from(
              "<8sII6Q4I", data)
         need(magic.hex() == "89574549520d0a1a", "magic", magic)
-        need((version, flags >> 1, files) == (1, 0, 1),
+        need((version, flags >> 1) == (1, 0) and 1 <= files <= 16,
              "version, flags or files")
         self.aliased = flags == 1
         need(xxh3_64(data[:4088]) == struct.unpack_from("<Q", data, 4088)[0],
@@ -75,16 +75,44 @@ class Weir:
              "XXH3 of the index")
         self.at, self.index_end = index, index + index_length
         self.names = data[self.index_end - names:self.index_end]
-        self.file = self.section(1, "<QQ", lambda *fields: fields)
+        parts = self.section(files, "<IIQ", lambda *fields: fields)
         self.blobs = self.section(blobs, "<IIQQQ", Blob, True)
         self.units = self.section(units, "<IIII", Unit, True)
         self.tensors = self.section(tensors, "<IIBBHIIIQQ4QQII", Tensor, True)
+        first_record = self.at
         self.tiles = self.section(tiles, "<QQIHBB", Tile)
+        binding = xxh3_64(data[first_record:self.at])
         need(self.at + names == self.index_end, "the sections do not add up")
-        need(self.file == [(0, length)], "file record", self.file)
+        need(parts[0] == (0, 0, length), "file record", parts[0])
+        self.parts = [data] + [
+            self.read_part(os.path.dirname(os.path.realpath(path)), number,
+                           part, files, binding)
+            for number, part in enumerate(parts) if number]
         self.check_units_and_names()
         self.check_tensors()
         self.check_places()
+
+    def read_part(self, home, number, part, files, binding):
+        at, size, length = part
+        path = self.names[at:at + size + 1]
+        need(1 <= size <= 4095 and len(path) == size + 1 and path[-1] == 0 and
+             path[-2:] != b"/\0", "path of part", number)
+        need(all(byte >= 32 and byte != 127 for byte in path[:-1]), path)
+        path = os.fsdecode(path[:-1])
+        names = os.environ.get("WEIR_PARTS", "").split(":") + [home]
+        tries = [os.path.join(folder, os.path.basename(path))
+                 for folder in names if folder] + [os.path.join(home, path)]
+        with open(next(filter(os.path.exists, tries), path), "rb") as file:
+            data = file.read()
+        need(len(data) == length and length % PAGE == 0 < length,
+             "length of", path)
+        need(struct.unpack_from("<8sIIQQI", data) ==
+             (bytes.fromhex("89575052540d0a1a"), 1, number, length, binding,
+              files), "first page of", path)
+        need(not any(data[36:4088]), "its zeros", path)
+        need(xxh3_64(data[:4088]) == struct.unpack_from("<Q", data, 4088)[0],
+             "XXH3 of the first page of", path)
+        return data
 
     def section(self, count, form, make, named=False):
         records, start = [], self.at
@@ -144,29 +172,32 @@ class Weir:
         need(tile == len(self.tiles), "number of tiles")
 
     def check_places(self):
-        end = self.index_end
+        end = [self.index_end] + [PAGE] * (len(self.parts) - 1)
         for blob in self.blobs:
-            end = self.check_place(end, blob.offset, blob.length, blob)
+            self.check_place(end, 0, blob.offset, blob.length, blob)
         scales = {t.scales for t in self.tensors}
         scales = {self.tensors[i].name for i in scales if i != NONE}
         owners, owner_of = {}, []
         for i, (tile, (unpacked, tensor)) in enumerate(zip(self.tiles,
                                                            self.shapes)):
-            if i == tensor.first and tile.offset >= end:
-                owners[tile.offset] = owner = tensor
+            need(tile.file < len(self.parts), "part of", tile)
+            place = tile.file, tile.offset
+            if i == tensor.first and tile.offset >= end[tile.file]:
+                owners[place] = owner = tensor
             elif i == tensor.first:
                 need(self.aliased, tile, "overlaps what is before it")
-                owner = owners.get(tile.offset)
+                owner = owners.get(place)
                 need(owner and owner[1:2] + owner[4:9] ==
                      tensor[1:2] + tensor[4:9], tensor, "is cut otherwise")
             if i == tensor.first:
                 owner_of.append(self.tensors.index(owner))
             if owner is tensor:
-                end = self.check_place(end, tile.offset, tile.stored, tile)
+                self.check_place(end, tile.file, tile.offset, tile.stored,
+                                 tile)
             else:
                 need(tile == self.tiles[owner.first + i - tensor.first],
                      "shares not all tiles:", tensor)
-            need(tile.file == 0 and tile.zero == 0, "file or zero of", tile)
+            need(tile.zero == 0, "zero of", tile)
             need(tile.codec in (RAW, ZSTD, PLANES), "codec of", tile)
             if tile.codec == RAW:
                 need(tile.stored == unpacked, "length of", tile)
@@ -174,21 +205,43 @@ class Weir:
                 need(tile.stored * 100 <= unpacked * 95, "saves little", tile)
                 need(tensor.name not in scales, "scales are not raw", tile)
             need(tile.codec != PLANES or tensor.type == BF16, "planes", tile)
-        self.check_place(end, len(self.data), 0, "the end")
+        for part, data in enumerate(self.parts):
+            self.check_place(end, part, len(data), 0, "the end")
+        self.check_spread()
         for unit in self.units:
             need(len({i - owner_of[i] for i in range(
                 unit.first, unit.first + unit.count)}) == 1,
                 unit, "shares tiles in part")
 
-    def check_place(self, end, offset, length, what):
+    def check_spread(self):
+        """Parts in turn, as a writer fills them, of tiles that are owned."""
+        at, seen = 0, set()
+        run = int(os.environ.get("WEIR_STRIPE_BYTES", 1048576))
+        for unit in self.units:
+            filled = None
+            for t in self.tensors[unit.first:unit.first + unit.count]:
+                tiles = self.tiles[t.first:t.first + len(list(cut(t)))]
+                if len(self.parts) == 1 or tiles[0][:4:3] in seen:
+                    continue
+                for i in range(0, len(tiles), t.blocks):
+                    if filled is None or filled >= run:
+                        filled, at = 0, at + 1
+                    for tile in tiles[i:i + t.blocks]:
+                        need(tile.file == (at - 1) % len(self.parts),
+                             tile, "is not where its turn is")
+                        seen.add(tile[:4:3])
+                        filled += -(-tile.stored // PAGE) * PAGE
+
+    def check_place(self, end, part, offset, length, what):
+        data = self.parts[part]
         need(offset % PAGE == 0, what, "begins in a page")
-        need(end <= offset, what, "overlaps what is before it")
-        need(offset + length <= len(self.data), what, "leaves the file")
-        need(not any(self.data[end:offset]), "not zero before", what)
-        stored = self.data[offset:offset + length]
+        need(end[part] <= offset, what, "overlaps what is before it")
+        need(offset + length <= len(data), what, "leaves the file")
+        need(not any(data[end[part]:offset]), "not zero before", what)
+        stored = data[offset:offset + length]
         need(isinstance(what, str) or xxh3_64(stored) == what.xxh3,
              "XXH3 of", what)
-        return offset + length
+        end[part] = offset + length
 
     def extract(self, unit):
         """All tensors of the unit: one zstd process does all its frames."""
@@ -200,7 +253,7 @@ class Weir:
             if tile.codec != RAW:
                 size = self.shapes[i][0] >> (tile.codec == PLANES)
                 at = tile.offset + (size if tile.codec == PLANES else 0)
-                frame = self.data[at:tile.offset + tile.stored]
+                frame = self.parts[tile.file][at:tile.offset + tile.stored]
                 check_frame(frame, size, tile)
                 frames.append(frame)
                 sizes.append(size)
@@ -208,7 +261,8 @@ class Weir:
         at, unpacked = 0, {}
         for i, tile in tiles:
             size = self.shapes[i][0]
-            stored = self.data[tile.offset:tile.offset + tile.stored]
+            stored = self.parts[tile.file][tile.offset:
+                                           tile.offset + tile.stored]
             if tile.codec == PLANES:
                 size //= 2
                 mixed = bytearray(2 * size)

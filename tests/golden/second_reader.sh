@@ -32,6 +32,15 @@ for case in moe-8l dense-tied odd; do
         packs "$case" --dense-mlp bf16 --codec raw
 done
 
+# Over three parts, with room for runs of several tiles in each.
+mkdir "$work/a" "$work/b"
+export WEIR_STRIPE_BYTES=32768
+for case in moe-8l odd; do
+    tap_run "$case, in three parts" \
+        packs "$case" --stripe "$work,$work/a,$work/b"
+done
+unset WEIR_STRIPE_BYTES
+
 # It does find what is wrong: another byte in the last tile, and a checkpoint
 # that is not the one packed.
 "$WEIR" pack --quiet "$cases/odd" -o "$work/m.weir" 2>"$work/err" ||
