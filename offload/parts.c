@@ -39,14 +39,21 @@ void weir_part_encode(const struct weir_file *file, unsigned part,
 
 /* ---- where it is ---- */
 
-/* The folder of the first part, links followed: allocated, or NULL */
+/*
+ * The folder of the first part, links followed, if it has a name: allocated, or
+ * NULL
+ */
 static char *home_of(const struct weir_file *file)
 {
     char *path = realpath(file->path, NULL), *slash;
 
+    if (!path)
+        path = strdup(file->path);
     slash = path ? strrchr(path, '/') : NULL;
     if (slash)
         slash[slash == path] = '\0';
+    else if (path)
+        memcpy(path, ".", sizeof("."));
     return path;
 }
 
@@ -190,7 +197,7 @@ int weir_parts_open(struct weir_file *file, struct weir_err *err)
         return 0;
     home = home_of(file);
     if (!home)
-        return weir_err_errno(err, errno, "find the folder of", file->path);
+        return weir_err_nomem(err, strlen(file->path), "a path");
     for (unsigned i = 1; i < file->n_parts && !rc; i++)
         rc = find_and_open(file, i, home, err);
     free(home);

@@ -7,15 +7,21 @@
  *   80 bytes  the header up to its zeros
  *   the rest  the file from its second page on, up to the zeros at its end
  *
- * so that a lie can pass the checksums, as an attacker's would.
+ * so that a lie can pass the checksums, as an attacker's would.  Other parts of
+ * the model have the bytes of the file, but for the page that they begin with.
  */
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include "base/buf.h"
 #include "base/le.h"
 #include "model/bind.h"
 #include "offload/index.h"
+#include "offload/parts.h"
 #include "offload/tiling.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -23,6 +29,7 @@
 #define MAX_IMAGE    (1u << 20)
 #define MAX_TILES    4096 /* that are looked at one by one */
 #define MAX_READ     64   /* that are read */
+#define MAX_NAME     8    /* of a part that is made */
 
 enum mend { TILE_SUMS = 1, INDEX_BYTES = 2, INDEX_SUM = 4, HEADER_SUM = 8 };
 
@@ -35,15 +42,15 @@ static void put_sum(uint8_t *sum, uint64_t offset, uint64_t n_bytes, size_t n)
         weir_le64_put(sum, XXH3_64bits(image + offset, n_bytes));
 }
 
-/* Blob records stand behind the file record, tile records before the names. */
+/* Blob records stand behind those of parts, tile records before the names. */
 static void put_sums(size_t n)
 {
     uint64_t n_blobs = weir_le32(image + 68), n_tiles = weir_le64(image + 56);
-    struct weir_file counts = {.n_parts = 1,
+    struct weir_file counts = {.n_parts = weir_le32(image + 64),
                                .n_blobs = (uint32_t)n_blobs,
                                .n_units = weir_le32(image + 72),
                                .n_tensors = weir_le32(image + 76)};
-    uint64_t at = WEIR_FILE_PAGE + 16;
+    uint64_t at = WEIR_FILE_PAGE + 16ull * counts.n_parts;
 
     for (uint64_t i = 0; i < n_blobs && at + 32 <= n; i++, at += 32)
         put_sum(image + at + 24, weir_le64(image + at + 8),
@@ -57,7 +64,7 @@ static void put_sums(size_t n)
 /* The size of the index that the counts call for. */
 static void put_index_bytes(void)
 {
-    struct weir_file counts = {.n_parts = 1,
+    struct weir_file counts = {.n_parts = weir_le32(image + 64),
                                .n_blobs = weir_le32(image + 68),
                                .n_units = weir_le32(image + 72),
                                .n_tensors = weir_le32(image + 76)};
@@ -95,13 +102,29 @@ static size_t make_image(const uint8_t *data, size_t n_bytes)
     return n;
 }
 
-/* Small files and tiles lie one behind the other, on pages of the file. */
-static void check_place(const struct weir_file *file, uint64_t offset,
-                        uint64_t n_bytes, uint64_t *data_at)
+/* Small files and tiles lie one behind the other, on pages of their part. */
+static void check_place(const struct weir_file *file, unsigned part,
+                        uint64_t offset, uint64_t n_bytes, uint64_t *data_at)
 {
-    FUZZ_CHECK(offset % WEIR_FILE_PAGE == 0 && offset >= *data_at);
-    FUZZ_CHECK(offset <= file->n_bytes && n_bytes <= file->n_bytes - offset);
-    *data_at = offset + n_bytes;
+    uint64_t most = file->parts[part].n_bytes;
+
+    FUZZ_CHECK(offset % WEIR_FILE_PAGE == 0 && offset >= data_at[part]);
+    FUZZ_CHECK(offset <= most && n_bytes <= most - offset);
+    data_at[part] = offset + n_bytes;
+}
+
+static void check_parts(const struct weir_file *file)
+{
+    FUZZ_CHECK(file->n_parts && file->n_parts <= WEIR_FILES_MAX);
+    FUZZ_CHECK(file->parts[0].n_bytes == file->n_bytes);
+    for (unsigned i = 1; i < file->n_parts; i++) {
+        const struct weir_part *part = &file->parts[i];
+        size_t n = strlen(part->recorded);
+
+        FUZZ_CHECK(n && n <= WEIR_PATH_BYTES && part->recorded[n - 1] != '/');
+        FUZZ_CHECK(part->n_bytes >= WEIR_FILE_PAGE &&
+                   part->n_bytes % WEIR_FILE_PAGE == 0);
+    }
 }
 
 static void check_blobs(const struct weir_file *file, uint64_t *data_at)
@@ -114,7 +137,7 @@ static void check_blobs(const struct weir_file *file, uint64_t *data_at)
     for (uint32_t i = 0; i < file->n_blobs; i++) {
         const struct weir_blob *blob = &file->blobs[i];
 
-        check_place(file, blob->offset, blob->n_bytes, data_at);
+        check_place(file, 0, blob->offset, blob->n_bytes, data_at);
         rc = weir_file_read_blob(file, blob->name, &data, &n, &err);
         if (rc)
             fuzz_check_refused(rc, &err);
@@ -164,9 +187,9 @@ static void check_tile(const struct weir_file *file,
     FUZZ_CHECK(span.col < tensor->cols && span.cols <= tensor->cols - span.col);
     FUZZ_CHECK(n_bytes && n_bytes <= file->max_tile_bytes);
     weir_file_tile(file, tensor->first_tile + k, &record);
-    FUZZ_CHECK(record.file == 0 && record.codec < WEIR_N_CODECS);
+    FUZZ_CHECK(record.file < file->n_parts && record.codec < WEIR_N_CODECS);
     FUZZ_CHECK(record.stored_bytes && record.stored_bytes <= n_bytes);
-    check_place(file, record.offset, record.stored_bytes, data_at);
+    check_place(file, record.file, record.offset, record.stored_bytes, data_at);
 }
 
 /* A tensor without tiles of its own has all those of its owner. */
@@ -275,15 +298,90 @@ static void bind_model(const struct weir_file *file,
     weir_bind_fini(&bind);
 }
 
-static void use_file(const struct weir_file *file)
+/* ---- other parts ---- */
+
+static char folder[] = "/tmp/fuzz_file.XXXXXX";
+static char names[WEIR_FILES_MAX][sizeof(folder) + MAX_NAME + 1];
+
+static void remove_folder(void)
 {
-    uint64_t data_at = WEIR_FILE_PAGE + weir_le64(image + 32);
+    rmdir(folder);
+}
+
+static void find_folder(void)
+{
+    static int found;
+
+    if (found++)
+        return;
+    FUZZ_CHECK(mkdtemp(folder) && !setenv("WEIR_PARTS", folder, 1));
+    atexit(remove_folder);
+}
+
+static int is_plain(const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < n; i++)
+        if (name[i] < '0' || name[i] > 'z')
+            return 0;
+    return n && n <= MAX_NAME;
+}
+
+/* Writes the part where it is looked for first; 0 when it has no such place. */
+static int make_part(const struct weir_file *file, unsigned i)
+{
+    const char *slash = strrchr(file->parts[i].recorded, '/');
+    const char *name = slash ? slash + 1 : file->parts[i].recorded;
+    uint64_t n = file->parts[i].n_bytes;
+    uint8_t page[WEIR_FILE_PAGE];
+    int fd;
+
+    if (!is_plain(name) || n > file->n_bytes)
+        return 0;
+    snprintf(names[i], sizeof(names[i]), "%s/%s", folder, name);
+    fd = open(names[i], O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return 0; /* two of one name */
+    weir_part_encode(file, i, page);
+    FUZZ_CHECK(!weir_pwrite_all(fd, image, n, 0, names[i], NULL));
+    FUZZ_CHECK(!weir_pwrite_all(fd, page, sizeof(page), 0, names[i], NULL));
+    close(fd);
+    return 1;
+}
+
+/* 1 when all are there and open */
+static int open_parts(struct weir_file *file)
+{
+    struct weir_err err = {0};
+    unsigned n_made = 1;
+    int rc;
+
+    find_folder();
+    while (n_made < file->n_parts && make_part(file, n_made))
+        n_made++;
+    rc = n_made == file->n_parts ? weir_parts_open(file, &err) : 1;
+    for (unsigned i = 1; i < n_made; i++)
+        unlink(names[i]);
+    FUZZ_CHECK(rc >= 0);
+    return rc == 0;
+}
+
+static void use_file(struct weir_file *file)
+{
+    uint64_t data_at[WEIR_FILES_MAX] = {0};
     struct weir_residency *residency;
     struct weir_err err = {0};
 
-    check_blobs(file, &data_at);
+    check_parts(file);
+    data_at[0] = WEIR_FILE_PAGE + weir_le64(image + 32);
+    for (unsigned i = 1; i < file->n_parts; i++)
+        data_at[i] = WEIR_FILE_PAGE;
+    check_blobs(file, data_at);
     check_units(file);
-    check_tensors(file, &data_at);
+    check_tensors(file, data_at);
+    if (file->n_parts > 1 && !open_parts(file))
+        return;
     if (file->max_tile_bytes > WEIR_TILE_BYTES)
         return;
     FUZZ_CHECK(!weir_residency_new(file, NULL, &residency, &err));
@@ -301,8 +399,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 
     if (n_bytes < 1 + HEADER_BYTES || n_bytes > MAX_IMAGE - WEIR_FILE_PAGE)
         return 0;
-    rc = weir_file_open(fuzz_path(image, make_image(data, n_bytes)), &file,
-                        &err);
+    rc = weir_file_open_index(fuzz_path(image, make_image(data, n_bytes)),
+                              &file, &err);
     if (rc) {
         FUZZ_CHECK(!file);
         fuzz_check_refused(rc, &err);
