@@ -52,13 +52,16 @@ struct weir_reader {
     int stop, woken, ready;
     int deaf; /* the engine is broken: it does not wake the thread any more */
     struct weir_reader_stats stats;
+    int64_t busy_since; /* 0: nothing is under way, or wanted */
 
     /* the thread's */
     struct weir_op ops[WEIR_READ_DEPTH_MAX];
     unsigned n_busy;    /* ops with a read */
     atomic_int failure; /* an errno value that ends all reads from now on */
-    int64_t busy_since;
-    int rc; /* of opening the engine */
+    double ns_per_byte; /* of a drive that is held back; 0: it is not */
+    int64_t free_at;    /* then: when that drive is done with what was begun */
+    int64_t begin_at;   /* then: when the first read that waits may begin */
+    int rc;             /* of opening the engine */
     struct weir_err err;
 };
 
@@ -85,6 +88,22 @@ static int64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* ---- how long the drive had something to do ---- */
+
+static void start_clock(struct weir_reader *reader, int64_t now)
+{
+    if (!reader->busy_since)
+        reader->busy_since = now;
+}
+
+static void stop_clock(struct weir_reader *reader)
+{
+    if (!reader->busy_since || reader->n_busy || reader->head)
+        return;
+    reader->stats.busy_ns += (uint64_t)(now_ns() - reader->busy_since);
+    reader->busy_since = 0;
 }
 
 /* ---- ends of reads ---- */
@@ -115,11 +134,10 @@ static void finish_op(struct weir_reader *reader, struct weir_op *op,
     struct weir_read *read = op->read;
 
     op->read = NULL;
-    if (--reader->n_busy == 0) {
-        pthread_mutex_lock(&reader->lock);
-        reader->stats.busy_ns += (uint64_t)(now_ns() - reader->busy_since);
-        pthread_mutex_unlock(&reader->lock);
-    }
+    pthread_mutex_lock(&reader->lock);
+    reader->n_busy--;
+    stop_clock(reader);
+    pthread_mutex_unlock(&reader->lock);
     finish(reader, read, errnum);
 }
 
@@ -145,8 +163,6 @@ static struct weir_op *free_op(struct weir_reader *reader)
 static void begin(struct weir_reader *reader, struct weir_op *op,
                   struct weir_read *read)
 {
-    int64_t now = now_ns();
-
     *op = (struct weir_op){
         .buffer = read->buffer,
         .offset = read->offset,
@@ -154,10 +170,8 @@ static void begin(struct weir_reader *reader, struct weir_op *op,
         .file = read->file,
         .read = read,
         .busy = 1,
-        .deadline_ns = now + reader->deadline_ms * INT64_C(1000000),
+        .deadline_ns = now_ns() + reader->deadline_ms * INT64_C(1000000),
     };
-    if (reader->n_busy++ == 0)
-        reader->busy_since = now;
     reader->engine->start(reader->engine_state, op);
 }
 
@@ -174,22 +188,52 @@ static int obstacle(const struct weir_reader *reader,
     return 0;
 }
 
-/* The next read that `op` can do, NULL if there is none */
+/*
+ * 1 when `read` must wait for its time.  A drive that is held back takes one
+ * read after the other, and each begins when that drive would be done with it:
+ * so no more comes than it would give.  Time in which nothing waits for its
+ * turn, or the drive itself is behind, is lost.
+ */
+static int is_early(struct weir_reader *reader, const struct weir_read *read,
+                    int64_t now)
+{
+    if (reader->ns_per_byte == 0)
+        return 0;
+    if (!reader->begin_at && reader->free_at < now)
+        reader->free_at = now;
+    reader->begin_at = reader->free_at +
+                       (int64_t)(reader->ns_per_byte * (double)read->n_bytes);
+    if (now < reader->begin_at)
+        return 1;
+    reader->free_at = reader->begin_at;
+    return 0;
+}
+
+/* The next read that `op` can do, NULL if there is none yet */
 static struct weir_read *take(struct weir_reader *reader,
                               const struct weir_op *op, int *errnum)
 {
+    int64_t now = now_ns();
     struct weir_read *read;
 
     pthread_mutex_lock(&reader->lock);
     reader->woken = 0;
     read = reader->head;
+    if (read)
+        start_clock(reader, now);
+    if (!read || !op)
+        reader->begin_at = 0;
     *errnum = read ? obstacle(reader, read, reader->stop) : 0;
-    if (read && (op || *errnum)) {
+    if (read && (*errnum || (op && !is_early(reader, read, now)))) {
         reader->head = read->next;
         if (!reader->head)
             reader->tail = &reader->head;
-        if (!*errnum)
+        if (*errnum) {
+            stop_clock(reader);
+        } else {
+            reader->n_busy++;
             atomic_store(&read->state, BUSY);
+        }
     } else {
         read = NULL;
     }
@@ -249,10 +293,10 @@ static void take_answer(struct weir_reader *reader, struct weir_op *op)
     }
 }
 
-/* Milliseconds until the first deadline, -1 without any */
+/* Milliseconds until something must be looked at, -1 without any */
 static int time_left(const struct weir_reader *reader)
 {
-    int64_t first = INT64_MAX, left;
+    int64_t first = reader->begin_at ? reader->begin_at : INT64_MAX, left;
 
     for (unsigned i = 0; i < reader->depth; i++)
         if (reader->ops[i].read && reader->ops[i].deadline_ns < first)
@@ -464,6 +508,8 @@ static void init_reader(struct weir_reader *reader,
     reader->depth = depth < WEIR_READ_DEPTH_MAX ? depth : WEIR_READ_DEPTH_MAX;
     reader->deadline_ms =
         options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
+    if (options->most_gbps > 0)
+        reader->ns_per_byte = 1 / options->most_gbps;
     reader->tail = &reader->head;
     pthread_mutex_init(&reader->lock, NULL);
     pthread_cond_init(&reader->changed, NULL);
@@ -628,5 +674,7 @@ void weir_reader_get_stats(struct weir_reader *reader,
 {
     pthread_mutex_lock(&reader->lock);
     *stats = reader->stats;
+    if (reader->busy_since)
+        stats->busy_ns += (uint64_t)(now_ns() - reader->busy_since);
     pthread_mutex_unlock(&reader->lock);
 }
