@@ -21,13 +21,17 @@
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
-int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
+int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
+               struct weir_err *err)
 {
     struct weir_machine_ram ram;
     size_t most;
 
     weir_machine_read_ram("", &ram);
-    most = ram.available / 4 / n_threads;
+    most = ram.available / 4;
+    if (most_bytes && most_bytes < most)
+        most = most_bytes;
+    most /= n_threads;
     memset(probe, 0, sizeof(*probe));
     if (most > PROBE_THREAD_BYTES)
         most = PROBE_THREAD_BYTES;

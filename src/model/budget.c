@@ -59,6 +59,13 @@ uint64_t weir_budget_usual(const char *root)
     return resident_bytes(root) + weir_machine_default_budget(&ram);
 }
 
+uint64_t weir_budget_bytes(const struct weir_budget *budget)
+{
+    if (budget->mapped || budget->weight_bytes || budget->ram_bytes)
+        return budget->ram_bytes;
+    return weir_budget_usual("");
+}
+
 /* Activations and scratch, in which nobody has worked yet */
 static uint64_t untouched_bytes(const struct weir_jamba *jamba)
 {
@@ -79,8 +86,7 @@ static int find_free_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
 {
     const struct weir_budget *budget = &jamba->budget;
     uint64_t other = resident_bytes("") + untouched_bytes(jamba) + SLACK;
-    uint64_t ram =
-        budget->ram_bytes ? budget->ram_bytes : weir_budget_usual("");
+    uint64_t ram = weir_budget_bytes(budget);
 
     if (other < ram && n_bytes < ram - other) {
         *left = ram - other - n_bytes;
