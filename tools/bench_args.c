@@ -78,7 +78,8 @@ static void take_option(struct bench_args *args, int option)
         args->form = BENCH_JSON;
         break;
     default:
-        cli_keep_argument(cli, &args->model, "model");
+        if (!stream_take(&args->stream, cli, option))
+            cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -99,4 +100,7 @@ void bench_args_parse(struct bench_args *args, int argc, char **argv)
         cli_usage(&args->cli, "no model given");
     if (!args->n_prompt && !args->n_decode)
         cli_usage(&args->cli, "nothing to do: -p and -n are both 0");
+    if (args->stream.on && args->batch > 1)
+        cli_usage(&args->cli, "under a budget one text is measured at a time; "
+                              "leave --batch at 1");
 }
