@@ -32,23 +32,15 @@ agrees() {
 }
 
 weir pack "$golden/moe-8l" -o small.weir -q
-weir bench small.weir --stream -p 24 -n 3 -r 2 -t 1 --json
+weir bench small.weir --stream --io pread -p 24 -n 3 -r 2 -t 1 --json
 is 0 "--stream without a budget"
 agrees small.weir "$golden/moe-8l/config.json" 24 3 "pp24-1 tg3-1" 2
-weir bench small.weir --io pread -p 0 -n 2 -r 1 -t 1 -o csv
-is 0 "--io streams too, as CSV"
-awk -F, 'NR == 1 { n = NF; good = $NF == "io" }
-    NR == 2 { good = good && NF == n + 2 && $NF == "pread" }
-    END { exit !(good && NR == 2) }' out
-tap_ok $? "a line of names, and one of values whose model has two commas"
-weir bench small.weir --stream -p 8 -n 2 -r 1 -t 1,2
+says out '"io":"pread"'
+weir bench small.weir --ram 1G -p 0 -n 2 -r 1 -t 1
 is 0 "a table"
 awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
-grep -q '^ 30 30 30 30 30 30' widths
-tap_ok $? "its rows are as wide as its head"
-weir bench small.weir -p 0 -n 1 -r 1 -t 1 --json
-! grep -q drive_gbps out
-tap_ok $? "a map has no drive"
+grep -q '^ 30 30 30' widths
+tap_ok $? "its row is as wide as its head"
 
 for wrong in '--ram 0' '--io mmap' '--io-throttle 0' '--io-throttle -1'; do
     # shellcheck disable=SC2086
@@ -84,6 +76,10 @@ says out '"ram_bytes":115343360,'
 says out '"evictions":[1-9]'
 weir bench large.weir --ram 110M --io-throttle 0.05 -p 0 -n 3 -r 1 -t 1 -o csv
 is 0 "a drive that is held back"
+awk -F, 'NR == 1 { n = NF; good = $NF == "io" }
+    NR == 2 { good = good && NF == n + 2 }
+    END { exit !(good && NR == 2) }' out
+tap_ok $? "a line of names, and one of values whose model has two commas"
 # Far from the limit, which is for whole seconds; further from a real drive.
 awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i + 2 }
     NR == 2 { print $at["read_gbps_disk"], $at["drive_gbps"],
