@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "offload/reader_engine.h"
+#include "offload/reader_pace.h"
 
 #define DEADLINE_MS 30000
 
@@ -58,10 +59,8 @@ struct weir_reader {
     struct weir_op ops[WEIR_READ_DEPTH_MAX];
     unsigned n_busy;    /* ops with a read */
     atomic_int failure; /* an errno value that ends all reads from now on */
-    double ns_per_byte; /* of a drive that is held back; 0: it is not */
-    int64_t free_at;    /* then: when that drive is done with what was begun */
-    int64_t begin_at;   /* then: when the first read that waits may begin */
-    int rc;             /* of opening the engine */
+    struct weir_pace pace;
+    int rc; /* of opening the engine */
     struct weir_err err;
 };
 
@@ -90,19 +89,16 @@ static int64_t now_ns(void)
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-/* ---- how long the drive had something to do ---- */
-
-static void start_clock(struct weir_reader *reader, int64_t now)
+/* Runs while something is under way or waits for its turn. */
+static void set_clock(struct weir_reader *reader, int64_t now)
 {
-    if (!reader->busy_since)
+    int busy = reader->n_busy || reader->head;
+
+    if (busy && !reader->busy_since)
         reader->busy_since = now;
-}
-
-static void stop_clock(struct weir_reader *reader)
-{
-    if (!reader->busy_since || reader->n_busy || reader->head)
+    if (busy || !reader->busy_since)
         return;
-    reader->stats.busy_ns += (uint64_t)(now_ns() - reader->busy_since);
+    reader->stats.busy_ns += (uint64_t)(now - reader->busy_since);
     reader->busy_since = 0;
 }
 
@@ -120,6 +116,7 @@ static void finish(struct weir_reader *reader, struct weir_read *read,
         reader->stats.n_reads++;
         reader->stats.n_bytes += read->n_bytes;
     }
+    set_clock(reader, now_ns());
     atomic_store_explicit(&read->state, DONE, memory_order_release);
     if (!done)
         pthread_cond_broadcast(&reader->changed);
@@ -134,10 +131,7 @@ static void finish_op(struct weir_reader *reader, struct weir_op *op,
     struct weir_read *read = op->read;
 
     op->read = NULL;
-    pthread_mutex_lock(&reader->lock);
     reader->n_busy--;
-    stop_clock(reader);
-    pthread_mutex_unlock(&reader->lock);
     finish(reader, read, errnum);
 }
 
@@ -188,27 +182,6 @@ static int obstacle(const struct weir_reader *reader,
     return 0;
 }
 
-/*
- * 1 when `read` must wait for its time.  A drive that is held back takes one
- * read after the other, and each begins when that drive would be done with it:
- * so no more comes than it would give.  Time in which nothing waits for its
- * turn, or the drive itself is behind, is lost.
- */
-static int is_early(struct weir_reader *reader, const struct weir_read *read,
-                    int64_t now)
-{
-    if (reader->ns_per_byte == 0)
-        return 0;
-    if (!reader->begin_at && reader->free_at < now)
-        reader->free_at = now;
-    reader->begin_at = reader->free_at +
-                       (int64_t)(reader->ns_per_byte * (double)read->n_bytes);
-    if (now < reader->begin_at)
-        return 1;
-    reader->free_at = reader->begin_at;
-    return 0;
-}
-
 /* The next read that `op` can do, NULL if there is none yet */
 static struct weir_read *take(struct weir_reader *reader,
                               const struct weir_op *op, int *errnum)
@@ -219,24 +192,22 @@ static struct weir_read *take(struct weir_reader *reader,
     pthread_mutex_lock(&reader->lock);
     reader->woken = 0;
     read = reader->head;
-    if (read)
-        start_clock(reader, now);
     if (!read || !op)
-        reader->begin_at = 0;
+        weir_pace_rest(&reader->pace);
     *errnum = read ? obstacle(reader, read, reader->stop) : 0;
-    if (read && (*errnum || (op && !is_early(reader, read, now)))) {
+    if (read && (*errnum || (op && !weir_pace_is_early(&reader->pace,
+                                                       read->n_bytes, now)))) {
         reader->head = read->next;
         if (!reader->head)
             reader->tail = &reader->head;
-        if (*errnum) {
-            stop_clock(reader);
-        } else {
+        if (!*errnum) {
             reader->n_busy++;
             atomic_store(&read->state, BUSY);
         }
     } else {
         read = NULL;
     }
+    set_clock(reader, now);
     pthread_mutex_unlock(&reader->lock);
     return read;
 }
@@ -296,7 +267,8 @@ static void take_answer(struct weir_reader *reader, struct weir_op *op)
 /* Milliseconds until something must be looked at, -1 without any */
 static int time_left(const struct weir_reader *reader)
 {
-    int64_t first = reader->begin_at ? reader->begin_at : INT64_MAX, left;
+    int64_t first = reader->pace.begin_at ? reader->pace.begin_at : INT64_MAX;
+    int64_t left;
 
     for (unsigned i = 0; i < reader->depth; i++)
         if (reader->ops[i].read && reader->ops[i].deadline_ns < first)
@@ -509,7 +481,7 @@ static void init_reader(struct weir_reader *reader,
     reader->deadline_ms =
         options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
     if (options->most_gbps > 0)
-        reader->ns_per_byte = 1 / options->most_gbps;
+        reader->pace.ns_per_byte = 1 / options->most_gbps;
     reader->tail = &reader->head;
     pthread_mutex_init(&reader->lock, NULL);
     pthread_cond_init(&reader->changed, NULL);
