@@ -126,6 +126,7 @@ static int open_lanes(struct weir_reader *reader,
 {
     struct weir_lane_setup setup = {.io = options->io,
                                     .deadline_ms = reader->deadline_ms,
+                                    .most_gbps = options->most_gbps,
                                     .region = options->region,
                                     .calls = &reader->calls,
                                     .fds = reader->fds,

@@ -78,6 +78,7 @@ struct weir_reader_options {
     enum weir_io io;      /* WEIR_IO_AUTO: io_uring, or else threads */
     unsigned depth;       /* of files without one; 0: WEIR_READ_DEPTH */
     unsigned deadline_ms; /* for one read at the drive; 0: 30 s */
+    double most_gbps;     /* as if a drive gave no more; 0: all it does */
     const struct weir_region *region;  /* to be registered; may be NULL */
     const struct weir_io_calls *calls; /* NULL: weir_io_system */
 };
@@ -92,7 +93,8 @@ struct weir_read_file {
 struct weir_reader_stats {
     uint64_t n_bytes, n_reads; /* that came */
     uint64_t n_again;          /* asked again: short, EAGAIN, EINTR */
-    uint64_t busy_ns;  /* something was under way at the busiest drive */
+    /* something was under way, or wanted, at the busiest drive */
+    uint64_t busy_ns;
     unsigned n_drives; /* that are read side by side */
 };
 

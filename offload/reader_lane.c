@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "offload/reader_engine.h"
+#include "offload/reader_pace.h"
 
 #define DEADLINE_MS 30000
 
@@ -46,12 +47,13 @@ struct weir_lane {
     int stop, woken, ready;
     int deaf; /* the engine is broken: it does not wake the thread any more */
     struct weir_reader_stats stats;
+    int64_t busy_since; /* 0: nothing is under way, or wanted */
 
     /* the thread's */
     struct weir_op ops[WEIR_READ_DEPTH_MAX];
     unsigned n_busy;    /* ops with a read */
     atomic_int failure; /* an errno value that ends all reads from now on */
-    int64_t busy_since;
+    struct weir_pace pace;
     int rc; /* of opening the engine */
     struct weir_err err;
 };
@@ -62,6 +64,19 @@ static int64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Runs while something is under way or waits for its turn. */
+static void set_clock(struct weir_lane *lane, int64_t now)
+{
+    int busy = lane->n_busy || lane->head;
+
+    if (busy && !lane->busy_since)
+        lane->busy_since = now;
+    if (busy || !lane->busy_since)
+        return;
+    lane->stats.busy_ns += (uint64_t)(now - lane->busy_since);
+    lane->busy_since = 0;
 }
 
 /* ---- ends of reads ---- */
@@ -77,6 +92,7 @@ static void finish(struct weir_lane *lane, struct weir_read *read, int errnum)
         lane->stats.n_reads++;
         lane->stats.n_bytes += read->n_bytes;
     }
+    set_clock(lane, now_ns());
     atomic_store_explicit(&read->state, DONE, memory_order_release);
     if (!done)
         pthread_cond_broadcast(&lane->changed);
@@ -90,11 +106,7 @@ static void finish_op(struct weir_lane *lane, struct weir_op *op, int errnum)
     struct weir_read *read = op->read;
 
     op->read = NULL;
-    if (--lane->n_busy == 0) {
-        pthread_mutex_lock(&lane->lock);
-        lane->stats.busy_ns += (uint64_t)(now_ns() - lane->busy_since);
-        pthread_mutex_unlock(&lane->lock);
-    }
+    lane->n_busy--;
     finish(lane, read, errnum);
 }
 
@@ -120,8 +132,6 @@ static struct weir_op *free_op(struct weir_lane *lane)
 static void begin(struct weir_lane *lane, struct weir_op *op,
                   struct weir_read *read)
 {
-    int64_t now = now_ns();
-
     *op = (struct weir_op){
         .buffer = read->buffer,
         .offset = read->offset,
@@ -129,10 +139,8 @@ static void begin(struct weir_lane *lane, struct weir_op *op,
         .file = read->file,
         .read = read,
         .busy = 1,
-        .deadline_ns = now + lane->deadline_ms * INT64_C(1000000),
+        .deadline_ns = now_ns() + lane->deadline_ms * INT64_C(1000000),
     };
-    if (lane->n_busy++ == 0)
-        lane->busy_since = now;
     lane->engine->start(lane->engine_state, op);
 }
 
@@ -149,25 +157,32 @@ static int obstacle(const struct weir_lane *lane, const struct weir_read *read,
     return 0;
 }
 
-/* The next read that `op` can do, NULL if there is none */
+/* The next read that `op` can do, NULL if there is none yet */
 static struct weir_read *take(struct weir_lane *lane, const struct weir_op *op,
                               int *errnum)
 {
+    int64_t now = now_ns();
     struct weir_read *read;
 
     pthread_mutex_lock(&lane->lock);
     lane->woken = 0;
     read = lane->head;
+    if (!read || !op)
+        weir_pace_rest(&lane->pace);
     *errnum = read ? obstacle(lane, read, lane->stop) : 0;
-    if (read && (op || *errnum)) {
+    if (read && (*errnum || (op && !weir_pace_is_early(&lane->pace,
+                                                       read->n_bytes, now)))) {
         lane->head = read->next;
         if (!lane->head)
             lane->tail = &lane->head;
-        if (!*errnum)
+        if (!*errnum) {
+            lane->n_busy++;
             atomic_store(&read->state, BUSY);
+        }
     } else {
         read = NULL;
     }
+    set_clock(lane, now);
     pthread_mutex_unlock(&lane->lock);
     return read;
 }
@@ -224,10 +239,11 @@ static void take_answer(struct weir_lane *lane, struct weir_op *op)
     }
 }
 
-/* Milliseconds until the first deadline, -1 without any */
+/* Milliseconds until something must be looked at, -1 without any */
 static int time_left(const struct weir_lane *lane)
 {
-    int64_t first = INT64_MAX, left;
+    int64_t first = lane->pace.begin_at ? lane->pace.begin_at : INT64_MAX;
+    int64_t left;
 
     for (unsigned i = 0; i < lane->depth; i++)
         if (lane->ops[i].read && lane->ops[i].deadline_ns < first)
@@ -402,6 +418,8 @@ static void init_lane(struct weir_lane *lane,
     lane->n_files = setup->n_files;
     lane->depth = setup->depth;
     lane->deadline_ms = setup->deadline_ms;
+    if (setup->most_gbps > 0)
+        lane->pace.ns_per_byte = 1 / setup->most_gbps;
     lane->tail = &lane->head;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->changed, NULL);
@@ -517,5 +535,7 @@ void weir_lane_get_stats(struct weir_lane *lane,
 {
     pthread_mutex_lock(&lane->lock);
     *stats = lane->stats;
+    if (lane->busy_since)
+        stats->busy_ns += (uint64_t)(now_ns() - lane->busy_since);
     pthread_mutex_unlock(&lane->lock);
 }

@@ -12,6 +12,7 @@ struct weir_lane_setup {
     enum weir_io io;
     unsigned depth; /* 1 to WEIR_READ_DEPTH_MAX */
     unsigned deadline_ms;
+    double most_gbps;                 /* as in struct weir_reader_options */
     const struct weir_region *region; /* may be NULL */
     const struct weir_io_calls *calls;
     const int *fds; /* [n_files] of the reader; outlive the lane */

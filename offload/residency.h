@@ -20,6 +20,7 @@ struct weir_residency_options {
     int mapped; /* what follows is of no use then */
     enum weir_io io;
     unsigned deadline_ms;              /* 0: the reader's usual */
+    double most_gbps;                  /* the reader's; 0: no limit */
     const struct weir_io_calls *calls; /* NULL: the system's */
 };
 
@@ -109,6 +110,9 @@ struct weir_residency_stats {
     uint64_t n_evictions;         /* experts driven out by others */
     uint64_t n_direct;            /* tiles that were read by themselves */
     uint64_t n_stalls, stall_ns;  /* of threads that waited for tiles */
+    uint64_t idle_stall_ns;       /* of it, while the drive was idle */
+    uint64_t n_guesses;           /* experts read before they were chosen */
+    uint64_t n_guesses_right;     /* of them, those that were chosen then */
 };
 
 /* All zero but io when the file is mapped */

@@ -111,6 +111,7 @@ int weir_store_new(const struct weir_file *file,
     struct weir_store *store = calloc(1, sizeof(*store));
     struct weir_reader_options reading = {.io = options->io,
                                           .deadline_ms = options->deadline_ms,
+                                          .most_gbps = options->most_gbps,
                                           .calls = options->calls};
     int rc;
 
@@ -362,6 +363,7 @@ void weir_store_get_stats(struct weir_store *store,
         .n_direct = atomic_load(&store->n_single),
         .n_stalls = atomic_load(&store->n_stalls),
         .stall_ns = atomic_load(&store->stall_ns),
+        .idle_stall_ns = atomic_load(&store->idle_stall_ns),
     };
 }
 
@@ -375,16 +377,29 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t busy_ns(struct weir_store *store)
+{
+    struct weir_reader_stats stats;
+
+    weir_reader_get_stats(store->reader, &stats);
+    return stats.busy_ns;
+}
+
 static int wait_for(struct weir_store *store, struct weir_read *read)
 {
-    uint64_t start;
+    uint64_t start, waited, busy;
     int errnum;
 
     if (weir_read_is_done(read))
         return read->errnum;
     start = now_ns();
+    busy = busy_ns(store);
     errnum = weir_reader_wait(store->reader, read);
-    atomic_fetch_add(&store->stall_ns, now_ns() - start);
+    busy = busy_ns(store) - busy;
+    waited = now_ns() - start;
+    atomic_fetch_add(&store->stall_ns, waited);
+    atomic_fetch_add(&store->idle_stall_ns,
+                     waited - (busy < waited ? busy : waited));
     atomic_fetch_add(&store->n_stalls, 1);
     return errnum;
 }

@@ -85,7 +85,7 @@ struct weir_store {
     uint8_t *free_rooms[N_ROOMS];
     unsigned n_free_rooms;
 
-    atomic_uint_least64_t n_single, n_stalls, stall_ns;
+    atomic_uint_least64_t n_single, n_stalls, stall_ns, idle_stall_ns;
 };
 
 /* The reads of a unit, from all drives in turn.  Begins zeroed but for the

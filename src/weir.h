@@ -58,7 +58,8 @@ struct weir_model_options {
     /*
      * Memory that this process may use, all in all: code, weights, sessions.
      * The weights get what the first session leaves.  0: no budget, or for
-     * WEIR_IO_URING and WEIR_IO_PREAD three quarters of what is free.
+     * WEIR_IO_URING and WEIR_IO_PREAD what leaves the machine, and its
+     * cgroup, usable.
      */
     uint64_t ram_bytes;
 };

@@ -85,7 +85,8 @@ static void take_option(struct bench_args *args, int option)
         args->form = BENCH_JSON;
         break;
     default:
-        cli_keep_argument(cli, &args->model, "model");
+        if (!stream_take(&args->stream, cli, option))
+            cli_keep_argument(cli, &args->model, "model");
     }
 }
 
@@ -108,6 +109,11 @@ static void settle(struct bench_args *args)
         args->n_decode = args->kernels ? 16 : 64;
     if (!args->n_prompt && !args->n_decode)
         cli_usage(cli, "nothing to do: -p and -n are both 0");
+    if (args->kernels && args->stream.on)
+        cli_usage(cli, "a budget goes with a model, not with --kernels");
+    if (args->stream.on && args->batch > 1)
+        cli_usage(cli, "under a budget one text is measured at a time; leave "
+                       "--batch at 1");
     if (args->kernels && args->n_prompt < 32 && !args->n_decode)
         cli_usage(cli, "nothing to do: -n is 0 and -p under 32");
 }

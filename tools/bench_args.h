@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
+#include "tools/bench_stream.h"
 #include "tools/cli.h"
 
 struct bench_args {
@@ -18,6 +19,7 @@ struct bench_args {
     unsigned n_threads;
     enum bench_form form;
     struct weir_session_options session_options;
+    struct stream_args stream;
 };
 
 /* Exits when something in it is wrong. */

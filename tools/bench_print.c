@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "tools/bench_stream.h"
 
 /* The two readings of memory are further apart than that: so is the bound. */
 #define UNSTEADY 0.1
@@ -39,6 +40,10 @@ static int print_json(const struct bench_row *row, const char *before,
     json_t *root = row_json(row);
     int rc;
 
+    if (root && row->stream && stream_add_json(root, row->stream)) {
+        json_decref(root);
+        root = NULL;
+    }
     if (!root)
         return weir_err_nomem(err, sizeof(*row), "JSON");
     fputs(before, stdout);
@@ -71,10 +76,13 @@ static void print_csv(const struct bench_row *row)
            row->peak_gflops, row->bound_tps, row->bound_by, row->share,
            row->distinct_experts);
     if (row->decodes)
-        printf(",%.17g,%.17g,%.17g\n", row->matvec_gbps[0], row->matvec_gbps[1],
+        printf(",%.17g,%.17g,%.17g", row->matvec_gbps[0], row->matvec_gbps[1],
                row->matvec_share);
     else
-        puts(",,,");
+        fputs(",,,", stdout);
+    if (row->stream)
+        stream_print_csv(row->stream);
+    putchar('\n');
 }
 
 static int is_unsteady(const struct bench_row *row)
@@ -99,30 +107,53 @@ static void print_md(const struct bench_row *row)
                  row->matvec_gbps[0], row->matvec_gbps[1],
                  100 * row->matvec_share);
     printf("| %s | %s | %s, %s | %u | %s%s | %.2f ± %.2f | %.2f, %s "
-           "| %.1f %% | %.4g | %.4g | %.1f, %.1f%s |%s | %.1f | %" PRIu64
-           " |\n",
+           "| %.1f %% | %.4g | %.4g | %.1f, %.1f%s |%s | %.1f | %" PRIu64 " |",
            row->model, row->codec, row->device, row->cpu_level, row->threads,
            row->test, depth, row->tps_mean, row->tps_sd, row->bound_tps,
            row->bound_by, 100 * row->share, row->bytes_per_token / 1e9,
            row->flop_per_token / 1e9, row->read_gbps[0], row->read_gbps[1],
            is_unsteady(row) ? " (!)" : "", matvec, row->peak_gflops,
            row->distinct_experts);
+    if (row->stream)
+        stream_print_md(row->stream);
+    putchar('\n');
 }
 
-static void print_head(enum bench_form form)
+static void print_csv_head(int streams)
+{
+    fputs("test,model,codec,device,cpu_level,threads,batch,depth,tps_mean,"
+          "tps_sd,bytes_per_token,flop_per_token,read_gbps_before,"
+          "read_gbps_after,peak_gflops,bound_tps,bound_by,share,"
+          "distinct_experts,matvec_gbps_before,matvec_gbps_after,"
+          "matvec_share",
+          stdout);
+    if (streams)
+        stream_print_csv_head();
+    putchar('\n');
+}
+
+static void print_md_head(int streams)
+{
+    fputs("| model | codec | device | threads | test | tok/s | bound "
+          "| share | GB/token | GFLOP/token | read GB/s | matvec GB/s, "
+          "share | peak GFLOP/s | experts |",
+          stdout);
+    if (streams)
+        stream_print_md_head();
+    fputs("\n| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: "
+          "| ---: | ---: | ---: | ---: | ---: |",
+          stdout);
+    if (streams)
+        stream_print_md_rule();
+    putchar('\n');
+}
+
+static void print_head(enum bench_form form, int streams)
 {
     if (form == BENCH_CSV)
-        puts("test,model,codec,device,cpu_level,threads,batch,depth,tps_mean,"
-             "tps_sd,bytes_per_token,flop_per_token,read_gbps_before,"
-             "read_gbps_after,peak_gflops,bound_tps,bound_by,share,"
-             "distinct_experts,matvec_gbps_before,matvec_gbps_after,"
-             "matvec_share");
+        print_csv_head(streams);
     if (form == BENCH_MD)
-        puts("| model | codec | device | threads | test | tok/s | bound "
-             "| share | GB/token | GFLOP/token | read GB/s | matvec GB/s, "
-             "share | peak GFLOP/s | experts |\n"
-             "| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: "
-             "| ---: | ---: | ---: | ---: | ---: |");
+        print_md_head(streams);
 }
 
 int bench_print_row(struct bench_print *print, const struct bench_row *row,
@@ -131,7 +162,7 @@ int bench_print_row(struct bench_print *print, const struct bench_row *row,
     int first = print->n_rows++ == 0, rc = 0;
 
     if (first)
-        print_head(print->form);
+        print_head(print->form, row->stream != NULL);
     if (print->form == BENCH_JSON)
         rc = print_json(row, first ? "[" : ",\n", err);
     else if (print->form == BENCH_JSONL)

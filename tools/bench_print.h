@@ -8,6 +8,8 @@
 /* In the order of the words of --output. */
 enum bench_form { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL };
 
+struct stream_row;
+
 struct bench_row {
     char test[32]; /* "pp512", "tg64" */
     const char *model, *codec, *device, *cpu_level;
@@ -24,6 +26,7 @@ struct bench_row {
     double matvec_gbps[2]; /* before and after */
     double matvec_share;
     uint64_t distinct_experts;
+    const struct stream_row *stream; /* NULL: the file is mapped */
 };
 
 struct bench_print {

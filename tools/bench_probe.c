@@ -23,7 +23,8 @@
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
-int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
+int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
+               struct weir_err *err)
 {
     struct weir_machine_ram ram;
     size_t most;
@@ -35,7 +36,10 @@ int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
     for (unsigned i = 0; i < PROBE_COLS; i++)
         probe->x[i] = (float)(i * 37 % 64) / 32 - 1;
     weir_machine_read_ram("", &ram);
-    most = ram.available / 4 / n_threads;
+    most = ram.available / 4;
+    if (most_bytes && most_bytes < most)
+        most = most_bytes;
+    most /= n_threads;
     if (most > PROBE_THREAD_BYTES)
         most = PROBE_THREAD_BYTES;
     probe->thread_bytes = most / PIECE_BYTES * PIECE_BYTES;

@@ -24,9 +24,10 @@ struct probe {
 
 /*
  * Takes memory for up to `n_threads` threads: PROBE_THREAD_BYTES each, or less
- * where that would be over a quarter of what is available.
+ * where all of it would be over most_bytes (0: a quarter of what is available).
  */
-int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err);
+int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
+               struct weir_err *err);
 void probe_fini(struct probe *probe);
 
 /* The memory for all threads of the pool has weights from here on. */

@@ -33,6 +33,7 @@ struct bench {
     float *logits;   /* [batch][n_vocab], that nobody looks at */
     double *tps;     /* of each repeat */
     struct probe probe;
+    struct stream stream;
     struct bench_print print;
     struct progress progress;
     uint64_t n_runs;
@@ -114,6 +115,11 @@ static size_t most_tokens(const struct bench_args *args)
            (args->n_prompt > args->n_decode ? args->n_prompt : args->n_decode);
 }
 
+static enum weir_dtype kv_dtype(const struct bench *bench)
+{
+    return bench->args.session_options.kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
+}
+
 /* Ids that look random and are the same everywhere (Steele 2014, splitmix) */
 static void fill_ids(int32_t *ids, size_t n, size_t n_vocab)
 {
@@ -147,7 +153,8 @@ static int take_memory(struct bench *bench, struct weir_err *err)
     fill_ids(bench->ids, args->batch * n_ids, config->n_vocab);
     for (unsigned i = 0; i < args->n_threads; i++)
         most = args->threads[i] > most ? args->threads[i] : most;
-    return probe_init(&bench->probe, most, err);
+    return probe_init(&bench->probe, most, stream_probe_bytes(&args->stream),
+                      err);
 }
 
 /* Tokens from number `at` on for each session, and all scores if wanted */
@@ -173,14 +180,13 @@ static void end(struct bench *bench)
 }
 
 /* Sessions that have read the tokens before the test */
-static int begin(struct bench *bench, const struct test *test,
-                 struct weir_err *err)
+static int begin(struct bench *bench, struct weir_err *err)
 {
     struct weir_session_options options = bench->args.session_options;
     size_t depth = bench->args.depth;
     int rc = 0;
 
-    options.n_ctx = depth + test->n_tok + 1;
+    options.n_ctx = most_tokens(&bench->args) + 1;
     for (size_t i = 0; i < bench->args.batch && !rc; i++)
         rc = weir_session_new(bench->model, &options, &bench->sessions[i], err);
     if (!rc && depth)
@@ -230,12 +236,10 @@ static int count_passes(struct bench *bench, const struct test *test,
     const struct weir_jamba *jamba = bench->model->jamba;
     const struct weir_observer observer = {
         .views = 1u << WEIR_VIEW_ROUTER, .see = mark_chosen, .ctx = bench};
-    struct weir_cost_pass pass = {
-        .n_sequences = bench->args.batch,
-        .n_tok = test->step,
-        .kv_dtype = bench->args.session_options.kv == WEIR_KV_F32 ? WEIR_F32
-                                                                  : WEIR_BF16,
-        .chosen = bench->chosen};
+    struct weir_cost_pass pass = {.n_sequences = bench->args.batch,
+                                  .n_tok = test->step,
+                                  .kv_dtype = kv_dtype(bench),
+                                  .chosen = bench->chosen};
     size_t from = bench->args.depth, to = from + test->n_tok;
     int rc = 0;
 
@@ -256,7 +260,7 @@ static int count_costs(struct bench *bench, const struct test *test,
 {
     size_t n = bench->args.batch * test->step;
     int32_t *ids = calloc(n, sizeof(*ids));
-    int rc = ids ? begin(bench, test, err)
+    int rc = ids ? begin(bench, err)
                  : weir_err_nomem(err, n * sizeof(*ids), "a test");
 
     if (!rc)
@@ -271,12 +275,14 @@ static int run_once(struct bench *bench, const struct test *test, double *tps,
 {
     size_t from = bench->args.depth, to = from + test->n_tok;
     double start, n_tok = (double)(bench->args.batch * test->n_tok);
-    int rc = begin(bench, test, err);
+    int rc = begin(bench, err);
 
+    stream_start(&bench->stream, bench->model);
     start = progress_seconds();
     for (size_t at = from; at < to && !rc; at += test->step)
         rc = evaluate(bench, at, test->step, 1, NULL, err);
     *tps = n_tok / (progress_seconds() - start);
+    stream_stop(&bench->stream, bench->model);
     end(bench);
     return rc;
 }
@@ -350,6 +356,11 @@ static void measure_machine(struct bench *bench, struct bench_row *row,
 static int measure(struct bench *bench, const struct test *test,
                    struct bench_row *row, struct weir_err *err)
 {
+    const struct stream_test streamed = {.is_prompt = *test->kind == 'p',
+                                         .n_tok = test->n_tok,
+                                         .depth = bench->args.depth,
+                                         .n_ctx = most_tokens(&bench->args) + 1,
+                                         .kv = kv_dtype(bench)};
     struct weir_cost cost = {0};
     int rc = count_costs(bench, test, &cost, err);
 
@@ -357,17 +368,22 @@ static int measure(struct bench *bench, const struct test *test,
         return rc;
     show_progress(bench, 1);
     measure_machine(bench, row, 0);
-    for (size_t i = 0; i < bench->args.n_repeats; i++) {
+    row->peak_gflops *= 2; /* until there is the second half */
+    rc = stream_begin(&bench->stream, bench->model, &bench->probe, &streamed,
+                      row, err);
+    row->peak_gflops /= 2;
+    for (size_t i = 0; i < bench->args.n_repeats && !rc; i++) {
         rc = run_once(bench, test, &bench->tps[i], err);
-        if (rc)
-            return rc;
         show_progress(bench, 1);
     }
+    if (rc)
+        return rc;
     measure_machine(bench, row, 1);
     take_speeds(bench, row);
     take_costs(test, &cost, row);
     take_bound(row);
-    return 0;
+    return stream_end(&bench->stream, bench->model, &bench->probe, &streamed,
+                      bench->args.n_repeats, row, err);
 }
 
 static int run_test(struct bench *bench, const struct test *test,
@@ -401,23 +417,27 @@ static int run_threads(struct bench *bench, unsigned n_threads,
                        struct weir_err *err)
 {
     const struct bench_args *args = &bench->args;
-    const struct weir_model_options options = {.n_threads = n_threads};
     const struct test prompt = {"pp", args->n_prompt, args->n_prompt};
     const struct test decode = {"tg", args->n_decode, 1};
-    int rc = weir_model_open(args->model, &options, &bench->model, err);
+    int rc = stream_open_model(&args->stream, args->model, n_threads,
+                               &bench->model, err);
 
     if (!rc && !bench->ids) {
         rc = name_model(bench, err);
         name_codecs(bench);
         if (!rc)
             rc = take_memory(bench, err);
-        if (!rc)
+        if (!rc && !args->stream.on)
             bench_warn(args, &bench->probe);
     }
+    if (!rc)
+        rc = stream_init(&bench->stream, &args->stream, bench->model,
+                         &bench->probe, err);
     if (!rc)
         rc = run_test(bench, &prompt, err);
     if (!rc)
         rc = run_test(bench, &decode, err);
+    stream_fini(&bench->stream);
     weir_model_close(bench->model);
     bench->model = NULL;
     return rc;

@@ -4,11 +4,8 @@
  * is read.  What the command line does not say of the machine is measured.
  */
 #include "base/pool.h"
-#include "model/plan_model.h"
-#include "offload/drives.h"
-#include "offload/machine.h"
-#include "tools/bench_probe.h"
 #include "tools/cli.h"
+#include "tools/forecast.h"
 #include "tools/plan_print.h"
 
 #define CTX_DEFAULT    4096
@@ -71,14 +68,8 @@ static void parse(struct plan_args *args, int argc, char **argv)
     int option;
 
     args->kv = WEIR_BF16;
-    args->machine.n_threads = weir_pool_default_threads();
-    args->machine.decode_gbps[WEIR_CODEC_ZSTD] = WEIR_PLAN_ZSTD_GBPS;
-    args->machine.decode_gbps[WEIR_CODEC_PLANES] = WEIR_PLAN_PLANES_GBPS;
-    *budget =
-        (struct weir_plan_budget){.fixed_bytes = WEIR_PLAN_FIXED_BYTES,
-                                  .staging_bytes = WEIR_PLAN_STAGING_BYTES,
-                                  .n_prompt = PROMPT_DEFAULT,
-                                  .batch = 1};
+    forecast_init(&args->machine, budget);
+    budget->n_prompt = PROMPT_DEFAULT;
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END)
         take_option(args, option);
@@ -94,24 +85,6 @@ static void parse(struct plan_args *args, int argc, char **argv)
                   (unsigned long long)budget->n_prompt);
 }
 
-static int measure_with(struct weir_plan_machine *machine,
-                        struct weir_pool *pool, struct weir_err *err)
-{
-    struct weir_kernels kernels;
-    struct probe probe = {0};
-    int rc = weir_kernels_select(&kernels, err);
-
-    if (!rc && !machine->gflops)
-        machine->gflops = probe_flop(pool, &kernels) / 1e9;
-    if (!rc && !machine->dram_gbps) {
-        rc = probe_init(&probe, machine->n_threads, err);
-        if (!rc)
-            machine->dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
-        probe_fini(&probe);
-    }
-    return rc;
-}
-
 /* What was not given, with the threads that the plan is for */
 static int measure(struct weir_plan_machine *machine, struct weir_err *err)
 {
@@ -123,75 +96,48 @@ static int measure(struct weir_plan_machine *machine, struct weir_err *err)
     rc = weir_pool_new(machine->n_threads, &pool, err);
     if (rc)
         return rc;
-    rc = measure_with(machine, pool, err);
+    rc = forecast_measure(machine, pool, 0, err);
     weir_pool_free(pool);
     return rc;
 }
 
 /* Without a budget: a map where all of it fits, else what is free. */
-static int make_default(struct plan_args *args,
-                        const struct weir_plan_model *model,
-                        struct weir_plan *plan, struct weir_err *err)
+static int make(struct plan_args *args, const struct weir_file *file,
+                const struct weir_config *config, struct weir_plan *plan,
+                struct weir_err *err)
 {
-    int rc = weir_plan_make(plan, &args->machine, model, &args->budget, err);
+    int rc = forecast_make(plan, &args->machine, &args->budget, file, config,
+                           args->kv, err);
 
-    if (!rc && plan->decode.disk_bytes == 0)
-        return 0;
+    if (args->budget.ram_bytes || (!rc && plan->decode.disk_bytes == 0))
+        return rc;
     weir_plan_fini(plan);
     args->budget.ram_bytes = args->machine.ram_bytes;
-    return weir_plan_make(plan, &args->machine, model, &args->budget, err);
-}
-
-static int make(struct plan_args *args, const struct weir_plan_model *model,
-                struct weir_plan *plan, struct weir_err *err)
-{
-    struct weir_machine_ram ram;
-    int rc = measure(&args->machine, err);
-
-    if (rc)
-        return rc;
-    weir_machine_read_ram("", &ram);
-    args->machine.ram_bytes = weir_machine_default_budget(&ram);
-    if (!args->budget.ram_bytes)
-        return make_default(args, model, plan, err);
-    return weir_plan_make(plan, &args->machine, model, &args->budget, err);
-}
-
-/* What the model's drives gave when measured, if that was not given */
-static void know_drives(struct weir_plan_machine *machine,
-                        const struct weir_file *file)
-{
-    struct weir_drives drives;
-
-    if (machine->disk_gbps)
-        return;
-    weir_drives_get(file, &drives);
-    machine->disk_gbps = drives.gbps;
+    return forecast_make(plan, &args->machine, &args->budget, file, config,
+                         args->kv, err);
 }
 
 static int plan_file(struct plan_args *args, const struct weir_file *file,
                      struct weir_err *err)
 {
-    struct weir_plan_model model = {0};
     struct weir_plan plan = {0};
     struct weir_config config;
     const struct plan_print print = {file, &plan, &args->machine, &args->budget,
                                      args->kv == WEIR_F32 ? "f32" : "bf16"};
     int rc = weir_config_read(file, &config, err);
 
+    if (rc)
+        return rc;
+    forecast_know_drive(&args->machine, file);
+    rc = measure(&args->machine, err);
+    forecast_know_ram(&args->machine);
     if (!rc)
-        rc = weir_plan_model_init(&model, file, &config, args->kv,
-                                  args->machine.n_threads, err);
-    if (!rc)
-        know_drives(&args->machine, file);
-    if (!rc)
-        rc = make(args, &model, &plan, err);
+        rc = make(args, file, &config, &plan, err);
     if (!rc && args->json)
         rc = plan_print_json(&print, err);
     else if (!rc)
         plan_print_text(&print);
     weir_plan_fini(&plan);
-    weir_plan_model_fini(&model);
     return rc;
 }
 

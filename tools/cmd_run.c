@@ -15,6 +15,7 @@
 #include "tools/ids.h"
 #include "tools/memory.h"
 #include "tools/progress.h"
+#include "tools/run_forecast.h"
 #include "tools/sampling.h"
 
 #define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
@@ -40,9 +41,10 @@ struct run {
     float *logits;
     size_t n_out;
     int at_eos;
-    int broken;             /* standard output takes no more */
-    struct weir_buf text;   /* of the answer, for JSON */
-    struct weir_buf answer; /* its ids as int32_t, likewise */
+    int broken;                   /* standard output takes no more */
+    struct weir_buf text;         /* of the answer, for JSON */
+    struct weir_buf answer;       /* its ids as int32_t, likewise */
+    struct run_forecast forecast; /* with --stats */
     double load_s, prompt_s, answer_s;
     struct progress progress; /* of the prompt */
 };
@@ -177,6 +179,8 @@ static int prepare(struct run *run, struct weir_err *err)
     options.n_ctx = run->n_ids + run->args.n_tokens;
     options.progress = show_prompt;
     options.progress_ctx = &run->progress;
+    if (run->args.stats)
+        run_forecast_make(&run->forecast, run->model, &options, run->n_ids);
     start = progress_seconds();
     rc = weir_session_new(run->model, &options, &run->session, err);
     run->load_s += progress_seconds() - start;
@@ -308,6 +312,21 @@ static size_t n_steps(const struct run *run)
     return weir_session_n_tok(run->session) - run->n_ids;
 }
 
+static double prompt_tps(const struct run *run)
+{
+    return per_second(run->n_ids, run->prompt_s);
+}
+
+static double answer_tps(const struct run *run)
+{
+    return per_second(n_steps(run), run->answer_s);
+}
+
+static json_t *plan_json(const struct run *run)
+{
+    return run_forecast_json(&run->forecast, prompt_tps(run), answer_tps(run));
+}
+
 static const char *stop_reason(const struct run *run)
 {
     if (run->args.sampling.stop.met >= 0)
@@ -337,14 +356,15 @@ static int print_json(const struct run *run, struct weir_err *err)
         text = json_stringn(run->text.data ? run->text.data : "",
                             run->text.n_bytes);
     root = json_pack(
-        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}",
+        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, "
+        "s:f}",
         "prompt_tokens", (json_int_t)run->n_ids, "generated_tokens",
         (json_int_t)run->n_out, "text", text, "ids", ids, "stop",
         stop_reason(run), "stop_string", stop_string(run), "sampling",
         sampling_json(&run->args.sampling), "weights", memory_json(run->model),
-        "load_s", run->load_s, "prompt_s", run->prompt_s, "prompt_tok_per_s",
-        per_second(run->n_ids, run->prompt_s), "generate_s", run->answer_s,
-        "generate_tok_per_s", per_second(n_steps(run), run->answer_s));
+        "plan", plan_json(run), "load_s", run->load_s, "prompt_s",
+        run->prompt_s, "prompt_tok_per_s", prompt_tps(run), "generate_s",
+        run->answer_s, "generate_tok_per_s", answer_tps(run));
     if (!root || bad) {
         json_decref(root);
         return weir_err_nomem(err, run->text.n_bytes, "JSON");
@@ -361,9 +381,9 @@ static void print_stats(const struct run *run)
             "load      %.3f s\n"
             "prompt    %zu tokens, %.3f s, %.2f tok/s\n"
             "generated %zu tokens, %.3f s, %.2f tok/s\n",
-            run->load_s, run->n_ids, run->prompt_s,
-            per_second(run->n_ids, run->prompt_s), run->n_out, run->answer_s,
-            per_second(n_steps(run), run->answer_s));
+            run->load_s, run->n_ids, run->prompt_s, prompt_tps(run), run->n_out,
+            run->answer_s, answer_tps(run));
+    run_forecast_print(&run->forecast, prompt_tps(run), answer_tps(run));
     memory_print(run->model);
     sampling_print(&run->args.sampling);
 }

@@ -23,4 +23,7 @@ void memory_print(const struct weir_model *model);
 /* The same as an object; NULL when there is no memory. */
 json_t *memory_json(const struct weir_model *model);
 
+/* The most that this process ever had in memory; 0: it cannot be known. */
+uint64_t memory_peak(void);
+
 #endif

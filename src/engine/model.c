@@ -53,19 +53,27 @@ static int read_generation_config(struct weir_model *model,
 int weir_model_open(const char *path, const struct weir_model_options *options,
                     weir_model **out, struct weir_err *err)
 {
-    struct weir_model *model = calloc(1, sizeof(*model));
     struct weir_jamba_options jamba = {0};
-    int rc;
 
-    *out = NULL;
     if (options)
         jamba = (struct weir_jamba_options){.n_threads = options->n_threads,
                                             .io = options->io,
                                             .ram_bytes = options->ram_bytes};
+    return weir_model_open_with(path, &jamba, out, err);
+}
+
+int weir_model_open_with(const char *path,
+                         const struct weir_jamba_options *options,
+                         weir_model **out, struct weir_err *err)
+{
+    struct weir_model *model = calloc(1, sizeof(*model));
+    int rc;
+
+    *out = NULL;
     if (!model)
         return weir_err_nomem(err, sizeof(*model), "a model");
     model->sampling = (struct weir_sampling)WEIR_SAMPLING_NEUTRAL;
-    rc = weir_jamba_open(path, &jamba, &model->jamba, err);
+    rc = weir_jamba_open(path, options, &model->jamba, err);
     if (!rc)
         rc = read_generation_config(model, err);
     if (!rc)

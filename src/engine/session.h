@@ -16,6 +16,11 @@ struct weir_model {
     struct weir_sampling sampling;    /* as generation_config.json has it */
 };
 
+/* weir_model_open() with what its options do not say */
+int weir_model_open_with(const char *path,
+                         const struct weir_jamba_options *options,
+                         weir_model **model, struct weir_err *err);
+
 /*
  * A generation_config.json: how texts end and how tokens are chosen, beyond
  * what config.json says.  WEIR_EFORMAT, naming the key, for a bad value.

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "model/jamba.h"
+#include "offload/machine.h"
 
 /* For stacks, tables of slots, logits and what else comes later */
 #define SLACK ((uint64_t)16 << 20)
@@ -41,9 +42,28 @@ static uint64_t read_number(const char *path, const char *key)
     return n;
 }
 
-static uint64_t resident_bytes(void)
+static uint64_t resident_bytes(const char *root)
 {
-    return read_number("/proc/self/status", "VmRSS:") << 10;
+    char path[1024];
+
+    snprintf(path, sizeof(path), "%s/proc/self/status", root);
+    return read_number(path, "VmRSS:") << 10;
+}
+
+/* What the process has already does not count as available any more. */
+uint64_t weir_budget_usual(const char *root)
+{
+    struct weir_machine_ram ram;
+
+    weir_machine_read_ram(root, &ram);
+    return resident_bytes(root) + weir_machine_default_budget(&ram);
+}
+
+uint64_t weir_budget_bytes(const struct weir_budget *budget)
+{
+    if (budget->mapped || budget->weight_bytes || budget->ram_bytes)
+        return budget->ram_bytes;
+    return weir_budget_usual("");
 }
 
 /* Activations and scratch, in which nobody has worked yet */
@@ -65,12 +85,9 @@ static int find_free_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
                            uint64_t *left, struct weir_err *err)
 {
     const struct weir_budget *budget = &jamba->budget;
-    uint64_t other = resident_bytes() + untouched_bytes(jamba) + SLACK;
-    uint64_t ram = budget->ram_bytes;
+    uint64_t other = resident_bytes("") + untouched_bytes(jamba) + SLACK;
+    uint64_t ram = weir_budget_bytes(budget);
 
-    if (!ram)
-        ram = resident_bytes() +
-              (read_number("/proc/meminfo", "MemAvailable:") << 10) / 4 * 3;
     if (other < ram && n_bytes < ram - other) {
         *left = ram - other - n_bytes;
         return 0;

@@ -24,6 +24,16 @@ void weir_budget_init(struct weir_budget *budget, int mapped,
                       uint64_t ram_bytes, uint64_t weight_bytes);
 
 /*
+ * The budget when none is given: what the process has, and of what is
+ * available as much as leaves the machine, or its cgroup, usable.  `root` as in
+ * weir_machine_read_ram().
+ */
+uint64_t weir_budget_usual(const char *root);
+
+/* What it is for the whole process; 0 without one, or for weights alone. */
+uint64_t weir_budget_bytes(const struct weir_budget *budget);
+
+/*
  * Takes n_bytes for a session of n_ctx tokens.  For the first one the weights
  * are placed, which reads what stays in memory, and room is made for its tokens
  * to wait between layers, of a quarter of what is free at most.  WEIR_ELIMIT

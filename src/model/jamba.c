@@ -544,6 +544,7 @@ static int open_residency(struct weir_jamba *jamba,
         .io = options->io,
         .calls = options->calls,
         .deadline_ms = options->deadline_ms,
+        .most_gbps = options->most_gbps,
     };
 
     if (options->io == WEIR_IO_MMAP && options->ram_bytes)

@@ -20,6 +20,7 @@ struct weir_jamba_options {
     uint64_t weight_bytes;             /* of it for weights; 0: what is left */
     const struct weir_io_calls *calls; /* NULL: the system's */
     unsigned deadline_ms;              /* of a read; 0: the usual */
+    double most_gbps;                  /* of the drive; 0: what it gives */
     size_t span_tok; /* tokens that pass a layer together; 0: the usual */
 };
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-bench.py WEIR MODEL CONFIG N_PROMPT N_DECODE DEPTH KV RESULT: the keys of
-weir bench agree with each other, and with bytes and operations that are
-counted here from weir inspect, weir logits and config.json.
+bench.py WEIR MODEL CONFIG N_PROMPT N_DECODE DEPTH KV RESULT [REPEATS]: the keys
+of weir bench agree with each other, and with bytes and operations that are
+counted here from weir inspect, weir logits and config.json.  With REPEATS the
+weights were read under a budget.
 """
 
 import collections
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -15,6 +17,10 @@ import sys
 KEYS = """test model codec device cpu_level threads batch depth tps_mean tps_sd
 bytes_per_token flop_per_token read_gbps peak_gflops bound_tps bound_by share
 distinct_experts matvec_gbps matvec_share""".split()
+
+STREAM_KEYS = """ram_bytes model_bytes peak_rss_bytes drive_gbps drive_idle_gbps
+read_gbps_disk share_of_drive drive_busy bytes_read hits misses evictions
+guesses guesses_right wait_share stall_share plan_tps plan_by io""".split()
 
 
 def near(a, b):
@@ -124,25 +130,58 @@ class Model:
                 + 2 * c["vocab_size"] * c["hidden_size"])
 
 
+def check_bound(row, bounds):
+    assert near(row["bound_tps"], min(bounds.values())), bounds
+    assert near(bounds[row["bound_by"]], row["bound_tps"])
+    assert near(row["share"], row["tps_mean"] / row["bound_tps"])
+
+
 def check_row(row):
-    assert list(row) == KEYS, list(row)
     assert row["device"] == "cpu"
     assert row["tps_mean"] > 0 and row["tps_sd"] >= 0
     assert len(row["read_gbps"]) == 2 and min(row["read_gbps"]) > 0
     assert row["peak_gflops"] > 0
-    bounds = {
-        "dram": sum(row["read_gbps"]) / 2 * 1e9 / row["bytes_per_token"],
-        "flops": row["peak_gflops"] * 1e9 / row["flop_per_token"],
-    }
-    assert near(row["bound_tps"], min(bounds.values())), bounds
-    assert near(bounds[row["bound_by"]], row["bound_tps"])
-    assert near(row["share"], row["tps_mean"] / row["bound_tps"])
+    matvec = row["matvec_gbps"]
     if row["test"].startswith("pp"):
-        assert row["matvec_gbps"] is None and row["matvec_share"] is None
-        return
-    assert len(row["matvec_gbps"]) == 2 and min(row["matvec_gbps"]) > 0
-    assert near(row["matvec_share"], row["tps_mean"] * row["bytes_per_token"] /
-                (sum(row["matvec_gbps"]) / 2 * 1e9))
+        assert matvec is None and row["matvec_share"] is None
+    else:
+        assert len(matvec) == 2 and min(matvec) > 0
+        assert near(row["matvec_share"], row["tps_mean"] *
+                    row["bytes_per_token"] / (sum(matvec) / 2 * 1e9))
+    return sum(row["read_gbps"]) / 2 * 1e9, {
+        "flops": row["peak_gflops"] * 1e9 / row["flop_per_token"]}
+
+
+def check_mapped(row):
+    assert list(row) == KEYS, list(row)
+    dram, bounds = check_row(row)
+    bounds["dram"] = dram / row["bytes_per_token"]
+    check_bound(row, bounds)
+
+
+def check_streamed(model, row, n_tok, step, repeats):
+    assert list(row) == KEYS + STREAM_KEYS, list(row)
+    dram, bounds = check_row(row)
+    read = row["bytes_read"] / (n_tok * repeats)
+    bounds["dram"] = dram / (row["bytes_per_token"] + read)
+    if read:
+        bounds["drive"] = row["drive_gbps"] * 1e9 / read
+    check_bound(row, bounds)
+    assert row["drive_gbps"] > 0 and row["drive_idle_gbps"] > 0
+    assert near(row["share_of_drive"],
+                row["read_gbps_disk"] / row["drive_gbps"])
+    for share in "drive_busy", "wait_share", "stall_share":
+        assert 0 <= row[share] <= 1, (share, row[share])
+    assert row["stall_share"] <= row["wait_share"]
+    assert row["model_bytes"] == os.path.getsize(model.path)
+    assert row["hits"] + row["misses"] == (
+        row["distinct_experts"] * n_tok // step * repeats), row
+    assert row["guesses_right"] <= row["guesses"]
+    # A plan wants more memory for the program than a small one takes.
+    assert (row["plan_tps"] > 0) == (row["plan_by"] != "none")
+    assert row["plan_by"] in ("disk", "dram", "cores", "none")
+    assert 0 < row["peak_rss_bytes"] <= row["ram_bytes"], row
+    assert row["io"] in ("io_uring", "pread")
 
 
 def check_costs(model, row, n_prompt, n_decode, depth):
@@ -172,12 +211,18 @@ def check_costs(model, row, n_prompt, n_decode, depth):
 
 
 def main():
-    weir, path, config, n_prompt, n_decode, depth, kv, result = sys.argv[1:]
+    weir, path, config, n_prompt, n_decode, depth, kv, result = sys.argv[1:9]
     with open(result) as f:
         rows = json.load(f)
     model = Model(weir, path, config, kv)
     for row in rows:
-        check_row(row)
+        if len(sys.argv) == 9:
+            check_mapped(row)
+        elif row["test"].startswith("pp"):
+            check_streamed(model, row, int(n_prompt), int(n_prompt),
+                           int(sys.argv[9]))
+        else:
+            check_streamed(model, row, int(n_decode), 1, int(sys.argv[9]))
         check_costs(model, row, int(n_prompt), int(n_decode), int(depth))
     print(*("%s-%d" % (row["test"], row["threads"]) for row in rows))
 

@@ -53,9 +53,30 @@ is 0 "run"
 says err '^weights .* pinned'
 says err '^read .* GB/s'
 says err '^experts .* [1-9][0-9]* misses, [1-9][0-9]* evictions'
+says err '^plan '
 mv out wanted_text
 weir run model.weir --ids ids -n 8 --temp 0 --json
 says out '"weights":{"io":"mmap"'
+says out '"plan":null'
+weir run model.weir --ids ids -n 8 --temp 0 --json --stats
+is 0 "a mapped run beside its plan"
+says err '^plan      prompt [0-9.]* tok/s by [a-z]*, [0-9.]* % of it reached$'
+says err '^plan      answer [0-9.]* tok/s by [a-z]*, [0-9.]* % of it reached$'
+if command -v python3 >/dev/null; then
+    python3 - >share <<'PYTHON'
+import json, math
+run = json.load(open("out"))
+for part, speed in ("prompt", "prompt"), ("answer", "generate"):
+    plan = run["plan"][part]
+    reached = run[speed + "_tok_per_s"] / plan["tps"]
+    print(plan["tps"] > 0, math.isclose(plan["share"], reached))
+PYTHON
+    [ "$(cat share)" = "True True
+True True" ]
+    tap_ok $? "and the shares are those of its speeds"
+else
+    tap_skip "there is no python3 to read JSON"
+fi
 
 weir run model.weir --ids ids -n 4 --ram 1M
 is 3 "a budget that is too small for anything"

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -112,6 +113,55 @@ static void test_reads(enum weir_io io)
     weir_reader_get_stats(reader, &stats);
     tap_ok(stats.n_reads == N_READS && stats.busy_ns > 0, "%s: and counted",
            engine);
+    weir_reader_free(reader);
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/*
+ * All reads on a drive that is held back, and the time that they took in parts
+ * of the least possible.  No limit from above: the machine may be busy.
+ */
+static double slow_reads(struct weir_reader *reader, double gbps)
+{
+    double start = seconds(), n_bytes = 0;
+
+    submit_all(reader);
+    if (wait_all(reader, 0) != N_READS)
+        return 0;
+    for (size_t i = 0; i < N_READS; i++)
+        n_bytes += (double)reads[i].n_bytes;
+    return (seconds() - start) / (n_bytes / (gbps * 1e9));
+}
+
+static void test_held_back(enum weir_io io)
+{
+    const struct weir_read_file file = {.path = path, .fd = fd};
+    struct weir_reader_options options = {
+        .io = io, .region = &region, .most_gbps = 0.05};
+    struct weir_reader_stats stats;
+    struct weir_reader *reader;
+    double first, second;
+
+    if (weir_reader_new(&options, &file, 1, &reader, &err)) {
+        tap_ok(0, "%s: %s", engine, err.message);
+        return;
+    }
+    first = slow_reads(reader, options.most_gbps);
+    usleep(30000);
+    second = slow_reads(reader, options.most_gbps);
+    tap_ok(first >= 0.99, "%s: a drive that is held back gives no more",
+           engine);
+    tap_ok(second >= 0.99, "%s: nor after it had nothing to do", engine);
+    weir_reader_get_stats(reader, &stats);
+    tap_ok((double)stats.n_bytes <= 0.05 * (double)stats.busy_ns * (1 + 1e-2),
+           "%s: and has something to do all that time", engine);
     weir_reader_free(reader);
 }
 
@@ -377,6 +427,7 @@ static void test_all(enum weir_io io)
     tap_ok(!strcmp(weir_reader_name(reader), engine), "%s it is", engine);
     weir_reader_free(reader);
     test_reads(io);
+    test_held_back(io);
     test_callback(io);
     test_cancel(io);
     test_passing_faults(io);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/forecast.h"
+
+#include "model/plan_model.h"
+#include "offload/drives.h"
+#include "offload/machine.h"
+#include "tools/bench_probe.h"
+
+void forecast_init(struct weir_plan_machine *machine,
+                   struct weir_plan_budget *budget)
+{
+    *machine = (struct weir_plan_machine){
+        .n_threads = weir_pool_default_threads(),
+        .decode_gbps = {[WEIR_CODEC_ZSTD] = WEIR_PLAN_ZSTD_GBPS,
+                        [WEIR_CODEC_PLANES] = WEIR_PLAN_PLANES_GBPS}};
+    *budget =
+        (struct weir_plan_budget){.fixed_bytes = WEIR_PLAN_FIXED_BYTES,
+                                  .staging_bytes = WEIR_PLAN_STAGING_BYTES,
+                                  .batch = 1};
+}
+
+int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
+                     uint64_t most_bytes, struct weir_err *err)
+{
+    struct weir_kernels kernels;
+    struct probe probe = {0};
+    int rc;
+
+    if (machine->gflops && machine->dram_gbps)
+        return 0;
+    rc = weir_kernels_select(&kernels, err);
+    if (!rc && !machine->gflops)
+        machine->gflops = probe_flop(pool, &kernels) / 1e9;
+    if (!rc && !machine->dram_gbps) {
+        rc = probe_init(&probe, weir_pool_n_threads(pool), most_bytes, err);
+        if (!rc)
+            machine->dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
+        probe_fini(&probe);
+    }
+    return rc;
+}
+
+void forecast_know_drive(struct weir_plan_machine *machine,
+                         const struct weir_file *file)
+{
+    struct weir_drives drives;
+
+    if (machine->disk_gbps)
+        return;
+    weir_drives_get(file, &drives);
+    machine->disk_gbps = drives.gbps;
+}
+
+void forecast_know_ram(struct weir_plan_machine *machine)
+{
+    struct weir_machine_ram ram;
+
+    weir_machine_read_ram("", &ram);
+    machine->ram_bytes = weir_machine_default_budget(&ram);
+}
+
+int forecast_make(struct weir_plan *plan,
+                  const struct weir_plan_machine *machine,
+                  const struct weir_plan_budget *budget,
+                  const struct weir_file *file,
+                  const struct weir_config *config, enum weir_dtype kv,
+                  struct weir_err *err)
+{
+    struct weir_plan_model model;
+    int rc =
+        weir_plan_model_init(&model, file, config, kv, machine->n_threads, err);
+
+    if (!rc)
+        rc = weir_plan_make(plan, machine, &model, budget, err);
+    weir_plan_model_fini(&model);
+    return rc;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A plan with what can be measured of this machine. */
+#ifndef WEIR_TOOLS_FORECAST_H
+#define WEIR_TOOLS_FORECAST_H
+
+#include "base/pool.h"
+#include "model/config.h"
+#include "offload/plan.h"
+
+/* The usual values; what is 0 then can be measured. */
+void forecast_init(struct weir_plan_machine *machine,
+                   struct weir_plan_budget *budget);
+
+/*
+ * Measures what is 0 of memory and arithmetic with the threads of the pool.
+ * Takes most_bytes of memory at most (0: a quarter of what there is), and gives
+ * them back.
+ */
+int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
+                     uint64_t most_bytes, struct weir_err *err);
+
+/* If that is 0: what the drive of the model gave when it was measured. */
+void forecast_know_drive(struct weir_plan_machine *machine,
+                         const struct weir_file *file);
+
+/* Memory that can be had, as weir_machine_default_budget() */
+void forecast_know_ram(struct weir_plan_machine *machine);
+
+/* weir_plan_make() for the model in `file` */
+int forecast_make(struct weir_plan *plan,
+                  const struct weir_plan_machine *machine,
+                  const struct weir_plan_budget *budget,
+                  const struct weir_file *file,
+                  const struct weir_config *config, enum weir_dtype kv,
+                  struct weir_err *err);
+
+#endif
