@@ -478,7 +478,7 @@ static int take_memory(struct bench *bench, struct weir_err *err)
     }
     if (take_scratch(bench, most, err))
         return WEIR_ENOMEM;
-    return probe_init(&bench->probe, most, err);
+    return probe_init(&bench->probe, most, 0, err);
 }
 
 static void release(struct bench *bench)

@@ -23,10 +23,11 @@
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
-int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
+int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
+               struct weir_err *err)
 {
     struct weir_machine_ram ram;
-    size_t most;
+    uint64_t most;
 
     memset(probe, 0, sizeof(*probe));
     probe->x = malloc(PROBE_COLS * sizeof(*probe->x));
@@ -35,7 +36,10 @@ int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err)
     for (unsigned i = 0; i < PROBE_COLS; i++)
         probe->x[i] = (float)(i * 37 % 64) / 32 - 1;
     weir_machine_read_ram("", &ram);
-    most = ram.available / 4 / n_threads;
+    most = ram.available / 4;
+    if (most_bytes && most > most_bytes)
+        most = most_bytes;
+    most /= n_threads;
     if (most > PROBE_THREAD_BYTES)
         most = PROBE_THREAD_BYTES;
     probe->thread_bytes = most / PIECE_BYTES * PIECE_BYTES;
@@ -192,4 +196,38 @@ double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)
     double seconds = best_time(pool, &pass, n_items, flop_piece);
 
     return (double)pass.result / seconds;
+}
+
+static int measure(struct weir_pool *pool, uint64_t most_bytes,
+                   double *dram_gbps, double *gflops, struct weir_err *err)
+{
+    struct weir_kernels kernels;
+    struct probe probe = {0};
+    int rc = weir_kernels_select(&kernels, err);
+
+    if (!rc && !*gflops)
+        *gflops = probe_flop(pool, &kernels) / 1e9;
+    if (!rc && !*dram_gbps) {
+        rc = probe_init(&probe, weir_pool_n_threads(pool), most_bytes, err);
+        if (!rc)
+            *dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
+        probe_fini(&probe);
+    }
+    return rc;
+}
+
+int probe_machine(unsigned n_threads, uint64_t most_bytes, double *dram_gbps,
+                  double *gflops, struct weir_err *err)
+{
+    struct weir_pool *pool;
+    int rc;
+
+    if (*gflops && *dram_gbps)
+        return 0;
+    rc = weir_pool_new(n_threads, &pool, err);
+    if (rc)
+        return rc;
+    rc = measure(pool, most_bytes, dram_gbps, gflops, err);
+    weir_pool_free(pool);
+    return rc;
 }

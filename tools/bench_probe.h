@@ -24,9 +24,11 @@ struct probe {
 
 /*
  * Takes memory for up to `n_threads` threads: PROBE_THREAD_BYTES each, or less
- * where that would be over a quarter of what is available.
+ * where that would be over a quarter of what is available, or over most_bytes
+ * (0: no limit) in all; but 8 MiB each.
  */
-int probe_init(struct probe *probe, unsigned n_threads, struct weir_err *err);
+int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
+               struct weir_err *err);
 void probe_fini(struct probe *probe);
 
 /* The memory for all threads of the pool has weights from here on. */
@@ -46,5 +48,12 @@ double probe_matvec(struct probe *probe, struct weir_pool *pool,
 
 /* Floating-point operations in a second that they do, the best of some. */
 double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels);
+
+/*
+ * Both with n_threads threads, in units of 10^9; what is not 0 is known already
+ * and stays.  most_bytes is that of probe_init().
+ */
+int probe_machine(unsigned n_threads, uint64_t most_bytes, double *dram_gbps,
+                  double *gflops, struct weir_err *err);
 
 #endif

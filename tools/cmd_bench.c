@@ -147,7 +147,7 @@ static int take_memory(struct bench *bench, struct weir_err *err)
     fill_ids(bench->ids, args->batch * n_ids, config->n_vocab);
     for (unsigned i = 0; i < args->n_threads; i++)
         most = args->threads[i] > most ? args->threads[i] : most;
-    return probe_init(&bench->probe, most, err);
+    return probe_init(&bench->probe, most, 0, err);
 }
 
 /* Tokens from number `at` on for each session, and all scores if wanted */

@@ -94,40 +94,6 @@ static void parse(struct plan_args *args, int argc, char **argv)
                   (unsigned long long)budget->n_prompt);
 }
 
-static int measure_with(struct weir_plan_machine *machine,
-                        struct weir_pool *pool, struct weir_err *err)
-{
-    struct weir_kernels kernels;
-    struct probe probe = {0};
-    int rc = weir_kernels_select(&kernels, err);
-
-    if (!rc && !machine->gflops)
-        machine->gflops = probe_flop(pool, &kernels) / 1e9;
-    if (!rc && !machine->dram_gbps) {
-        rc = probe_init(&probe, machine->n_threads, err);
-        if (!rc)
-            machine->dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
-        probe_fini(&probe);
-    }
-    return rc;
-}
-
-/* What was not given, with the threads that the plan is for */
-static int measure(struct weir_plan_machine *machine, struct weir_err *err)
-{
-    struct weir_pool *pool;
-    int rc;
-
-    if (machine->gflops && machine->dram_gbps)
-        return 0;
-    rc = weir_pool_new(machine->n_threads, &pool, err);
-    if (rc)
-        return rc;
-    rc = measure_with(machine, pool, err);
-    weir_pool_free(pool);
-    return rc;
-}
-
 /* Without a budget: a map where all of it fits, else what is free. */
 static int make_default(struct plan_args *args,
                         const struct weir_plan_model *model,
@@ -146,7 +112,8 @@ static int make(struct plan_args *args, const struct weir_plan_model *model,
                 struct weir_plan *plan, struct weir_err *err)
 {
     struct weir_machine_ram ram;
-    int rc = measure(&args->machine, err);
+    int rc = probe_machine(args->machine.n_threads, 0, &args->machine.dram_gbps,
+                           &args->machine.gflops, err);
 
     if (rc)
         return rc;
