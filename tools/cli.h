@@ -18,8 +18,9 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 };
 
-extern const struct command cmd_bench, cmd_eval, cmd_inspect, cmd_logits,
-    cmd_pack, cmd_plan, cmd_run, cmd_synth, cmd_tokenize, cmd_verify;
+extern const struct command cmd_batch, cmd_bench, cmd_eval, cmd_inspect,
+    cmd_logits, cmd_pack, cmd_plan, cmd_run, cmd_synth, cmd_tokenize,
+    cmd_verify;
 
 /* OPT_pack_codec and so on, one for each line of options.def. */
 enum cli_option {

@@ -3,7 +3,6 @@
  * Where a model would lie and how fast it would be: only the index of the file
  * is read.  What the command line does not say of the machine is measured.
  */
-#include "base/pool.h"
 #include "tools/cli.h"
 #include "tools/forecast.h"
 #include "tools/plan_print.h"
@@ -85,22 +84,6 @@ static void parse(struct plan_args *args, int argc, char **argv)
                   (unsigned long long)budget->n_prompt);
 }
 
-/* What was not given, with the threads that the plan is for */
-static int measure(struct weir_plan_machine *machine, struct weir_err *err)
-{
-    struct weir_pool *pool;
-    int rc;
-
-    if (machine->gflops && machine->dram_gbps)
-        return 0;
-    rc = weir_pool_new(machine->n_threads, &pool, err);
-    if (rc)
-        return rc;
-    rc = forecast_measure(machine, pool, 0, err);
-    weir_pool_free(pool);
-    return rc;
-}
-
 /* Without a budget: a map where all of it fits, else what is free. */
 static int make(struct plan_args *args, const struct weir_file *file,
                 const struct weir_config *config, struct weir_plan *plan,
@@ -129,7 +112,7 @@ static int plan_file(struct plan_args *args, const struct weir_file *file,
     if (rc)
         return rc;
     forecast_know_drive(&args->machine, file);
-    rc = measure(&args->machine, err);
+    rc = forecast_measure_alone(&args->machine, 0, err);
     forecast_know_ram(&args->machine);
     if (!rc)
         rc = make(args, file, &config, &plan, err);

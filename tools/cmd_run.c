@@ -166,8 +166,9 @@ static int prepare(struct run *run, struct weir_err *err)
     if (!rc)
         memory_warn(run->model, &run->args.cli);
     if (!rc)
-        rc = sampling_settle(&run->args.sampling, &run->args.cli, run->model,
-                             err);
+        rc = sampling_settle(&run->args.sampling, run->model, err);
+    if (!rc)
+        sampling_warn(&run->args.sampling, &run->args.cli);
     if (!rc)
         rc = read_prompt(run, err);
     if (rc)

@@ -40,6 +40,22 @@ int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
     return rc;
 }
 
+int forecast_measure_alone(struct weir_plan_machine *machine,
+                           uint64_t most_bytes, struct weir_err *err)
+{
+    struct weir_pool *pool;
+    int rc;
+
+    if (machine->gflops && machine->dram_gbps)
+        return 0;
+    rc = weir_pool_new(machine->n_threads, &pool, err);
+    if (rc)
+        return rc;
+    rc = forecast_measure(machine, pool, most_bytes, err);
+    weir_pool_free(pool);
+    return rc;
+}
+
 void forecast_know_drive(struct weir_plan_machine *machine,
                          const struct weir_file *file)
 {

@@ -19,6 +19,10 @@ void forecast_init(struct weir_plan_machine *machine,
 int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
                      uint64_t most_bytes, struct weir_err *err);
 
+/* The same with threads of its own, as many as the machine has. */
+int forecast_measure_alone(struct weir_plan_machine *machine,
+                           uint64_t most_bytes, struct weir_err *err);
+
 /* If that is 0: what the drive of the model gave when it was measured. */
 void forecast_know_drive(struct weir_plan_machine *machine,
                          const struct weir_file *file);

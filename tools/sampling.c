@@ -147,7 +147,7 @@ int sampling_take(struct sampling *sampling, const struct cli *cli, int option)
     return take_other(sampling, cli, name);
 }
 
-static void warn_idle(const struct sampling *sampling, const struct cli *cli)
+void sampling_warn(const struct sampling *sampling, const struct cli *cli)
 {
     static const enum weir_sampling_field idle[] = {WEIR_TOP_K, WEIR_TOP_P,
                                                     WEIR_MIN_P};
@@ -162,8 +162,8 @@ static void warn_idle(const struct sampling *sampling, const struct cli *cli)
         cli_warn(cli, "--seed %s", why);
 }
 
-int sampling_settle(struct sampling *sampling, const struct cli *cli,
-                    const struct weir_model *model, struct weir_err *err)
+int sampling_settle(struct sampling *sampling, const struct weir_model *model,
+                    struct weir_err *err)
 {
     size_t n_vocab = weir_model_n_vocab(model);
     int rc = 0;
@@ -184,8 +184,6 @@ int sampling_settle(struct sampling *sampling, const struct cli *cli,
                           "%s: was packed without a tokenizer, so that --stop "
                           "has no text to look at; use --eos",
                           model->jamba->file->path);
-    if (!rc)
-        warn_idle(sampling, cli);
     return rc;
 }
 

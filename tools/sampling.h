@@ -26,10 +26,13 @@ int sampling_take(struct sampling *sampling, const struct cli *cli, int option);
 
 /*
  * What no option set becomes as the model has it.  Refuses what the model
- * cannot do; warns of options that have no effect.
+ * cannot do.
  */
-int sampling_settle(struct sampling *sampling, const struct cli *cli,
-                    const struct weir_model *model, struct weir_err *err);
+int sampling_settle(struct sampling *sampling, const struct weir_model *model,
+                    struct weir_err *err);
+
+/* Warns of options that have no effect; to be called when all is settled. */
+void sampling_warn(const struct sampling *sampling, const struct cli *cli);
 
 /* Nonzero when `id` ends a text. */
 int sampling_is_eos(const struct sampling *sampling,

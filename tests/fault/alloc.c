@@ -12,8 +12,11 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/seen.h"
+#include "engine/schedule.h"
 #include "engine/session.h"
 #include "model/plan_model.h"
+#include "serve/batch_line.h"
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
@@ -250,6 +253,75 @@ static int attempt_session(const void *what, int *wrong, struct weir_err *err)
     return rc;
 }
 
+static int count_answer(void *ctx, const struct weir_answer *answer,
+                        struct weir_err *err)
+{
+    (void)err;
+    *(size_t *)ctx += answer->n_ids;
+    return 0;
+}
+
+/* Two texts in step, to their ends */
+static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
+{
+    static const int32_t ids[] = {1, 300, 20};
+    static struct weir_request request = {.ids = ids,
+                                          .n_ids = 3,
+                                          .n_tokens = 2,
+                                          .sampling = WEIR_SAMPLING_NEUTRAL};
+    struct weir_schedule_options options = {2, 8, WEIR_KV_BF16, 0};
+    struct weir_schedule *schedule;
+    size_t n_tokens = 0;
+    int rc;
+
+    weir_stop_init(&request.stop);
+    rc = weir_schedule_new((weir_model *)what, &options, count_answer,
+                           &n_tokens, &schedule, err);
+    for (int i = 0; i < 2 && !rc; i++)
+        rc = weir_schedule_add(schedule, &request, err);
+    while (!rc && weir_schedule_n_running(schedule))
+        rc = weir_schedule_step(schedule, err);
+    fault_disarm();
+    *wrong = !rc && n_tokens != 4;
+    weir_schedule_free(schedule);
+    return rc;
+}
+
+/* A line of a batch that becomes a request, and its answer */
+static int attempt_line(const void *what, int *wrong, struct weir_err *err)
+{
+    struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
+    struct weir_completion_answer answer = {"id", 0, "model", "text", 4,
+                                            NULL, 3, 1,       "stop", 3};
+    struct weir_batch_line line;
+    struct weir_seen seen = {0};
+    struct weir_fault fault;
+    char *text = NULL;
+    size_t n = 0;
+    int rc = weir_batch_line_parse(what, strlen(what), &line, &fault);
+
+    weir_stop_init(&completion.stop);
+    if (!rc)
+        rc = weir_openai_read_completion(line.body, &completion, &fault);
+    if (!rc)
+        rc = weir_seen_add(&seen, line.custom_id, strlen(line.custom_id),
+                           &fault.err);
+    answer.ids = completion.ids;
+    if (!rc)
+        rc = weir_batch_line_print(1, line.custom_id, 200,
+                                   weir_openai_completion(&answer), &text, &n,
+                                   &fault.err);
+    fault_disarm();
+    if (rc && err)
+        *err = fault.err;
+    *wrong = !rc && (completion.n_ids != 3 || !weir_batch_line_number(text, n));
+    free(text);
+    weir_seen_fini(&seen);
+    weir_completion_fini(&completion);
+    weir_batch_line_fini(&line);
+    return rc;
+}
+
 /* A plan of a model; that its memory is released, try_each() sees. */
 static int attempt_plan(const void *what, int *wrong, struct weir_err *err)
 {
@@ -343,6 +415,7 @@ static void test_model(const struct fault_model *kind)
     if (kind->tokenizer)
         test_encode(model);
     try_each("a session", attempt_session, model, 1);
+    try_each("texts in step", attempt_schedule, model, 1);
     try_each("a plan", attempt_plan, model, 1);
     weir_model_close(model);
 }
@@ -352,6 +425,15 @@ static void test_sampler(void)
     struct weir_sampling sampling = WEIR_SAMPLING_NEUTRAL;
 
     try_each("a sampler", attempt_sampler, &sampling, 1);
+}
+
+static void test_line(void)
+{
+    try_each("a line of a batch", attempt_line,
+             "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":"
+             "\"/v1/completions\",\"body\":{\"prompt\":[1,300,20],"
+             "\"stop\":[\"x\"],\"logit_bias\":{\"5\":1}}}",
+             1);
 }
 
 static void test_pack(void)
@@ -381,6 +463,7 @@ int main(void)
     for (size_t i = 0; i < N_FAULT_MODELS; i++)
         test_model(&fault_models[i]);
     test_sampler();
+    test_line();
     test_pack();
     fault_room_remove();
     return tap_done();

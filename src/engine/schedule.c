@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Running texts stand in the first places.  A text gets the bits that it would
+ * get alone, because the pass promises that of each sequence and everything
+ * else (sampler, stop strings, decoding) is its own.  So texts may be put in
+ * any order, and one that ends changes places with the last.
+ */
+#include "engine/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "offload/machine.h"
+
+#define USUAL_PLACES 32
+#define ANSWER_BYTES (1UL << 30) /* most in the text of an answer */
+
+/* Prompt and answer as ids, and the answer as text while its buffer grows */
+#define TOKEN_BYTES 48
+
+struct place {
+    weir_session *session;
+    struct weir_sampler sampler;
+    struct weir_stop stop;
+    int32_t eos[WEIR_MAX_EOS];
+    uint32_t n_eos;
+    void *tag;
+    int32_t *prompt; /* until the first pass */
+    size_t n_prompt, n_tokens;
+    float *logits; /* [n_vocab], of the place whoever has it */
+    int32_t id;    /* the last token; -1: the scores were not finite */
+    struct weir_buf ids, text;
+    int ended;
+    enum weir_end end;
+};
+
+struct weir_schedule {
+    weir_model *model;
+    struct weir_schedule_options options;
+    weir_answer_fn *finished;
+    void *ctx;
+    uint64_t other_bytes; /* taken from the budget, beside sessions */
+    struct weir_tally tally;
+    float *logits;
+    struct place *places; /* [n_places] */
+    size_t n_running;
+};
+
+static enum weir_dtype kv_dtype(enum weir_kv kv)
+{
+    return kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
+}
+
+static uint64_t state_bytes(const weir_model *model, size_t n_ctx,
+                            enum weir_kv kv)
+{
+    return weir_state_bytes(&model->jamba->config, n_ctx, kv_dtype(kv));
+}
+
+/* What a place takes beside the state of its session */
+static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
+{
+    uint64_t of_token = sizeof(struct weir_token_uses) + sizeof(int32_t) +
+                        3 * sizeof(double) + sizeof(float);
+
+    return sizeof(struct place) + of_token * weir_model_n_vocab(model) +
+           (uint64_t)TOKEN_BYTES * n_ctx + WEIR_RUN_BYTES;
+}
+
+size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
+                                  enum weir_kv kv)
+{
+    uint64_t each = place_bytes(model, n_ctx), room, n;
+    uint64_t state = state_bytes(model, n_ctx, kv);
+    struct weir_machine_ram ram;
+
+    weir_machine_read_ram("", &ram);
+    room = model->jamba->budget.ram_bytes;
+    if (!room || room > ram.available)
+        room = ram.available;
+    n = state > UINT64_MAX - each ? 0 : room / 4 / (state + each);
+    return n < 1 ? 1 : n < USUAL_PLACES ? (size_t)n : USUAL_PLACES;
+}
+
+/*
+ * Under a budget the first session says how much all of them get: so one that
+ * is as large as all places comes first and goes at once.
+ */
+static int reserve(struct weir_schedule *schedule, struct weir_err *err)
+{
+    const struct weir_schedule_options *options = &schedule->options;
+    struct weir_jamba *jamba = schedule->model->jamba;
+    size_t n = options->n_places, n_ctx = options->n_ctx;
+    uint64_t state = state_bytes(schedule->model, n_ctx, options->kv);
+    uint64_t other =
+        n * place_bytes(schedule->model, n_ctx) + options->other_bytes;
+    int rc;
+
+    if (state > (UINT64_MAX >> 1) / n || n_ctx > SIZE_MAX / n)
+        return weir_err_set(err, WEIR_ELIMIT,
+                            "%zu texts of %zu tokens are more than can be "
+                            "counted; ask for fewer or shorter ones",
+                            n, n_ctx);
+    rc = weir_budget_take(jamba, n * state + other, n * n_ctx, err);
+    if (rc)
+        return rc;
+    weir_budget_give(jamba, n * state);
+    schedule->other_bytes = other;
+    return 0;
+}
+
+static int init(struct weir_schedule *schedule, struct weir_err *err)
+{
+    size_t n = schedule->options.n_places;
+    size_t n_vocab = weir_model_n_vocab(schedule->model);
+    int rc;
+
+    if (n < 1 || n > WEIR_MAX_EVALS || schedule->options.n_ctx < 2)
+        return weir_err_set(err, WEIR_EARG,
+                            "1 to %d texts at a time, and 2 tokens or more in "
+                            "each",
+                            WEIR_MAX_EVALS);
+    rc = reserve(schedule, err);
+    if (!rc)
+        rc = weir_tally_init(&schedule->tally, schedule->model->jamba,
+                             kv_dtype(schedule->options.kv), err);
+    if (rc)
+        return rc;
+    schedule->logits = calloc(n * n_vocab, sizeof(*schedule->logits));
+    schedule->places = calloc(n, sizeof(*schedule->places));
+    if (!schedule->logits || !schedule->places)
+        return weir_err_nomem(err, n * n_vocab * sizeof(*schedule->logits),
+                              "texts in step");
+    for (size_t i = 0; i < n; i++)
+        schedule->places[i].logits = schedule->logits + i * n_vocab;
+    return 0;
+}
+
+int weir_schedule_new(weir_model *model,
+                      const struct weir_schedule_options *options,
+                      weir_answer_fn *finished, void *ctx,
+                      struct weir_schedule **out, struct weir_err *err)
+{
+    struct weir_schedule *schedule = calloc(1, sizeof(*schedule));
+    int rc;
+
+    *out = NULL;
+    if (!schedule)
+        return weir_err_nomem(err, sizeof(*schedule), "texts in step");
+    schedule->model = model;
+    schedule->options = *options;
+    schedule->finished = finished;
+    schedule->ctx = ctx;
+    rc = init(schedule, err);
+    if (rc) {
+        weir_schedule_free(schedule);
+        return rc;
+    }
+    *out = schedule;
+    return 0;
+}
+
+/* Makes the place free; its logits stay. */
+static void clear(struct place *place)
+{
+    float *logits = place->logits;
+
+    weir_session_free(place->session);
+    weir_sampler_fini(&place->sampler);
+    weir_buf_fini(&place->ids);
+    weir_buf_fini(&place->text);
+    free(place->prompt);
+    memset(place, 0, sizeof(*place));
+    place->logits = logits;
+}
+
+void weir_schedule_free(struct weir_schedule *schedule)
+{
+    if (!schedule)
+        return;
+    for (size_t i = 0; i < schedule->n_running; i++)
+        clear(&schedule->places[i]);
+    weir_budget_give(schedule->model->jamba, schedule->other_bytes);
+    weir_tally_fini(&schedule->tally);
+    free(schedule->logits);
+    free(schedule->places);
+    free(schedule);
+}
+
+size_t weir_schedule_n_running(const struct weir_schedule *schedule)
+{
+    return schedule->n_running;
+}
+
+size_t weir_schedule_n_free(const struct weir_schedule *schedule)
+{
+    return schedule->options.n_places - schedule->n_running;
+}
+
+const struct weir_tally *weir_schedule_tally(
+    const struct weir_schedule *schedule)
+{
+    return &schedule->tally;
+}
+
+/* ---- a request ---- */
+
+static int check_request(const struct weir_schedule *schedule,
+                         const struct weir_request *request,
+                         struct weir_err *err)
+{
+    size_t n_ctx = schedule->options.n_ctx;
+    size_t n_vocab = weir_model_n_vocab(schedule->model);
+
+    if (weir_schedule_n_free(schedule) == 0)
+        return weir_err_set(err, WEIR_EARG, "all %zu places are taken",
+                            schedule->options.n_places);
+    if (request->n_ids == 0 || request->n_tokens == 0)
+        return weir_err_set(err, WEIR_EARG,
+                            "prompt and answer must have a token each");
+    if (request->n_ids > n_ctx || request->n_tokens > n_ctx - request->n_ids)
+        return weir_err_set(err, WEIR_EARG,
+                            "a prompt of %zu tokens and an answer of up to %zu "
+                            "are longer than the context of %zu",
+                            request->n_ids, request->n_tokens, n_ctx);
+    for (size_t i = 0; i < request->n_ids; i++)
+        if ((uint32_t)request->ids[i] >= n_vocab)
+            return weir_err_set(err, WEIR_EARG,
+                                "token %zu of the prompt is id %ld; the model "
+                                "has ids 0 to %zu",
+                                i, (long)request->ids[i], n_vocab - 1);
+    return weir_sampling_check(&request->sampling, n_vocab, err);
+}
+
+static int fill_place(const struct weir_schedule *schedule, struct place *place,
+                      const struct weir_request *request, struct weir_err *err)
+{
+    size_t n_bytes = request->n_ids * sizeof(*request->ids);
+    struct weir_session_options options = {.n_ctx = request->n_ids +
+                                                    request->n_tokens,
+                                           .kv = schedule->options.kv};
+    int rc = weir_session_new(schedule->model, &options, &place->session, err);
+
+    if (!rc)
+        rc = weir_sampler_init(&place->sampler, &request->sampling,
+                               weir_model_n_vocab(schedule->model), err);
+    if (rc)
+        return rc;
+    place->prompt = malloc(n_bytes);
+    if (!place->prompt)
+        return weir_err_nomem(err, n_bytes, "a prompt");
+    memcpy(place->prompt, request->ids, n_bytes);
+    place->n_prompt = request->n_ids;
+    place->n_tokens = request->n_tokens;
+    place->stop = request->stop;
+    memcpy(place->eos, request->eos, sizeof(place->eos));
+    place->n_eos = request->n_eos;
+    place->tag = request->tag;
+    place->ids.ceiling = request->n_tokens * sizeof(int32_t);
+    place->text.ceiling = ANSWER_BYTES;
+    weir_sampler_see_prompt(&place->sampler, place->prompt, place->n_prompt);
+    return 0;
+}
+
+int weir_schedule_add(struct weir_schedule *schedule,
+                      const struct weir_request *request, struct weir_err *err)
+{
+    struct place *place = &schedule->places[schedule->n_running];
+    int rc = check_request(schedule, request, err);
+
+    if (rc)
+        return rc;
+    rc = fill_place(schedule, place, request, err);
+    if (rc)
+        clear(place);
+    else
+        schedule->n_running++;
+    return rc;
+}
+
+/* ---- a step ---- */
+
+static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
+{
+    struct weir_observer observer = weir_tally_observer(&schedule->tally);
+    struct weir_eval evals[WEIR_MAX_EVALS];
+    int rc;
+
+    for (size_t i = 0; i < schedule->n_running; i++) {
+        struct place *place = &schedule->places[i];
+
+        evals[i] =
+            (struct weir_eval){place->session, &place->id, 1, place->logits};
+        if (place->prompt) {
+            evals[i].ids = place->prompt;
+            evals[i].n_ids = place->n_prompt;
+        }
+        weir_tally_add(&schedule->tally, weir_session_n_tok(place->session),
+                       evals[i].n_ids);
+    }
+    rc = weir_session_observe_many(evals, schedule->n_running, &observer, err);
+    weir_tally_end_pass(&schedule->tally);
+    return rc;
+}
+
+static void choose(void *ctx, size_t item, unsigned worker)
+{
+    struct place *place = &((struct place *)ctx)[item];
+
+    (void)worker;
+    place->id = weir_sampler_next(&place->sampler, place->logits);
+    weir_sampler_see_answer(&place->sampler, place->id);
+}
+
+/* The threads of the pass are idle between two of them. */
+static void choose_all(struct weir_schedule *schedule)
+{
+    struct weir_jamba *jamba = schedule->model->jamba;
+
+    pthread_mutex_lock(&jamba->lock);
+    weir_pool_run(jamba->pool, schedule->n_running, choose, schedule->places);
+    pthread_mutex_unlock(&jamba->lock);
+}
+
+static int is_eos(const struct place *place)
+{
+    for (uint32_t i = 0; i < place->n_eos; i++)
+        if (place->eos[i] == place->id)
+            return 1;
+    return 0;
+}
+
+static int add_text(struct place *place, const struct weir_stop_out *out,
+                    struct weir_err *err)
+{
+    int rc = weir_buf_add(&place->text, out->text[0], out->n_bytes[0], err);
+
+    return rc ? rc
+              : weir_buf_add(&place->text, out->text[1], out->n_bytes[1], err);
+}
+
+/* The next token as text, or with id < 0 what is still held back of it */
+static int decode(const struct weir_schedule *schedule, struct place *place,
+                  int32_t id, struct weir_err *err)
+{
+    struct weir_stop_out out;
+    const char *text;
+    size_t n_bytes;
+    int rc;
+
+    if (!schedule->model->tokenizer)
+        return 0;
+    rc = weir_session_decode(place->session, id, &text, &n_bytes, err);
+    if (rc)
+        return rc;
+    if (weir_stop_push(&place->stop, text, n_bytes, &out)) {
+        place->ended = 1;
+        place->end = WEIR_END_STOP;
+    }
+    return add_text(place, &out, err);
+}
+
+static int end_text(const struct weir_schedule *schedule, struct place *place,
+                    struct weir_err *err)
+{
+    struct weir_stop_out out;
+    int rc = decode(schedule, place, -1, err);
+
+    if (rc)
+        return rc;
+    weir_stop_finish(&place->stop, &out);
+    return add_text(place, &out, err);
+}
+
+/* Takes the token that was chosen. */
+static int go_on(const struct weir_schedule *schedule, struct place *place,
+                 struct weir_err *err)
+{
+    int rc;
+
+    if (place->id < 0)
+        return weir_err_set(err, WEIR_ECORRUPT,
+                            "%s: the scores after token %zu are not finite; "
+                            "its weights are damaged or overflow",
+                            schedule->model->jamba->file->path,
+                            weir_session_n_tok(place->session));
+    free(place->prompt);
+    place->prompt = NULL;
+    if (is_eos(place)) {
+        place->ended = 1;
+        place->end = WEIR_END_EOS;
+        return end_text(schedule, place, err);
+    }
+    rc = weir_buf_add(&place->ids, &place->id, sizeof(place->id), err);
+    if (!rc)
+        rc = decode(schedule, place, place->id, err);
+    if (rc || place->ended ||
+        place->ids.n_bytes < place->n_tokens * sizeof(place->id))
+        return rc;
+    place->ended = 1;
+    place->end = WEIR_END_LENGTH;
+    return end_text(schedule, place, err);
+}
+
+static int tell(const struct weir_schedule *schedule, const struct place *place,
+                struct weir_err *err)
+{
+    const struct weir_answer answer = {
+        .tag = place->tag,
+        .text = place->text.data ? place->text.data : "",
+        .n_bytes = place->text.n_bytes,
+        .ids = (const int32_t *)(const void *)place->ids.data,
+        .n_ids = place->ids.n_bytes / sizeof(int32_t),
+        .n_prompt = place->n_prompt,
+        .end = place->end,
+    };
+
+    return schedule->finished(schedule->ctx, &answer, err);
+}
+
+/* Frees place i, to which the last of those that run moves. */
+static void leave(struct weir_schedule *schedule, size_t i)
+{
+    struct place *last = &schedule->places[--schedule->n_running];
+    struct place *place = &schedule->places[i], empty;
+
+    clear(place);
+    empty = *place;
+    *place = *last;
+    *last = empty;
+}
+
+int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err)
+{
+    size_t i = 0;
+    int rc;
+
+    if (!schedule->n_running)
+        return 0;
+    rc = evaluate(schedule, err);
+    if (rc)
+        return rc;
+    choose_all(schedule);
+    for (size_t k = 0; k < schedule->n_running && !rc; k++)
+        rc = go_on(schedule, &schedule->places[k], err);
+    while (i < schedule->n_running && !rc) {
+        if (!schedule->places[i].ended) {
+            i++;
+            continue;
+        }
+        rc = tell(schedule, &schedule->places[i], err);
+        leave(schedule, i);
+    }
+    return rc;
+}

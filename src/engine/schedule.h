@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many texts in step.  Each step is one pass over the model for all that are
+ * under way: whole prompts of those that begin, beside the last token of each
+ * of the others.  When a text ends, its place is free for the next one.
+ *
+ * A text is what it would be alone: it depends neither on the others nor on
+ * the number of places.  One thread at a time.
+ */
+#ifndef WEIR_ENGINE_SCHEDULE_H
+#define WEIR_ENGINE_SCHEDULE_H
+
+#include "base/buf.h"
+#include "engine/session.h"
+#include "engine/tally.h"
+#include "text/sampler.h"
+#include "text/stop.h"
+
+struct weir_schedule;
+
+struct weir_schedule_options {
+    size_t n_places; /* texts at a time, 1 to WEIR_MAX_EVALS */
+    size_t n_ctx;    /* most tokens of a prompt and its answer together */
+    enum weir_kv kv;
+    uint64_t other_bytes; /* of memory that the caller will use beside */
+};
+
+/* Places that a quarter of the memory has room for, 1 to 32 */
+size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
+                                  enum weir_kv kv);
+
+enum weir_end { WEIR_END_EOS, WEIR_END_STOP, WEIR_END_LENGTH };
+
+/* A text that has ended.  What it points to lasts for the call. */
+struct weir_answer {
+    void *tag;        /* of the request */
+    const char *text; /* UTF-8; empty when the model has no tokenizer */
+    size_t n_bytes;
+    const int32_t *ids; /* [n_ids], without the one that ended it */
+    size_t n_ids;
+    size_t n_prompt; /* tokens */
+    enum weir_end end;
+};
+
+/* A code that is not 0 ends the step, and the schedule can only be freed. */
+typedef int weir_answer_fn(void *ctx, const struct weir_answer *answer,
+                           struct weir_err *err);
+
+/*
+ * Takes memory for all texts; under a budget what they will need is set aside
+ * and the weights are placed.  WEIR_ELIMIT, with the numbers, when it is too
+ * much.  No other session may exist then.  *schedule is allocated; release
+ * with weir_schedule_free().
+ */
+int weir_schedule_new(weir_model *model,
+                      const struct weir_schedule_options *options,
+                      weir_answer_fn *finished, void *ctx,
+                      struct weir_schedule **schedule, struct weir_err *err);
+void weir_schedule_free(struct weir_schedule *schedule);
+
+/* How a text begins, goes on and ends */
+struct weir_request {
+    const int32_t *ids; /* [n_ids] the prompt */
+    size_t n_ids;       /* > 0 */
+    size_t n_tokens;    /* most in the answer, > 0 */
+    struct weir_sampling sampling;
+    struct weir_stop stop;     /* as weir_stop_add() left it */
+    int32_t eos[WEIR_MAX_EOS]; /* ids that end it */
+    uint32_t n_eos;
+    void *tag;
+};
+
+/*
+ * Gives a request a free place.  WEIR_EARG, and nothing has happened, when
+ * there is none, or the request is wrong, or is longer than n_ctx.
+ */
+int weir_schedule_add(struct weir_schedule *schedule,
+                      const struct weir_request *request, struct weir_err *err);
+
+/* Texts under way, and places that are free */
+size_t weir_schedule_n_running(const struct weir_schedule *schedule);
+size_t weir_schedule_n_free(const struct weir_schedule *schedule);
+
+/*
+ * One more token for each text; `finished` is told of those that end.  After
+ * an error the schedule can only be freed.
+ */
+int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err);
+
+/* What all steps so far could not do without */
+const struct weir_tally *weir_schedule_tally(
+    const struct weir_schedule *schedule);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/openai.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int weir_fault_set(struct weir_fault *fault, int rc, const char *param,
+                   const char *code, const char *fmt, ...)
+{
+    char message[sizeof(fault->err.message)];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    snprintf(fault->param, sizeof(fault->param), "%s", param ? param : "");
+    fault->code = code;
+    return weir_err_set(&fault->err, rc, "%s", message);
+}
+
+/* A value that is not what its key wants */
+static int wrong(struct weir_fault *fault, const char *key, const char *wanted)
+{
+    return weir_fault_set(fault, WEIR_EARG, key, "invalid_value",
+                          "%s must be %s", key, wanted);
+}
+
+/* The reason is in fault->err already. */
+static int wrong_for(struct weir_fault *fault, const char *key, int rc)
+{
+    snprintf(fault->param, sizeof(fault->param), "%s", key);
+    fault->code = rc == WEIR_ENOMEM ? NULL : "invalid_value";
+    return rc;
+}
+
+/* ---- keys ---- */
+
+typedef int take_fn(struct weir_completion *to, const char *key,
+                    const json_t *value, struct weir_fault *fault);
+
+static int take_ids(struct weir_completion *to, const char *key,
+                    const json_t *value, struct weir_fault *fault)
+{
+    size_t n = json_array_size(value);
+
+    to->ids = malloc((n + 1) * sizeof(*to->ids));
+    if (!to->ids)
+        return weir_fault_set(fault, WEIR_ENOMEM, key, NULL,
+                              "no memory for a prompt of %zu ids", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(value, i);
+
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) > INT32_MAX)
+            return wrong(fault, key,
+                         "a string, or an array of token ids from 0 to "
+                         "2147483647");
+        to->ids[i] = (int32_t)json_integer_value(id);
+    }
+    to->n_ids = n;
+    return 0;
+}
+
+/* A text or ids; an array of one of these is that one. */
+static int take_prompt(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    const json_t *first = json_array_get(value, 0);
+
+    if (json_is_string(first) || json_is_array(first)) {
+        if (json_array_size(value) > 1)
+            return weir_fault_set(fault, WEIR_EARG, key, "unsupported_value",
+                                  "several prompts in one request are not "
+                                  "supported; send each by itself");
+        value = first;
+    }
+    if (json_is_array(value))
+        return take_ids(to, key, value, fault);
+    if (!json_is_string(value))
+        return wrong(fault, key, "a string or an array of token ids");
+    to->text = json_string_value(value);
+    to->n_text = json_string_length(value);
+    return 0;
+}
+
+static int take_max_tokens(struct weir_completion *to, const char *key,
+                           const json_t *value, struct weir_fault *fault)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < 1 || n > INT32_MAX)
+        return wrong(fault, key, "a whole number from 1 to 2147483647");
+    to->max_tokens = (size_t)n;
+    return 0;
+}
+
+static int take_sampling(struct weir_completion *to, const char *key,
+                         const json_t *value, struct weir_fault *fault)
+{
+    double x = json_is_number(value) ? json_number_value(value) : NAN;
+    int field = 0, rc;
+
+    while (strcmp(weir_sampling_name(field), key))
+        field++;
+    if (field == WEIR_TOP_K && x == -1)
+        x = 0; /* as others say that there is no limit */
+    rc = weir_sampling_set(&to->sampling, field, x, key, &fault->err);
+    return rc ? wrong_for(fault, key, rc) : 0;
+}
+
+static int take_seed(struct weir_completion *to, const char *key,
+                     const json_t *value, struct weir_fault *fault)
+{
+    if (!json_is_integer(value))
+        return wrong(fault, key, "a whole number");
+    to->sampling.seed = (uint64_t)json_integer_value(value);
+    return 0;
+}
+
+static int add_stop(struct weir_completion *to, const char *key,
+                    const json_t *value, struct weir_fault *fault)
+{
+    int rc;
+
+    if (!json_is_string(value))
+        return wrong(fault, key, "a string or an array of strings");
+    rc = weir_stop_add(&to->stop, json_string_value(value),
+                       json_string_length(value), &fault->err);
+    return rc ? wrong_for(fault, key, rc) : 0;
+}
+
+static int take_stop(struct weir_completion *to, const char *key,
+                     const json_t *value, struct weir_fault *fault)
+{
+    int rc = 0;
+
+    weir_stop_init(&to->stop);
+    if (!json_is_array(value))
+        return add_stop(to, key, value, fault);
+    for (size_t i = 0; i < json_array_size(value) && !rc; i++)
+        rc = add_stop(to, key, json_array_get(value, i), fault);
+    return rc;
+}
+
+/* The id that a key is; -1 when it is none. */
+static int32_t id_of(const char *key)
+{
+    char *end;
+    unsigned long id = strtoul(key, &end, 10);
+
+    if (*key < '0' || *key > '9' || *end || id > INT32_MAX)
+        return -1;
+    return (int32_t)id;
+}
+
+static int take_biases(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    static const char wanted[] =
+        "an object of numbers under token ids such as {\"50\": -100}";
+    const json_t *bias;
+    const char *id;
+    int rc;
+
+    if (!json_is_object(value))
+        return wrong(fault, key, wanted);
+    to->sampling.n_biases = 0;
+    json_object_foreach((json_t *)value, id, bias)
+    {
+        if (id_of(id) < 0 || !json_is_number(bias))
+            return wrong(fault, key, wanted);
+        rc = weir_sampling_add_bias(&to->sampling, id_of(id),
+                                    json_number_value(bias), &fault->err);
+        if (rc)
+            return wrong_for(fault, key, rc);
+    }
+    return 0;
+}
+
+static int take_bool(const char *key, const json_t *value, int *to,
+                     struct weir_fault *fault)
+{
+    if (!json_is_boolean(value))
+        return wrong(fault, key, "true or false");
+    *to = json_is_true(value);
+    return 0;
+}
+
+static int take_ignore_eos(struct weir_completion *to, const char *key,
+                           const json_t *value, struct weir_fault *fault)
+{
+    return take_bool(key, value, &to->ignore_eos, fault);
+}
+
+static int take_return_ids(struct weir_completion *to, const char *key,
+                           const json_t *value, struct weir_fault *fault)
+{
+    return take_bool(key, value, &to->return_token_ids, fault);
+}
+
+static int unsupported(struct weir_fault *fault, const char *key,
+                       const char *allowed)
+{
+    return weir_fault_set(fault, WEIR_EARG, key, "unsupported_value",
+                          "%s is not supported here; leave it away%s%s", key,
+                          allowed ? " or let it be " : "",
+                          allowed ? allowed : "");
+}
+
+static int take_one(struct weir_completion *to, const char *key,
+                    const json_t *value, struct weir_fault *fault)
+{
+    (void)to;
+    return json_integer_value(value) == 1 ? 0 : unsupported(fault, key, "1");
+}
+
+static int take_false(struct weir_completion *to, const char *key,
+                      const json_t *value, struct weir_fault *fault)
+{
+    (void)to;
+    return json_is_false(value) ? 0 : unsupported(fault, key, "false");
+}
+
+static int take_empty(struct weir_completion *to, const char *key,
+                      const json_t *value, struct weir_fault *fault)
+{
+    (void)to;
+    if (json_is_string(value) && json_string_length(value) == 0)
+        return 0;
+    return unsupported(fault, key, "empty");
+}
+
+static int take_none(struct weir_completion *to, const char *key,
+                     const json_t *value, struct weir_fault *fault)
+{
+    (void)to;
+    (void)value;
+    return unsupported(fault, key, NULL);
+}
+
+static int pass_over(struct weir_completion *to, const char *key,
+                     const json_t *value, struct weir_fault *fault)
+{
+    (void)to;
+    (void)key;
+    (void)value;
+    (void)fault;
+    return 0;
+}
+
+static const struct {
+    const char *key;
+    take_fn *take;
+} keys[] = {
+    {"prompt", take_prompt},
+    {"max_tokens", take_max_tokens},
+    {"temperature", take_sampling},
+    {"top_k", take_sampling},
+    {"top_p", take_sampling},
+    {"min_p", take_sampling},
+    {"repetition_penalty", take_sampling},
+    {"presence_penalty", take_sampling},
+    {"frequency_penalty", take_sampling},
+    {"logit_bias", take_biases},
+    {"seed", take_seed},
+    {"stop", take_stop},
+    {"ignore_eos", take_ignore_eos},
+    {"return_token_ids", take_return_ids},
+    {"n", take_one},
+    {"best_of", take_one},
+    {"echo", take_false},
+    {"stream", take_false},
+    {"suffix", take_empty},
+    {"logprobs", take_none},
+    {"model", pass_over},
+    {"user", pass_over},
+    {"stream_options", pass_over},
+};
+
+#define N_KEYS (sizeof(keys) / sizeof(keys[0]))
+
+static int take_key(struct weir_completion *to, const char *key,
+                    const json_t *value, struct weir_fault *fault)
+{
+    if (!strcmp(key, "messages"))
+        return weir_fault_set(fault, WEIR_EARG, key, "unsupported_value",
+                              "messages need a chat template, which weir does "
+                              "not have yet; send a prompt that has the marks "
+                              "of the messages in it");
+    for (size_t i = 0; i < N_KEYS; i++)
+        if (!strcmp(key, keys[i].key))
+            return json_is_null(value) ? 0
+                                       : keys[i].take(to, key, value, fault);
+    return weir_fault_set(fault, WEIR_EARG, key, "unknown_parameter",
+                          "unknown key '%.64s'", key);
+}
+
+int weir_openai_read_completion(const json_t *body,
+                                struct weir_completion *completion,
+                                struct weir_fault *fault)
+{
+    const json_t *value;
+    const char *key;
+    int rc;
+
+    completion->text = NULL;
+    completion->ids = NULL;
+    completion->n_text = completion->n_ids = 0;
+    if (!json_is_object(body))
+        return weir_fault_set(fault, WEIR_EARG, NULL, "invalid_value",
+                              "a request must be a JSON object");
+    json_object_foreach((json_t *)body, key, value)
+    {
+        rc = take_key(completion, key, value, fault);
+        if (rc)
+            return rc;
+    }
+    if (completion->text || completion->ids)
+        return 0;
+    return weir_fault_set(fault, WEIR_EARG, "prompt", "missing_parameter",
+                          "the prompt is missing");
+}
+
+void weir_completion_fini(struct weir_completion *completion)
+{
+    free(completion->ids);
+    completion->ids = NULL;
+}
+
+/* ---- answers ---- */
+
+json_t *weir_openai_error(const struct weir_fault *fault)
+{
+    int is_ours = fault->err.code == WEIR_ENOMEM || fault->err.code == WEIR_EIO;
+
+    return json_pack(
+        "{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", fault->err.message,
+        "type", is_ours ? "server_error" : "invalid_request_error", "param",
+        *fault->param ? fault->param : NULL, "code", fault->code);
+}
+
+static json_t *ids_json(const int32_t *ids, size_t n)
+{
+    json_t *array = json_array();
+    int bad = !array;
+
+    for (size_t i = 0; i < n && !bad; i++)
+        bad = json_array_append_new(array, json_integer(ids[i]));
+    if (!bad)
+        return array;
+    json_decref(array);
+    return NULL;
+}
+
+json_t *weir_openai_completion(const struct weir_completion_answer *answer)
+{
+    json_int_t n_prompt = (json_int_t)answer->n_prompt;
+    json_int_t n_ids = (json_int_t)answer->n_ids;
+    json_t *choice =
+        json_pack("{s:i, s:o, s:n, s:s}", "index", 0, "text",
+                  json_stringn(answer->text, answer->n_bytes), "logprobs",
+                  "finish_reason", answer->finish_reason);
+
+    if (choice && answer->shows_ids &&
+        json_object_set_new(choice, "token_ids",
+                            ids_json(answer->ids, answer->n_ids))) {
+        json_decref(choice);
+        choice = NULL;
+    }
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:[o], s:{s:I, s:I, s:I}}", "id", answer->id,
+        "object", "text_completion", "created", (json_int_t)answer->created,
+        "model", answer->model, "choices", choice, "usage", "prompt_tokens",
+        n_prompt, "completion_tokens", n_ids, "total_tokens", n_prompt + n_ids);
+}

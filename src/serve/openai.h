@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The JSON of OpenAI's completions: a request that strangers wrote becomes
+ * values within their ranges, an answer becomes an object.
+ *
+ * Of a request's keys each is either understood, or allowed only with the value
+ * that changes nothing (n, best_of, echo, stream, logprobs, suffix), or known
+ * to change nothing (model, user, stream_options); another is refused by its
+ * name.  null is the same as leaving the key away.  Beyond OpenAI's keys there
+ * are those that other servers add: top_k, min_p, repetition_penalty,
+ * ignore_eos and return_token_ids.
+ */
+#ifndef WEIR_SERVE_OPENAI_H
+#define WEIR_SERVE_OPENAI_H
+
+#include "base/json.h"
+#include "text/sampling.h"
+#include "text/stop.h"
+
+/* What is wrong with a request, as OpenAI's error objects say it */
+struct weir_fault {
+    struct weir_err err;
+    char param[64];   /* the key at fault; "": none */
+    const char *code; /* "unknown_parameter" and so on; NULL: none */
+};
+
+/* Fills `fault` and returns `rc`.  `param` and `code` may be NULL. */
+int weir_fault_set(struct weir_fault *fault, int rc, const char *param,
+                   const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* {"error":{"message","type","param","code"}}; NULL: no memory. */
+json_t *weir_openai_error(const struct weir_fault *fault);
+
+struct weir_completion {
+    const char *text; /* the prompt, in the body; NULL: it is ids */
+    size_t n_text;
+    int32_t *ids; /* [n_ids], >= 0, allocated; NULL: it is text */
+    size_t n_ids;
+    size_t max_tokens; /* > 0; 0: not said */
+    struct weir_sampling sampling;
+    struct weir_stop stop;
+    int ignore_eos;
+    int return_token_ids;
+};
+
+/*
+ * Reads the body of a request over the defaults in `completion`: max_tokens,
+ * sampling, stop and ignore_eos stay as they are unless the body has them; a
+ * stop or logit_bias takes the place of all defaults.  The text belongs to
+ * `body`.  WEIR_EARG or WEIR_ENOMEM, with the fault.  Release with
+ * weir_completion_fini(), also after an error.
+ */
+int weir_openai_read_completion(const json_t *body,
+                                struct weir_completion *completion,
+                                struct weir_fault *fault);
+void weir_completion_fini(struct weir_completion *completion);
+
+struct weir_completion_answer {
+    const char *id;    /* "cmpl-..." */
+    int64_t created;   /* seconds since 1970 */
+    const char *model; /* its name */
+    const char *text;  /* UTF-8 */
+    size_t n_bytes;
+    const int32_t *ids; /* [n_ids]; shown when shows_ids */
+    size_t n_ids;
+    int shows_ids;
+    const char *finish_reason; /* "stop" or "length" */
+    size_t n_prompt;
+};
+
+/* The object of an answer with one choice; NULL: no memory. */
+json_t *weir_openai_completion(const struct weir_completion_answer *answer);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests of OpenAI's completions and lines of batches: what they become. */
+#include "serve/batch_line.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/tap.h"
+
+static struct weir_fault fault;
+static struct weir_completion completion;
+
+/* Reads a body over the usual defaults. */
+static int read_body(const char *json)
+{
+    static const struct weir_sampling neutral = WEIR_SAMPLING_NEUTRAL;
+    json_t *body;
+    int rc;
+
+    memset(&completion, 0, sizeof(completion));
+    memset(&fault, 0, sizeof(fault));
+    completion.sampling = neutral;
+    weir_stop_init(&completion.stop);
+    if (weir_json_parse(json, strlen(json), "test", &body, &fault.err))
+        return 1;
+    rc = weir_openai_read_completion(body, &completion, &fault);
+    completion.text = rc || !completion.text ? NULL : "in the body";
+    json_decref(body);
+    return rc;
+}
+
+static void refuses(const char *json, const char *param, const char *code)
+{
+    int rc = read_body(json);
+
+    tap_ok(rc == WEIR_EARG && fault.err.code == rc && *fault.err.message &&
+               !strcmp(fault.param, param) && fault.code &&
+               !strcmp(fault.code, code),
+           "%s: %s", json, fault.err.message);
+    weir_completion_fini(&completion);
+}
+
+static void test_good(void)
+{
+    const struct weir_sampling *s = &completion.sampling;
+
+    tap_ok(!read_body("{\"model\":\"m\",\"prompt\":\"ab\"}") &&
+               completion.n_text == 2 && !completion.ids &&
+               completion.max_tokens == 0 && s->top_p == 1 &&
+               completion.stop.n_strings == 0 && !completion.return_token_ids,
+           "a prompt alone leaves the defaults");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":\"a\",\"max_tokens\":9,\"temperature\":0.5,"
+                      "\"top_p\":0.25,\"top_k\":7,\"min_p\":0.125,"
+                      "\"repetition_penalty\":1.5,\"presence_penalty\":-1,"
+                      "\"frequency_penalty\":2,\"seed\":-1,"
+                      "\"logit_bias\":{\"5\":-2.5,\"6\":1},"
+                      "\"stop\":[\"x\",\"yz\"],\"ignore_eos\":true,"
+                      "\"return_token_ids\":true}") &&
+               completion.max_tokens == 9 && s->temperature == 0.5 &&
+               s->top_p == 0.25 && s->top_k == 7 && s->min_p == 0.125 &&
+               s->repetition_penalty == 1.5 && s->presence_penalty == -1 &&
+               s->frequency_penalty == 2 && s->seed == UINT64_MAX &&
+               s->n_biases == 2 && s->biases[1].id == 6 &&
+               s->biases[0].bias == -2.5 && completion.stop.n_strings == 2 &&
+               completion.stop.strings[1].n_bytes == 2 &&
+               completion.ignore_eos && completion.return_token_ids,
+           "every key reaches its value");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":[1,0,2147483647]}") && !completion.text &&
+               completion.n_ids == 3 && completion.ids[2] == 2147483647,
+           "a prompt of ids");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":[[4,5]]}") && completion.n_ids == 2,
+           "one prompt of ids in an array");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":[\"abc\"]}") && completion.n_text == 3,
+           "one text in an array");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":\"\",\"stop\":\"x\",\"top_k\":-1}") &&
+               completion.stop.n_strings == 1 && s->top_k == 0,
+           "one stop string; a top_k of -1");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"prompt\":\"a\",\"n\":1,\"best_of\":1,\"echo\":false,"
+                      "\"stream\":false,\"suffix\":\"\",\"logprobs\":null,"
+                      "\"user\":\"u\",\"max_tokens\":null,\"stop\":null,"
+                      "\"stream_options\":null}"),
+           "keys that change nothing: %s", fault.err.message);
+    weir_completion_fini(&completion);
+}
+
+static void test_refusals(void)
+{
+    static const char *const keys[] = {"temperature",
+                                       "top_p",
+                                       "top_k",
+                                       "min_p",
+                                       "presence_penalty",
+                                       "frequency_penalty",
+                                       "repetition_penalty",
+                                       "max_tokens",
+                                       "seed",
+                                       "stop",
+                                       "logit_bias",
+                                       "ignore_eos",
+                                       "return_token_ids"};
+    static char json[128];
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        snprintf(json, sizeof(json), "{\"prompt\":\"a\",\"%s\":{\"x\":\"y\"}}",
+                 keys[i]);
+        refuses(json, keys[i], "invalid_value");
+        snprintf(json, sizeof(json), "{\"prompt\":\"a\",\"%s\":-1e300}",
+                 keys[i]);
+        refuses(json, keys[i], "invalid_value");
+    }
+    refuses("[]", "", "invalid_value");
+    refuses("{}", "prompt", "missing_parameter");
+    refuses("{\"prompt\":null}", "prompt", "missing_parameter");
+    refuses("{\"prompt\":7}", "prompt", "invalid_value");
+    refuses("{\"prompt\":[1,-1]}", "prompt", "invalid_value");
+    refuses("{\"prompt\":[1,2147483648]}", "prompt", "invalid_value");
+    refuses("{\"prompt\":[1,1.5]}", "prompt", "invalid_value");
+    refuses("{\"prompt\":[[1],[2]]}", "prompt", "unsupported_value");
+    refuses("{\"prompt\":[\"a\",\"b\"]}", "prompt", "unsupported_value");
+    refuses("{\"prompt\":[1,\"b\"]}", "prompt", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"max_tokens\":0}", "max_tokens",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"max_tokens\":2147483648}", "max_tokens",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"top_p\":0}", "top_p", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stop\":\"\"}", "stop", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stop\":[\"x\",1]}", "stop", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\","
+            "\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\","
+            "\"h\"]}",
+            "stop", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logit_bias\":{\"5\":101}}", "logit_bias",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logit_bias\":{\"-5\":1}}", "logit_bias",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logit_bias\":{\"4294967297\":1}}",
+            "logit_bias", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"n\":2}", "n", "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"best_of\":\"1\"}", "best_of",
+            "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"echo\":true}", "echo", "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"stream\":true}", "stream",
+            "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"suffix\":\"b\"}", "suffix",
+            "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"logprobs\":1}", "logprobs",
+            "unsupported_value");
+    refuses("{\"messages\":[]}", "messages", "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"max_token\":1}", "max_token",
+            "unknown_parameter");
+}
+
+/* A line that becomes a body with that prompt under that id */
+static void takes(const char *text, const char *id, const char *prompt)
+{
+    struct weir_batch_line line;
+    int rc = weir_batch_line_parse(text, strlen(text), &line, &fault);
+    const char *found = json_string_value(json_object_get(line.body, "prompt"));
+
+    tap_ok(!rc && !strcmp(line.custom_id, id) && found &&
+               !strcmp(found, prompt) && !json_object_get(line.body, "id") &&
+               !json_object_get(line.body, "custom_id"),
+           "the line %s", text);
+    weir_batch_line_fini(&line);
+}
+
+static void refuses_line(const char *text, const char *id, const char *param,
+                         const char *code)
+{
+    struct weir_batch_line line;
+    int rc = weir_batch_line_parse(text, strlen(text), &line, &fault);
+
+    tap_ok(rc < 0 && fault.err.code == rc && !strcmp(line.custom_id, id) &&
+               !strcmp(fault.param, param) && fault.code &&
+               !strcmp(fault.code, code),
+           "%s: %s", text, fault.err.message);
+    weir_batch_line_fini(&line);
+}
+
+#define HEAD "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":"
+
+static void test_lines(void)
+{
+    char long_id[1024];
+
+    takes(HEAD "\"/v1/completions\",\"body\":{\"prompt\":\"p\"}}", "a", "p");
+    takes("{\"prompt\":\"p\"}", "", "p");
+    takes("{\"id\":\"b\",\"prompt\":\"p\"}", "b", "p");
+    takes("{\"id\":-7,\"prompt\":\"p\"}", "-7", "p");
+    takes("{\"custom_id\":\"c\",\"id\":\"b\",\"prompt\":\"p\"}", "c", "p");
+    takes("\"only \\u00e9\"", "", "only \xc3\xa9");
+    refuses_line(HEAD "\"/v1/chat/completions\",\"body\":{\"messages\":[]}}",
+                 "a", "url", "unsupported_endpoint");
+    tap_ok(strstr(fault.err.message, "chat template") != NULL,
+           "which says why");
+    refuses_line(HEAD "\"/v1/embeddings\",\"body\":{}}", "a", "url",
+                 "unsupported_endpoint");
+    refuses_line(HEAD "\"/v1/completions\"}", "a", "body", "missing_parameter");
+    refuses_line(HEAD "\"/v1/completions\",\"body\":[]}", "a", "body",
+                 "invalid_value");
+    refuses_line("{\"custom_id\":\"a\",\"body\":{}}", "a", "url",
+                 "missing_parameter");
+    refuses_line("{\"custom_id\":\"a\",\"method\":\"GET\"}", "a", "method",
+                 "invalid_value");
+    refuses_line(HEAD "\"/v1/completions\",\"body\":{},\"x\":1}", "a", "x",
+                 "unknown_parameter");
+    refuses_line("{\"custom_id\":[],\"prompt\":\"p\"}", "", "custom_id",
+                 "invalid_value");
+    refuses_line("{\"id\":\"\",\"prompt\":\"p\"}", "", "id", "invalid_value");
+    snprintf(long_id, sizeof(long_id), "{\"id\":\"%0513d\",\"prompt\":\"p\"}",
+             0);
+    refuses_line(long_id, "", "id", "invalid_value");
+    refuses_line("{\"prompt\":\"p\"", "", "", "invalid_json");
+    refuses_line("[\"a\"]", "", "", "invalid_value");
+    refuses_line("7", "", "", "invalid_json");
+    refuses_line("\"a\",\"b\"", "", "", "invalid_value");
+}
+
+static void test_answers(void)
+{
+    static const int32_t ids[] = {5, 6};
+    const struct weir_completion_answer answer = {
+        "cmpl-1", 7, "m", "t\xc3\xa9", 3, ids, 2, 1, "length", 9};
+    char *text = NULL;
+    size_t n = 0;
+
+    tap_ok(!weir_batch_line_print(12, "a\"b", 200,
+                                  weir_openai_completion(&answer), &text, &n,
+                                  &fault.err) &&
+               n && text[n - 1] == '\n',
+           "a line");
+    text[n - 1] = '\0';
+    tap_ok(!strcmp(text, "{\"id\":\"batch_req_12\",\"custom_id\":\"a\\\"b\","
+                         "\"response\":{\"status_code\":200,\"request_id\":"
+                         "\"req_12\",\"body\":{\"id\":\"cmpl-1\",\"object\":"
+                         "\"text_completion\",\"created\":7,\"model\":\"m\","
+                         "\"choices\":[{\"index\":0,\"text\":\"t\xc3\xa9\","
+                         "\"logprobs\":null,\"finish_reason\":\"length\","
+                         "\"token_ids\":[5,6]}],\"usage\":{\"prompt_tokens\":9,"
+                         "\"completion_tokens\":2,\"total_tokens\":11}}},"
+                         "\"error\":null}"),
+           "%s", text);
+    tap_ok(weir_batch_line_number(text, n - 1) == 12 &&
+               weir_batch_line_number(text, n - 2) == 0 &&
+               weir_batch_line_number("{\"id\":\"a\"}", 10) == 0,
+           "its number is found in it, and in nothing less");
+    free(text);
+    refuses("{\"prompt\":\"a\",\"best\":1}", "best", "unknown_parameter");
+    tap_ok(!weir_batch_line_print(3, "", 400, weir_openai_error(&fault), &text,
+                                  &n, &fault.err),
+           "an error");
+    text[n - 1] = '\0';
+    tap_ok(!strcmp(text, "{\"id\":\"batch_req_3\",\"custom_id\":null,"
+                         "\"response\":{\"status_code\":400,\"request_id\":"
+                         "\"req_3\",\"body\":{\"error\":{\"message\":"
+                         "\"unknown key 'best'\",\"type\":"
+                         "\"invalid_request_error\",\"param\":\"best\","
+                         "\"code\":\"unknown_parameter\"}}},\"error\":null}"),
+           "%s", text);
+    free(text);
+    tap_ok(weir_batch_line_print(3, "", 400, NULL, &text, &n, &fault.err) ==
+                   WEIR_ENOMEM &&
+               !text,
+           "no body is no memory");
+}
+
+int main(void)
+{
+    test_good();
+    test_refusals();
+    test_lines();
+    test_answers();
+    return tap_done();
+}
