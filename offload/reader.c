@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/trace.h"
 #include "offload/reader_engine.h"
 
 #define DEADLINE_MS 30000
@@ -96,6 +97,8 @@ static void finish(struct weir_reader *reader, struct weir_read *read,
     void (*done)(struct weir_read *) = read->done;
 
     read->errnum = errnum;
+    weir_trace_end_read(read->traced, errnum ? "failed" : "read", read->offset,
+                        read->n_bytes);
     pthread_mutex_lock(&reader->lock);
     if (!errnum) {
         reader->stats.n_reads++;
@@ -384,6 +387,7 @@ static void *thread_main(void *arg)
 {
     struct weir_reader *reader = arg;
 
+    weir_trace_call_thread("drive", 0);
     if (!opens(reader))
         return NULL;
     for (;;) {
@@ -396,6 +400,7 @@ static void *thread_main(void *arg)
             wait_for_answers(reader);
     }
     reader->engine->close(reader->engine_state);
+    weir_trace_leave_thread();
     return NULL;
 }
 
@@ -549,6 +554,7 @@ const char *weir_reader_note(const struct weir_reader *reader)
 
 void weir_reader_submit(struct weir_reader *reader, struct weir_read *read)
 {
+    read->traced = weir_trace_begin();
     pthread_mutex_lock(&reader->lock);
     atomic_store(&read->state, QUEUED);
     read->next = read->first ? reader->head : NULL;
