@@ -7,6 +7,7 @@
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
 #include "tools/cli.h"
+#include "tools/trace_record.h"
 
 struct bench_args {
     struct cli cli;
@@ -18,6 +19,7 @@ struct bench_args {
     unsigned n_threads;
     enum bench_form form;
     struct weir_session_options session_options;
+    struct trace_record trace;
 };
 
 /* Exits when something in it is wrong. */

@@ -17,6 +17,7 @@
 #include "tools/memory.h"
 #include "tools/progress.h"
 #include "tools/routing_record.h"
+#include "tools/trace_record.h"
 
 #define CTX_DEFAULT 2048
 
@@ -27,6 +28,7 @@ struct eval_args {
     size_t ctx, stride;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
+    struct trace_record trace;
     int quiet, json;
 };
 
@@ -69,6 +71,9 @@ static void take_option(struct eval_args *args, int option)
         break;
     case OPT_eval_threads:
         args->model_options.n_threads = cli_threads(cli);
+        break;
+    case OPT_eval_trace:
+        args->trace.path = cli->value;
         break;
     case OPT_eval_quiet:
         args->quiet = 1;
@@ -257,8 +262,11 @@ static int eval_main(int argc, char **argv)
     parse(&eval.args, argc, argv);
     progress_init(&eval.progress, eval.args.quiet);
     eval.progress.unit = "tokens";
-    rc = weir_model_open(eval.args.model, &eval.args.model_options, &eval.model,
-                         &err);
+    rc = trace_record_begin(&eval.args.trace, eval.args.model_options.n_threads,
+                            eval.args.model, &err);
+    if (!rc)
+        rc = weir_model_open(eval.args.model, &eval.args.model_options,
+                             &eval.model, &err);
     if (!rc)
         memory_warn(eval.model, &eval.args.cli);
     if (!rc)
@@ -275,7 +283,7 @@ static int eval_main(int argc, char **argv)
     routing_record_fini(&eval.routing);
     weir_model_close(eval.model);
     free(eval.ids);
-    return status;
+    return trace_record_end(&eval.args.trace, &eval.args.cli, status);
 }
 
 const struct command cmd_eval = {"eval", eval_main};
