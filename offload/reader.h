@@ -49,6 +49,7 @@ struct weir_read {
 
     /* the reader's own */
     atomic_int state;
+    uint64_t traced; /* when it was handed in, for a timeline */
     struct weir_read *next;
 };
 

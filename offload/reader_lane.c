@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/trace.h"
 #include "offload/reader_engine.h"
 #include "offload/reader_pace.h"
 
@@ -87,6 +88,8 @@ static void finish(struct weir_lane *lane, struct weir_read *read, int errnum)
     void (*done)(struct weir_read *) = read->done;
 
     read->errnum = errnum;
+    weir_trace_end_read(read->traced, errnum ? "failed" : "read", read->offset,
+                        read->n_bytes);
     pthread_mutex_lock(&lane->lock);
     if (!errnum) {
         lane->stats.n_reads++;
@@ -375,6 +378,7 @@ static void *thread_main(void *arg)
 {
     struct weir_lane *lane = arg;
 
+    weir_trace_call_thread("drive", 0);
     if (!opens(lane))
         return NULL;
     for (;;) {
@@ -387,6 +391,7 @@ static void *thread_main(void *arg)
             wait_for_answers(lane);
     }
     lane->engine->close(lane->engine_state);
+    weir_trace_leave_thread();
     return NULL;
 }
 
@@ -484,6 +489,7 @@ const char *weir_lane_note(const struct weir_lane *lane)
 
 void weir_lane_submit(struct weir_lane *lane, struct weir_read *read)
 {
+    read->traced = weir_trace_begin();
     pthread_mutex_lock(&lane->lock);
     atomic_store(&read->state, QUEUED);
     read->next = read->first ? lane->head : NULL;

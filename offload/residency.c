@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
+#include "base/trace.h"
 #include "offload/codec.h"
 #include "offload/store.h"
 #include "offload/tiling.h"
@@ -307,8 +308,11 @@ static int corrupt(const struct request *request)
 static int is_good(const struct request *request, const uint8_t *stored)
 {
     const struct weir_tile_record *record = &request->record;
+    uint64_t start = weir_trace_begin();
+    int good = XXH3_64bits(stored, record->stored_bytes) == record->xxh3;
 
-    return XXH3_64bits(stored, record->stored_bytes) == record->xxh3;
+    weir_trace_end(start, WEIR_TRACE_CHECK, "xxh3", record->stored_bytes);
+    return good;
 }
 
 /* What was read ahead is read once more when it is wrong. */
@@ -379,6 +383,7 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                               .err = err};
     const struct weir_tile_record *record = &request.record;
     const uint8_t *stored;
+    uint64_t start;
     int rc;
 
     weir_file_tile(residency->file, of->first_tile + tile, &request.record);
@@ -389,10 +394,12 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
     if (record->codec == WEIR_CODEC_RAW)
         return 0;
     *data = scratch;
-    if (weir_decode(record->codec, stored, record->stored_bytes, scratch,
-                    n_bytes, workspace_of(residency, scratch)))
-        return corrupt(&request);
-    return 0;
+    start = weir_trace_begin();
+    rc = weir_decode(record->codec, stored, record->stored_bytes, scratch,
+                     n_bytes, workspace_of(residency, scratch));
+    weir_trace_end(start, WEIR_TRACE_DECODE, weir_codec_name(record->codec),
+                   n_bytes);
+    return rc ? corrupt(&request) : 0;
 }
 
 int weir_residency_check(const struct weir_residency *residency,

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/trace.h"
 #include "offload/store_parts.h"
 #include "offload/tiling.h"
 
@@ -395,6 +396,8 @@ static int wait_for(struct weir_store *store, struct weir_read *read)
     start = now_ns();
     busy = busy_ns(store);
     errnum = weir_reader_wait(store->reader, read);
+    if (WEIR_TRACE_ON)
+        weir_trace_end(start, WEIR_TRACE_WAIT_TILE, "for a tile", 0);
     busy = busy_ns(store) - busy;
     waited = now_ns() - start;
     atomic_fetch_add(&store->stall_ns, waited);
@@ -426,6 +429,7 @@ const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
 
 static uint8_t *take_room(struct weir_store *store)
 {
+    uint64_t start = weir_trace_begin();
     uint8_t *room;
 
     pthread_mutex_lock(&store->lock);
@@ -433,6 +437,7 @@ static uint8_t *take_room(struct weir_store *store)
         pthread_cond_wait(&store->room_free, &store->lock);
     room = store->free_rooms[--store->n_free_rooms];
     pthread_mutex_unlock(&store->lock);
+    weir_trace_end(start, WEIR_TRACE_WAIT_TILE, "for a buffer", 0);
     return room;
 }
 

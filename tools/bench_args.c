@@ -78,6 +78,9 @@ static void take_option(struct bench_args *args, int option)
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
+    case OPT_bench_trace:
+        args->trace.path = cli->value;
+        break;
     case OPT_bench_output:
         args->form = cli_choice(cli, "md|csv|json|jsonl");
         break;

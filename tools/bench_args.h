@@ -8,6 +8,7 @@
 #include "tools/bench_probe.h"
 #include "tools/bench_stream.h"
 #include "tools/cli.h"
+#include "tools/trace_record.h"
 
 struct bench_args {
     struct cli cli;
@@ -20,6 +21,7 @@ struct bench_args {
     enum bench_form form;
     struct weir_session_options session_options;
     struct stream_args stream;
+    struct trace_record trace;
 };
 
 /* Exits when something in it is wrong. */

@@ -12,6 +12,7 @@
 
 #include "base/cpu.h"
 #include "base/json.h"
+#include "base/trace.h"
 #include "base/utf8.h"
 #include "engine/session.h"
 #include "model/cost.h"
@@ -133,13 +134,21 @@ static void fill_ids(int32_t *ids, size_t n, size_t n_vocab)
     }
 }
 
+static unsigned most_threads(const struct bench_args *args)
+{
+    unsigned most = 1;
+
+    for (unsigned i = 0; i < args->n_threads; i++)
+        most = args->threads[i] > most ? args->threads[i] : most;
+    return most;
+}
+
 /* What is taken once, for the first model that is opened */
 static int take_memory(struct bench *bench, struct weir_err *err)
 {
     const struct bench_args *args = &bench->args;
     const struct weir_config *config = &bench->model->jamba->config;
     size_t n_ids = most_tokens(args) + 1;
-    unsigned most = 1;
 
     bench->n_ids = n_ids;
     bench->ids = calloc(args->batch * n_ids, sizeof(*bench->ids));
@@ -151,10 +160,8 @@ static int take_memory(struct bench *bench, struct weir_err *err)
         return weir_err_nomem(err, args->batch * n_ids * sizeof(*bench->ids),
                               "a test");
     fill_ids(bench->ids, args->batch * n_ids, config->n_vocab);
-    for (unsigned i = 0; i < args->n_threads; i++)
-        most = args->threads[i] > most ? args->threads[i] : most;
-    return probe_init(&bench->probe, most, stream_probe_bytes(&args->stream),
-                      err);
+    return probe_init(&bench->probe, most_threads(args),
+                      stream_probe_bytes(&args->stream), err);
 }
 
 /* Tokens from number `at` on for each session, and all scores if wanted */
@@ -345,12 +352,14 @@ static void measure_machine(struct bench *bench, struct bench_row *row,
 {
     struct weir_jamba *jamba = bench->model->jamba;
 
+    weir_trace_part("measuring the machine", -1);
     row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2 / 1e9;
     row->read_gbps[when] =
         probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
     if (row->decodes)
         row->matvec_gbps[when] =
             probe_matvec(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    weir_trace_part(NULL, -1);
 }
 
 static int measure(struct bench *bench, const struct test *test,
@@ -419,9 +428,11 @@ static int run_threads(struct bench *bench, unsigned n_threads,
     const struct bench_args *args = &bench->args;
     const struct test prompt = {"pp", args->n_prompt, args->n_prompt};
     const struct test decode = {"tg", args->n_decode, 1};
-    int rc = stream_open_model(&args->stream, args->model, n_threads,
-                               &bench->model, err);
+    int rc;
 
+    weir_trace_part("loading", -1);
+    rc = stream_open_model(&args->stream, args->model, n_threads, &bench->model,
+                           err);
     if (!rc && !bench->ids) {
         rc = name_model(bench, err);
         name_codecs(bench);
@@ -456,13 +467,15 @@ static int bench_main(int argc, char **argv)
 {
     struct bench bench = {0};
     struct weir_err err;
-    int rc = 0, status;
+    int rc, status;
 
     bench_args_parse(&bench.args, argc, argv);
     if (bench.args.kernels)
         return bench_kernels(&bench.args, &err)
                    ? cli_fail(&bench.args.cli, &err)
                    : cli_finish(&bench.args.cli);
+    rc = trace_record_begin(&bench.args.trace, most_threads(&bench.args),
+                            bench.args.model, &err);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";
@@ -472,7 +485,7 @@ static int bench_main(int argc, char **argv)
         bench_print_end(&bench.print);
     status = rc ? cli_fail(&bench.args.cli, &err) : cli_finish(&bench.args.cli);
     release(&bench);
-    return status;
+    return trace_record_end(&bench.args.trace, &bench.args.cli, status);
 }
 
 const struct command cmd_bench = {"bench", bench_main};

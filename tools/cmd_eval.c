@@ -11,19 +11,24 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/path.h"
 #include "engine/session.h"
 #include "tools/cli.h"
 #include "tools/memory.h"
 #include "tools/progress.h"
+#include "tools/routing_record.h"
+#include "tools/trace_record.h"
 
 #define CTX_DEFAULT 2048
 
 struct eval_args {
     struct cli cli;
     const char *model, *file;
+    const char *routing; /* or NULL */
     size_t ctx, stride;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
+    struct trace_record trace;
     int quiet, json;
 };
 
@@ -37,6 +42,8 @@ struct eval {
     double nll; /* sum over the ids scored, in nats */
     double seconds;
     struct progress progress;
+    struct routing_record routing;
+    size_t last_end; /* of the window before */
 };
 
 static void take_option(struct eval_args *args, int option)
@@ -59,8 +66,14 @@ static void take_option(struct eval_args *args, int option)
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
+    case OPT_eval_routing:
+        args->routing = cli->value;
+        break;
     case OPT_eval_threads:
         args->model_options.n_threads = cli_threads(cli);
+        break;
+    case OPT_eval_trace:
+        args->trace.path = cli->value;
         break;
     case OPT_eval_quiet:
         args->quiet = 1;
@@ -132,8 +145,10 @@ static int score(void *ctx, enum weir_view view, uint32_t layer,
 {
     struct eval *eval = ctx;
 
-    (void)view;
-    (void)layer;
+    if (view == WEIR_VIEW_ROUTER) {
+        routing_record_see(&eval->routing, layer, values, n_tok, width);
+        return 0;
+    }
     for (size_t i = 0; i < n_tok; i++)
         eval->nll += surprise(values + i * width, width, *eval->next++);
     eval->n_scored += n_tok;
@@ -158,6 +173,8 @@ static int eval_window(struct eval *eval, size_t begin, size_t first,
     size_t n_before = first - 1 - begin;
     int rc;
 
+    if (eval->args.routing)
+        observer.views |= 1u << WEIR_VIEW_ROUTER;
     options.n_ctx = end - begin;
     rc = weir_session_new(eval->model, &options, &session, err);
     if (!rc && n_before)
@@ -167,7 +184,25 @@ static int eval_window(struct eval *eval, size_t begin, size_t first,
         rc = weir_session_eval_all(session, eval->ids + first - 1, end - first,
                                    NULL, &observer, err);
     weir_session_free(session);
+    if (!rc && eval->args.routing)
+        rc = routing_record_end_pass(&eval->routing, end - first,
+                                     first == eval->last_end, err);
+    eval->last_end = end;
     eval->n_windows++;
+    return rc;
+}
+
+static int begin_routing(struct eval *eval, struct weir_err *err)
+{
+    const struct eval_args *args = &eval->args;
+    size_t most = eval->n_ids < args->ctx ? eval->n_ids : args->ctx;
+    int rc = weir_path_check_output(args->routing, args->model, err);
+
+    if (!rc)
+        rc = weir_path_check_output(args->routing, args->file, err);
+    if (!rc)
+        rc = routing_record_init(&eval->routing, eval->model->jamba,
+                                 args->routing, most, err);
     return rc;
 }
 
@@ -227,20 +262,28 @@ static int eval_main(int argc, char **argv)
     parse(&eval.args, argc, argv);
     progress_init(&eval.progress, eval.args.quiet);
     eval.progress.unit = "tokens";
-    rc = weir_model_open(eval.args.model, &eval.args.model_options, &eval.model,
-                         &err);
+    rc = trace_record_begin(&eval.args.trace, eval.args.model_options.n_threads,
+                            eval.args.model, &err);
+    if (!rc)
+        rc = weir_model_open(eval.args.model, &eval.args.model_options,
+                             &eval.model, &err);
     if (!rc)
         memory_warn(eval.model, &eval.args.cli);
     if (!rc)
         rc = read_text(&eval, &err);
+    if (!rc && eval.args.routing)
+        rc = begin_routing(&eval, &err);
     if (!rc)
         rc = eval_text(&eval, &err);
+    if (!rc && eval.args.routing)
+        rc = routing_record_commit(&eval.routing, &err);
     if (!rc)
         rc = print_result(&eval, &err);
     status = rc ? cli_fail(&eval.args.cli, &err) : cli_finish(&eval.args.cli);
+    routing_record_fini(&eval.routing);
     weir_model_close(eval.model);
     free(eval.ids);
-    return status;
+    return trace_record_end(&eval.args.trace, &eval.args.cli, status);
 }
 
 const struct command cmd_eval = {"eval", eval_main};

@@ -11,6 +11,7 @@
 #include "offload/tiling.h"
 #include "tools/cli.h"
 #include "tools/inspect_cpu.h"
+#include "tools/inspect_routing.h"
 
 /* What tiles of one dtype and codec add up to. */
 struct sum {
@@ -19,7 +20,7 @@ struct sum {
 
 struct inspect_args {
     struct cli cli;
-    const char *model;
+    const char *model, *routing;
     int cpu, tensors, tiles, json;
     struct weir_file *file;
     json_t *provenance; /* or NULL */
@@ -39,16 +40,21 @@ static void parse(struct inspect_args *args, int argc, char **argv)
             args->tensors = 1;
         else if (option == OPT_inspect_tiles)
             args->tiles = 1;
+        else if (option == OPT_inspect_routing)
+            args->routing = args->cli.value;
         else if (option == OPT_inspect_json)
             args->json = 1;
         else
             cli_keep_argument(&args->cli, &args->model, "model");
     }
-    if (!args->model && !args->cpu)
+    if (!args->model && !args->cpu && !args->routing)
         cli_usage(&args->cli, "which model?");
-    if (args->cpu && (args->model || args->tensors || args->tiles))
-        cli_usage(&args->cli, "--cpu goes without a model, --tensors and "
-                              "--tiles");
+    if ((args->cpu || args->routing) &&
+        (args->model || args->tensors || args->tiles))
+        cli_usage(&args->cli, "--cpu and --routing go without a model, "
+                              "--tensors and --tiles");
+    if (args->cpu && args->routing)
+        cli_usage(&args->cli, "--cpu or --routing: one at a time");
 }
 
 static void add_sum(struct sum *sum, const struct sum *more)
@@ -422,8 +428,9 @@ static int run(int argc, char **argv)
     int rc, status;
 
     parse(&args, argc, argv);
-    if (args.cpu) {
-        rc = inspect_cpu(args.json, &err);
+    if (args.cpu || args.routing) {
+        rc = args.cpu ? inspect_cpu(args.json, &err)
+                      : inspect_routing(args.routing, args.json, &err);
         return rc ? cli_fail(&args.cli, &err) : cli_finish(&args.cli);
     }
     rc = weir_file_open_index(args.model, &args.file, &err);

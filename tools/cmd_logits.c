@@ -13,6 +13,7 @@
 #include "tools/cli.h"
 #include "tools/ids.h"
 #include "tools/memory.h"
+#include "tools/trace_record.h"
 
 #define NO_TENSOR SIZE_MAX
 
@@ -23,6 +24,7 @@ struct logits_args {
     size_t n_greedy, chunk;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
+    struct trace_record trace;
 };
 
 struct job {
@@ -68,6 +70,9 @@ static void take_option(struct logits_args *args, int option)
         break;
     case OPT_logits_threads:
         args->model_options.n_threads = cli_threads(cli);
+        break;
+    case OPT_logits_trace:
+        args->trace.path = cli->value;
         break;
     case OPT_logits_last:
         args->last = 1;
@@ -269,12 +274,16 @@ static int logits_main(int argc, char **argv)
     struct logits_args args;
     struct job job = {.args = &args, .sink.fd = -1};
     struct weir_err err;
-    int rc;
+    int rc, status;
 
     parse(&args, argc, argv);
-    rc = run_job(&job, &err);
+    rc = trace_record_begin(&args.trace, args.model_options.n_threads,
+                            args.model, &err);
+    if (!rc)
+        rc = run_job(&job, &err);
     release_job(&job);
-    return rc ? cli_fail(&args.cli, &err) : CLI_OK;
+    status = rc ? cli_fail(&args.cli, &err) : CLI_OK;
+    return trace_record_end(&args.trace, &args.cli, status);
 }
 
 const struct command cmd_logits = {"logits", logits_main};

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/trace.h"
 #include "engine/session.h"
 #include "text/sampler.h"
 #include "tools/cli.h"
@@ -17,6 +18,7 @@
 #include "tools/progress.h"
 #include "tools/run_forecast.h"
 #include "tools/sampling.h"
+#include "tools/trace_record.h"
 
 #define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
 
@@ -28,6 +30,7 @@ struct run_args {
     struct sampling sampling;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
+    struct trace_record trace;
     int stats, json;
 };
 
@@ -88,6 +91,9 @@ static void take_option(struct run_args *args, int option)
         break;
     case OPT_run_threads:
         args->model_options.n_threads = cli_threads(cli);
+        break;
+    case OPT_run_trace:
+        args->trace.path = cli->value;
         break;
     case OPT_run_stats:
         args->stats = 1;
@@ -285,6 +291,7 @@ static int generate(struct run *run, struct weir_err *err)
     weir_sampler_see_prompt(&run->sampler, run->ids, run->n_ids);
     start = progress_seconds();
     while (!rc) {
+        weir_trace_part("sampling", -1);
         rc = next_token(run, &id, err);
         run->at_eos =
             !rc && sampling_is_eos(&run->args.sampling, run->model, id);
@@ -412,7 +419,10 @@ static int run_main(int argc, char **argv)
     progress_init(&run.progress, 0);
     run.progress.unit = "tokens";
     signal(SIGPIPE, SIG_IGN);
-    rc = prepare(&run, &err);
+    rc = trace_record_begin(&run.args.trace, run.args.model_options.n_threads,
+                            run.args.model, &err);
+    if (!rc)
+        rc = prepare(&run, &err);
     if (!rc)
         rc = generate(&run, &err);
     if (!rc && run.args.json)
@@ -421,7 +431,7 @@ static int run_main(int argc, char **argv)
     if (!rc && run.args.stats)
         print_stats(&run);
     release(&run);
-    return status;
+    return trace_record_end(&run.args.trace, &run.args.cli, status);
 }
 
 const struct command cmd_run = {"run", run_main};

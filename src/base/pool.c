@@ -27,6 +27,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/trace.h"
+
 /* How long a waiter looks before it sleeps, and how often at the clock */
 #define SPIN_NS     30000
 #define SPIN_CHECKS 64
@@ -58,6 +60,7 @@ struct weir_pool {
     void *ctx;
     size_t n_items;
     atomic_size_t next;
+    struct weir_trace_label label; /* while a trace is taken */
 
     struct worker workers[];
 };
@@ -76,10 +79,12 @@ unsigned weir_pool_default_threads(void)
 
 static void take_items(struct weir_pool *pool, unsigned worker)
 {
+    uint64_t start = weir_trace_begin();
     size_t item;
 
     while ((item = atomic_fetch_add(&pool->next, 1)) < pool->n_items)
         pool->fn(pool->ctx, item, worker);
+    weir_trace_end_round(start);
 }
 
 static void relax(void)
@@ -179,16 +184,22 @@ static void *worker_main(void *arg)
 {
     struct worker *self = arg;
     struct weir_pool *pool = self->pool;
-    uint64_t seen = 0;
+    uint64_t seen = 0, start;
 
+    weir_trace_call_thread("thread", self->number);
     for (;;) {
+        start = weir_trace_begin();
         wait_and_enter(pool, &seen);
         if (pool->stop)
             break;
+        if (WEIR_TRACE_ON)
+            *weir_trace_own_label() = pool->label;
+        weir_trace_end(start, WEIR_TRACE_WAIT_POOL, "for a round", 0);
         take_items(pool, self->number);
         leave(pool);
     }
     leave(pool);
+    weir_trace_leave_thread();
     return NULL;
 }
 
@@ -252,16 +263,25 @@ void weir_pool_run(struct weir_pool *pool, size_t n_items,
                    void (*fn)(void *ctx, size_t item, unsigned worker),
                    void *ctx)
 {
+    uint64_t start = weir_trace_begin();
+
     if (pool->n_threads == 1 || n_items < 2) {
         for (size_t i = 0; i < n_items; i++)
             fn(ctx, i, 0);
+        weir_trace_end_round(start);
+        weir_trace_name(NULL);
         return;
     }
     pool->fn = fn;
     pool->ctx = ctx;
     pool->n_items = n_items;
+    if (WEIR_TRACE_ON)
+        pool->label = *weir_trace_own_label();
     atomic_store(&pool->next, 0);
     open_round(pool);
     take_items(pool, 0);
+    start = weir_trace_begin();
     close_round(pool);
+    weir_trace_end(start, WEIR_TRACE_WAIT_POOL, "for other threads", 0);
+    weir_trace_name(NULL);
 }

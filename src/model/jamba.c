@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "model/layers.h"
 #include "model/linear.h"
 #include "model/rows.h"
@@ -269,6 +270,20 @@ static void want_next(const struct pass *pass, uint32_t i)
                                               : head_matrix_unit(jamba));
 }
 
+/* What the halves of a layer are called in a timeline */
+static const char *mixer_name(const struct pass *pass)
+{
+    return weir_config_is_attention(&pass->jamba->config, pass->layer)
+               ? "attention"
+               : "mamba";
+}
+
+static const char *feed_forward_name(const struct pass *pass)
+{
+    return weir_config_is_moe(&pass->jamba->config, pass->layer) ? "experts"
+                                                                 : "mlp";
+}
+
 /* All tokens of the span pass the layer before its weights are let go. */
 static int run_layer(struct pass *pass)
 {
@@ -276,11 +291,13 @@ static int run_layer(struct pass *pass)
     const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
     int rc;
 
+    weir_trace_part(mixer_name(pass), (int)pass->layer);
     want_next(pass, pass->layer);
     rc = each_chunk(pass, mix);
     if (rc)
         return rc;
     weir_residency_done(jamba->residency, layer->mixer_unit);
+    weir_trace_part(feed_forward_name(pass), (int)pass->layer);
     if (weir_config_is_moe(&jamba->config, pass->layer)) {
         rc = each_chunk(pass, route);
         if (!rc)
@@ -390,12 +407,14 @@ static int run_span(struct pass *pass)
 
     weir_residency_begin_pass(residency);
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
+    weir_trace_part("embedding", -1);
     rc = each_chunk(pass, embed);
     for (pass->layer = 0; pass->layer < jamba->config.n_layers && !rc;
          pass->layer++)
         rc = run_layer(pass);
     if (rc)
         return rc;
+    weir_trace_part("head", -1);
     rc = each_chunk(pass, finish);
     weir_residency_done(residency, head_matrix_unit(jamba));
     if (rc)
@@ -497,6 +516,7 @@ int weir_jamba_forward(struct weir_jamba *jamba,
     pthread_mutex_lock(&jamba->lock);
     pass.n_all = n_tok;
     rc = run_spans(&pass, n_tok);
+    weir_trace_part(NULL, -1);
     if (rc)
         let_go(jamba);
     pthread_mutex_unlock(&jamba->lock);

@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "base/trace.h"
 #include "model/linear.h"
 #include "model/rows.h"
 
@@ -119,8 +120,10 @@ static void attend(struct heads *heads)
         room = heads->n_slots - heads->slot;
         heads->n_spans = left < room ? left : room;
         heads->last = heads->n_spans == left;
+        weir_trace_name("attention");
         weir_pool_run(jamba->pool, n_blocks * heads->n_spans, attend_item,
                       heads);
+        weir_trace_name("joining spans");
         weir_pool_run(jamba->pool, heads->n_tok * jamba->config.n_kv_heads,
                       join_item, heads);
     }

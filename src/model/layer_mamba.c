@@ -7,6 +7,7 @@
  */
 #include "model/layers.h"
 
+#include "base/trace.h"
 #include "model/linear.h"
 #include "model/rows.h"
 
@@ -146,6 +147,7 @@ int weir_layer_mamba(struct weir_jamba *jamba,
                            2 * inner, err);
     if (rc)
         return rc;
+    weir_trace_name("conv");
     weir_pool_run(jamba->pool, n_slices(jamba), conv_slice, &mixer);
     rc = select_parameters(&mixer, jamba, err);
     if (!rc)
@@ -153,6 +155,7 @@ int weir_layer_mamba(struct weir_jamba *jamba,
                                work->dt, inner, err);
     if (rc)
         return rc;
+    weir_trace_name("scan");
     weir_pool_run(jamba->pool, n_slices(jamba), scan_slice, &mixer);
     return weir_linear_apply(jamba, &layer->out_proj, work->u, inner, n_tok, y,
                              hidden, err);

@@ -11,6 +11,8 @@
  */
 #include "model/linear.h"
 
+#include "base/trace.h"
+#include "model/product_name.h"
 #include "offload/tiling.h"
 
 #define EXACT_TOK        64 /* tokens of an item with matmul() */
@@ -303,8 +305,11 @@ int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
     plan_round(&round, &n_packs, &n_all);
     for (size_t i = 0; i < jamba->work.n_workers; i++)
         jamba->work.workers[i].rc = 0;
+    weir_trace_name("packing");
     if (n_packs)
         weir_pool_run(jamba->pool, n_packs, pack_item, &round);
+    if (WEIR_TRACE_ON)
+        weir_trace_name(weir_product_name(tensor_of(jamba, products)->name));
     weir_pool_run(jamba->pool, n_all, multiply_item, &round);
     return first_failure(&jamba->work, err);
 }
@@ -385,6 +390,7 @@ int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
 
     for (size_t i = 0; i < jamba->work.n_workers; i++)
         jamba->work.workers[i].rc = 0;
+    weir_trace_name("embedding");
     weir_pool_run(jamba->pool, n_tok, widen_row, &embedding);
     return first_failure(&jamba->work, err);
 }

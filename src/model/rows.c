@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/trace.h"
+
 #define SLICE      8   /* tokens of an item */
 #define SLICE_COLS 256 /* or columns of all of them */
 
@@ -26,9 +28,10 @@ static size_t slice_of(const struct rows *rows, size_t item, size_t *n_tok)
     return item * SLICE;
 }
 
-static void run(struct rows *rows,
+static void run(struct rows *rows, const char *name,
                 void (*fn)(void *ctx, size_t item, unsigned worker))
 {
+    weir_trace_name(name);
     weir_pool_run(rows->jamba->pool, (rows->n_tok + SLICE - 1) / SLICE, fn,
                   rows);
 }
@@ -55,7 +58,7 @@ void weir_rows_norm(const struct weir_jamba *jamba, const float *x, size_t ld,
                         .weight = weight,
                         .y = y};
 
-    run(&rows, norm_item);
+    run(&rows, "norm", norm_item);
 }
 
 static void silu_item(void *ctx, size_t item, unsigned worker)
@@ -73,7 +76,7 @@ void weir_rows_silu_mul(const struct weir_jamba *jamba, float *gate,
     struct rows rows = {
         .jamba = jamba, .x = up, .y = gate, .n_tok = n_tok, .n = n};
 
-    run(&rows, silu_item);
+    run(&rows, "silu", silu_item);
 }
 
 static void add_item(void *ctx, size_t item, unsigned worker)
@@ -91,7 +94,7 @@ void weir_rows_add(const struct weir_jamba *jamba, float *y, const float *x,
 {
     struct rows rows = {.jamba = jamba, .x = x, .y = y, .n_tok = n_tok, .n = n};
 
-    run(&rows, add_item);
+    run(&rows, "add", add_item);
 }
 
 static void clear_item(void *ctx, size_t item, unsigned worker)
@@ -108,7 +111,7 @@ void weir_rows_clear(const struct weir_jamba *jamba, float *y, size_t n_tok,
 {
     struct rows rows = {.jamba = jamba, .n_tok = n_tok, .n = n, .y = y};
 
-    run(&rows, clear_item);
+    run(&rows, "clear", clear_item);
 }
 
 static void gather_norm_item(void *ctx, size_t item, unsigned worker)
@@ -135,7 +138,7 @@ void weir_rows_gather_norm(const struct weir_jamba *jamba, const float *x,
                         .weight = weight,
                         .y = y};
 
-    run(&rows, gather_norm_item);
+    run(&rows, "gather", gather_norm_item);
 }
 
 /* A slice of the columns, so that two rows of one token keep their order */
@@ -165,6 +168,7 @@ void weir_rows_scatter_add(const struct weir_jamba *jamba, const float *x,
                         .n = n,
                         .y = y};
 
+    weir_trace_name("combine");
     weir_pool_run(jamba->pool, (n + rows.slice - 1) / rows.slice, scatter_item,
                   &rows);
 }
@@ -194,5 +198,5 @@ void weir_rows_convert(const struct weir_jamba *jamba, const float *x,
                         .dtype = dtype,
                         .narrow = y};
 
-    run(&rows, convert_item);
+    run(&rows, "convert", convert_item);
 }
