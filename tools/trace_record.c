@@ -20,6 +20,9 @@
 /* Spans that are kept, of all threads: 25 MB */
 #define MAX_EVENTS (1u << 19)
 
+/* Readers that are traced, each with a lane */
+#define MOST_DRIVES 4
+
 /* Lanes of requests that are under way side by side */
 #define MAX_SLOTS 512
 
@@ -50,7 +53,8 @@ int trace_record_begin(struct trace_record *record, unsigned n_threads,
     record->file = fopen(record->part, "we");
     if (!record->file)
         return weir_err_errno(err, errno, "create", record->part);
-    n_lanes = (n_threads ? n_threads : weir_pool_default_threads()) + 2;
+    n_lanes =
+        (n_threads ? n_threads : weir_pool_default_threads()) + 1 + MOST_DRIVES;
     rc = weir_trace_start(n_lanes, MAX_EVENTS / n_lanes, err);
     if (!rc)
         weir_trace_part("loading", -1);
@@ -101,17 +105,37 @@ static int by_start(const void *a, const void *b)
     return depth_of(x) - depth_of(y);
 }
 
-/* The spans of a lane in order; NULL when there is no memory */
-static const struct weir_trace_event **sort_lane(unsigned number, uint64_t n)
+/* A drive has a lane; together they are the requests. */
+static int is_drive(const struct weir_trace_lane *lane)
 {
-    const struct weir_trace_event **events =
-        malloc((n + 1) * sizeof(const struct weir_trace_event *));
+    return !strcmp(lane->who, "drive");
+}
 
-    for (uint64_t i = 0; i < n && events; i++)
-        events[i] = weir_trace_get_event(number, i);
-    if (events)
-        qsort(events, n, sizeof(*events), by_start);
-    return events;
+/* The spans of a lane, or of all drives, in order */
+struct spans {
+    const struct weir_trace_event **events;
+    uint64_t n;
+};
+
+static void add_spans(struct spans *spans, unsigned number,
+                      const struct weir_trace_lane *lane)
+{
+    for (uint64_t i = 0; i < lane->n_events; i++)
+        spans->events[spans->n++] = weir_trace_get_event(number, i);
+}
+
+static int take_spans(struct spans *spans, uint64_t n, struct weir_err *err)
+{
+    size_t n_bytes = (n + 1) * sizeof(const struct weir_trace_event *);
+
+    spans->n = 0;
+    spans->events = malloc(n_bytes);
+    return spans->events ? 0 : weir_err_nomem(err, n_bytes, "the spans");
+}
+
+static void sort_spans(struct spans *spans)
+{
+    qsort(spans->events, spans->n, sizeof(*spans->events), by_start);
 }
 
 /* ---- writing ---- */
@@ -171,32 +195,52 @@ static unsigned find_slot(uint64_t *ends, const struct weir_trace_event *event)
     return slot;
 }
 
-static int write_lane(FILE *file, unsigned number,
-                      const struct weir_trace_lane *lane, uint64_t from,
-                      struct weir_err *err)
+static int write_thread(FILE *file, unsigned number,
+                        const struct weir_trace_lane *lane, uint64_t from,
+                        struct weir_err *err)
 {
-    const struct weir_trace_event **events = sort_lane(number, lane->n_events);
-    uint64_t ends[MAX_SLOTS] = {0};
-    int is_drive = !strcmp(lane->who, "drive");
-    unsigned tid;
+    struct spans spans;
+    int rc = take_spans(&spans, lane->n_events, err);
 
-    if (!events)
-        return weir_err_nomem(err, lane->n_events * sizeof(*events),
-                              "the spans of a thread");
-    if (!is_drive)
-        write_name(file, "thread_name", 1, lane->number, lane->who,
-                   lane->number);
-    for (uint64_t i = 0; i < lane->n_events; i++) {
-        if (events[i]->start_ns < from)
+    if (rc)
+        return rc;
+    add_spans(&spans, number, lane);
+    sort_spans(&spans);
+    write_name(file, "thread_name", 1, lane->number, lane->who, lane->number);
+    for (uint64_t i = 0; i < spans.n; i++)
+        if (spans.events[i]->start_ns >= from)
+            write_event(file, spans.events[i], lane->number, from);
+    free(spans.events);
+    return 0;
+}
+
+static int write_requests(FILE *file, uint64_t from, struct weir_err *err)
+{
+    uint64_t ends[MAX_SLOTS] = {0}, n = 0;
+    struct weir_trace_lane lane;
+    struct spans spans;
+    unsigned slot;
+    int rc;
+
+    for (unsigned i = 0; weir_trace_get_lane(i, &lane); i++)
+        n += is_drive(&lane) ? lane.n_events : 0;
+    rc = take_spans(&spans, n, err);
+    if (rc)
+        return rc;
+    for (unsigned i = 0; weir_trace_get_lane(i, &lane); i++)
+        if (is_drive(&lane))
+            add_spans(&spans, i, &lane);
+    sort_spans(&spans);
+    for (uint64_t i = 0; i < spans.n; i++) {
+        if (spans.events[i]->start_ns < from)
             continue;
-        tid = is_drive ? find_slot(ends, events[i]) : lane->number;
-        if (is_drive && !ends[tid])
-            write_name(file, "thread_name", 2, tid, "request", tid);
-        if (is_drive)
-            ends[tid] = events[i]->end_ns;
-        write_event(file, events[i], tid, from);
+        slot = find_slot(ends, spans.events[i]);
+        if (!ends[slot])
+            write_name(file, "thread_name", 2, slot, "request", slot);
+        ends[slot] = spans.events[i]->end_ns;
+        write_event(file, spans.events[i], slot, from);
     }
-    free(events);
+    free(spans.events);
     return 0;
 }
 
@@ -220,7 +264,10 @@ static int write_all(FILE *file, const char *command, struct weir_err *err)
           "\"args\":{\"name\":\"drive\"}}",
           file);
     for (unsigned i = 0; weir_trace_get_lane(i, &lane) && !rc; i++)
-        rc = write_lane(file, i, &lane, from, err);
+        if (!is_drive(&lane))
+            rc = write_thread(file, i, &lane, from, err);
+    if (!rc)
+        rc = write_requests(file, from, err);
     fputs("\n]}\n", file);
     return rc;
 }
