@@ -20,8 +20,6 @@
 #include "offload/reader_engine.h"
 #include "offload/reader_pace.h"
 
-#define DEADLINE_MS 30000
-
 /* How often in a row a read may come back without any bytes */
 #define MAX_AGAIN 100
 
