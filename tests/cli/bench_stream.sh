@@ -48,13 +48,7 @@ for wrong in '--ram 0' '--io mmap' '--io-throttle 0' '--io-throttle -1'; do
     is 2 "$wrong"
 done
 
-# The name of nm may come with options.
-# shellcheck disable=SC2086
-if ${NM:-nm} "$WEIR" 2>/dev/null | grep -q __asan_init; then
-    tap_skip "a sanitizer takes memory of its own"
-    tap_done
-    exit
-fi
+skip_the_rest_if_sanitized
 
 # 73 MB, so that something must go when 70 of a budget are for activations.
 cat >shape.json <<'JSON'

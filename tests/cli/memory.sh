@@ -9,13 +9,7 @@ group=
 cd "$work" || exit 99
 exec </dev/null
 
-# The name of nm may come with options.
-# shellcheck disable=SC2086
-if ${NM:-nm} "$WEIR" 2>/dev/null | grep -q __asan_init; then
-    tap_skip "a sanitizer takes memory of its own"
-    tap_done
-    exit
-fi
+skip_the_rest_if_sanitized
 
 # 127 MB, so that something must go when 70 of a budget are for activations.
 cat >shape.json <<'JSON'

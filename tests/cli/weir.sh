@@ -61,3 +61,14 @@ pack_text() {
     tokenizer >text/tokenizer.json
     "$WEIR" pack text -o text.weir -q 2>err || tap_diag <err
 }
+
+# Ends a test whose budgets leave no room for what a sanitizer takes.
+skip_the_rest_if_sanitized() {
+    # The name of nm may come with options.
+    # shellcheck disable=SC2086
+    if ${NM:-nm} "$WEIR" 2>/dev/null | grep -q __asan_init; then
+        tap_skip "a sanitizer takes memory of its own"
+        tap_done
+        exit
+    fi
+}
