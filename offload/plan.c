@@ -8,14 +8,12 @@
  *
  * and then once for all of them.  Where the unit is says what it costs:
  *
- *     pinned      unpacked bytes from DRAM
- *     streamed    stored bytes from the drive, which pass DRAM twice (the
- *                 drive writes, a core reads), and the decoding of its
- *                 compressed tiles
- *     cached      the first with probability h, the second else, and then its
- *                 unpacked bytes written into the cache; by a prompt, which
- *                 wants all experts and would find none, nothing is replaced
- *     mapped      stored bytes from DRAM, and the decoding, at each use
+ *     pinned      stored bytes from DRAM, and the decoding of its compressed
+ *                 tiles, which stay compressed
+ *     streamed    the same, behind whole pages from the drive, which writes
+ *                 them to DRAM
+ *     cached      the first with probability h, the second else
+ *     mapped      the first while the page cache has it
  *
  * h is c/E when the cache holds c of the E experts of each group: routers of
  * a trained mixture are kept near uniform, and then it does not matter which
@@ -30,26 +28,11 @@
  * and the time is between their maximum, when all of it overlaps, and their
  * sum, when nothing does.  A prompt of N tokens goes through the layers in
  * chunks; tokens of one span share what is read from the drive.  What a span
- * is takes memory: of each token what waits between two layers, and two units
- * unpacked, one in use and one arriving.  A quarter of what is free is given
- * to it at most.
+ * is takes memory, of each token what waits between two layers: a quarter of
+ * what is free is given to it at most.
  *
- * Where things go.  A byte of RAM that holds what every token touches saves a
- * byte a token, one that holds an expert k/E of one: so the trunk comes first,
- * unit by unit, those that save most drive bytes per byte held before others
- * (a raw tile saves 1, one that unpacks to 1.5 times its size two thirds).
- * Then experts, then tables of which a token wants a row.  The order is the
- * same whatever the budget, and the first unit that does not fit ends it: with
- * more RAM nothing is lost that was there with less, so a plan never gets
- * slower.  Among equals the order is that of van der Corput (the bits of the
- * ordinal reversed), so that those that stream lie evenly between those that
- * do not, and the drive has something to do all the time.
- *
- * A cache of experts that holds less than one step wants has thrown away each
- * of them before its turn comes again: below that some experts are pinned.
- * Above it a cache follows the text, which may be worth more than c/E and
- * never less; but its misses cost DRAM, and where that is what limits, experts
- * stay pinned.
+ * Where things go is what placement.c says of the rest, so that it is what a
+ * run does with as much.
  */
 #include "offload/plan.h"
 
@@ -66,9 +49,9 @@ struct planner {
     const struct weir_plan_machine *machine;
     const struct weir_plan_model *model;
     const struct weir_plan_budget *budget;
-    uint32_t *order; /* [n_units] */
-    uint64_t flex;   /* bytes for units */
-    uint64_t span;   /* tokens that the memory set aside is enough for */
+    struct weir_placement_unit *units; /* [n_units] */
+    uint64_t flex;                     /* bytes for units */
+    uint64_t span; /* tokens that the memory set aside is enough for */
     struct weir_err *err;
 };
 
@@ -76,11 +59,6 @@ static const struct weir_plan_unit *unit_of(const struct planner *planner,
                                             uint32_t number)
 {
     return &planner->model->units[number];
-}
-
-static uint64_t unpacked_of(const struct planner *planner, uint32_t number)
-{
-    return weir_plan_unpacked(unit_of(planner, number));
 }
 
 const char *weir_plan_resource_name(enum weir_plan_resource resource)
@@ -119,15 +97,6 @@ static void set_sum(struct weir_plan_ram *ram)
                ram->staging + ram->prompt + ram->pinned + ram->cache;
 }
 
-static uint64_t all_unpacked(const struct planner *planner)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < planner->model->n_units; i++)
-        sum += unpacked_of(planner, i);
-    return sum;
-}
-
 static double mib(uint64_t n_bytes)
 {
     return (double)n_bytes / (1 << 20);
@@ -142,26 +111,10 @@ static int refuse(const struct planner *planner)
         planner->err, WEIR_ELIMIT,
         "a budget of %.1f MiB of RAM is too small: the least is %llu MiB, of "
         "which KV cache %.1f, state %.1f, working memory %.1f, index and "
-        "vectors %.1f, reads under way %.1f, the program %.1f; allow more, or "
-        "a shorter context",
+        "vectors %.1f, the program %.1f; allow more, or a shorter context",
         mib(planner->budget->ram_bytes), (unsigned long long)least,
         mib(ram->kv), mib(ram->state), mib(ram->work), mib(ram->kept),
-        mib(ram->staging), mib(ram->fixed));
-}
-
-/* Two of the largest units that a prompt has to keep for its tokens */
-static uint64_t arriving_bytes(const struct planner *planner)
-{
-    const struct weir_plan_unit *unit;
-    uint64_t most = 0;
-
-    for (uint32_t i = 0; i < planner->model->n_units; i++) {
-        unit = unit_of(planner, i);
-        if ((unit->kind == WEIR_PLAN_TRUNK || unit->kind == WEIR_PLAN_EXPERT) &&
-            weir_plan_unpacked(unit) > most)
-            most = weir_plan_unpacked(unit);
-    }
-    return 2 * most;
+        mib(ram->fixed));
 }
 
 static uint64_t chunk_of(const struct planner *planner)
@@ -177,8 +130,7 @@ static void set_span(struct planner *planner)
 {
     uint64_t n_tok = planner->budget->n_prompt, chunk = chunk_of(planner);
     uint64_t each = planner->model->wait_bytes, quarter = planner->flex / 4;
-    uint64_t arriving = arriving_bytes(planner);
-    uint64_t wanted = arriving + product(n_tok, each);
+    uint64_t wanted = product(n_tok, each);
 
     planner->span = chunk;
     if (n_tok == chunk)
@@ -187,8 +139,8 @@ static void set_span(struct planner *planner)
     planner->flex -= planner->plan->ram.prompt;
     if (wanted <= quarter)
         planner->span = n_tok;
-    else if (quarter > arriving + product(chunk, each))
-        planner->span = (quarter - arriving) / each / chunk * chunk;
+    else if (quarter > product(chunk, each))
+        planner->span = quarter / each / chunk * chunk;
 }
 
 /* ---- placement ---- */
@@ -203,142 +155,98 @@ static void place(const struct planner *planner, uint32_t number,
     class->n_units[where]++;
     class->bytes[where] += where == WEIR_STREAMED || planner->plan->mapped
                                ? unit->stored_bytes
-                               : weir_plan_unpacked(unit);
+                               : unit->held_bytes;
 }
 
-static void clear_places(const struct planner *planner)
-{
-    memset(planner->plan->classes, 0, sizeof(planner->plan->classes));
-    planner->plan->ram.pinned = planner->plan->ram.cache = 0;
-}
-
-/* Pins in the order as long as it fits; returns the bytes of experts pinned. */
-static uint64_t fill(const struct planner *planner)
-{
-    struct weir_plan *plan = planner->plan;
-    uint64_t experts = 0, n;
-    int full = 0;
-
-    clear_places(planner);
-    for (uint32_t i = 0; i < plan->n_units; i++) {
-        uint32_t number = planner->order[i];
-
-        n = unpacked_of(planner, number);
-        full |= n > planner->flex - plan->ram.pinned;
-        place(planner, number, full ? WEIR_STREAMED : WEIR_PINNED);
-        if (full)
-            continue;
-        plan->ram.pinned += n;
-        if (unit_of(planner, number)->kind == WEIR_PLAN_EXPERT)
-            experts += n;
-    }
-    return experts;
-}
-
-/* The same memory as a cache of all experts */
-static void fill_cache(const struct planner *planner, uint64_t cache_bytes)
-{
-    struct weir_plan *plan = planner->plan;
-    struct weir_plan_ram ram = plan->ram;
-
-    clear_places(planner);
-    plan->ram.cache = cache_bytes;
-    plan->ram.pinned = ram.pinned - cache_bytes;
-    for (uint32_t i = 0; i < plan->n_units; i++) {
-        int is_expert = unit_of(planner, i)->kind == WEIR_PLAN_EXPERT;
-
-        place(planner, i, is_expert ? WEIR_CACHED : plan->places[i]);
-    }
-}
-
-/* Bytes of experts: all, and those that a step is expected to want */
-static void sum_experts(const struct planner *planner, double *all,
-                        double *wanted)
-{
-    *all = *wanted = 0;
-    for (uint32_t i = 0; i < planner->model->n_units; i++) {
-        const struct weir_plan_unit *unit = unit_of(planner, i);
-        double n = (double)weir_plan_unpacked(unit);
-
-        if (unit->kind != WEIR_PLAN_EXPERT)
-            continue;
-        *all += n;
-        *wanted += n * weir_plan_touched(unit, planner->budget->batch);
-    }
-}
-
-/*
- * A span spares the drive and costs DRAM, where its units wait for the other
- * chunks: whichever is faster.
- */
 static void predict(const struct planner *planner)
 {
-    struct weir_plan *plan = planner->plan, chunked;
-
-    plan->span_tok = planner->span;
-    weir_plan_predict(plan, planner->machine, planner->model, planner->budget);
-    chunked = *plan;
-    chunked.span_tok = chunk_of(planner);
-    weir_plan_predict(&chunked, planner->machine, planner->model,
+    planner->plan->span_tok = planner->span;
+    weir_plan_predict(planner->plan, planner->machine, planner->model,
                       planner->budget);
-    if (chunked.prompt.tps > plan->prompt.tps)
-        *plan = chunked;
 }
 
-static void place_units(struct planner *planner)
+static void list_units(const struct planner *planner)
 {
-    uint64_t pinned = fill(planner);
-    double all, wanted, tps;
+    static const enum weir_use_kind kinds[] = {
+        [WEIR_PLAN_TRUNK] = WEIR_USE_TRUNK,
+        [WEIR_PLAN_HEAD] = WEIR_USE_TRUNK,
+        [WEIR_PLAN_EXPERT] = WEIR_USE_EXPERT,
+        [WEIR_PLAN_ROWS] = WEIR_USE_ROWS};
 
-    sum_experts(planner, &all, &wanted);
-    planner->plan->hit_rate = all > 0 ? (double)pinned / all : 1;
-    predict(planner);
-    if ((double)pinned < wanted || (double)pinned >= all)
-        return;
-    tps = planner->plan->decode.tps;
-    fill_cache(planner, pinned);
-    predict(planner);
-    if (planner->plan->decode.tps >= tps * (1 - 1e-9))
-        return;
-    fill(planner);
-    predict(planner);
+    for (uint32_t i = 0; i < planner->model->n_units; i++) {
+        const struct weir_plan_unit *unit = unit_of(planner, i);
+
+        planner->units[i] = (struct weir_placement_unit){
+            {kinds[unit->kind], unit->group}, unit->held_bytes};
+    }
 }
 
-static void pin_all(struct planner *planner)
+static void take_places(const struct planner *planner,
+                        const struct weir_placement *placement)
 {
     struct weir_plan *plan = planner->plan;
 
-    clear_places(planner);
     for (uint32_t i = 0; i < plan->n_units; i++)
-        place(planner, i, WEIR_PINNED);
-    plan->ram.pinned =
-        plan->mapped ? planner->model->file_bytes : all_unpacked(planner);
-    plan->hit_rate = 1;
-    planner->span = planner->budget->n_prompt;
+        place(planner, i, placement->places[i]);
+    plan->ram.pinned = placement->pinned_bytes;
+    plan->ram.cache = placement->cache_bytes;
+    plan->ram.staging = placement->staging_bytes;
+    plan->hit_rate = placement->n_experts
+                         ? (double)placement->n_here / placement->n_experts
+                         : 1;
     predict(planner);
+}
+
+/* Where all of it is in RAM, no prompt has to wait for anything. */
+static int place_units(struct planner *planner)
+{
+    struct weir_placement_ask ask = {planner->flex, planner->model->n_top,
+                                     planner->budget->batch};
+    struct weir_placement placement = {0};
+    uint32_t n_units = planner->model->n_units;
+    int rc;
+
+    planner->span = planner->budget->n_prompt;
+    rc = weir_placement_make(&placement, planner->units, n_units, &ask,
+                             planner->err);
+    if (!rc && !weir_placement_is_whole(&placement)) {
+        weir_placement_fini(&placement);
+        set_span(planner);
+        ask.n_bytes = planner->flex;
+        rc = weir_placement_make(&placement, planner->units, n_units, &ask,
+                                 planner->err);
+    }
+    if (!rc)
+        take_places(planner, &placement);
+    weir_placement_fini(&placement);
+    return rc;
 }
 
 static int plan_budget(struct planner *planner)
 {
     struct weir_plan_ram *ram = &planner->plan->ram;
-    uint64_t ram_bytes = planner->budget->ram_bytes;
-    uint64_t all = all_unpacked(planner);
 
     set_sum(ram);
-    if (ram->sum + all <= ram_bytes) {
-        pin_all(planner);
-        return 0;
-    }
-    ram->staging = planner->budget->staging_bytes;
-    if (ram->staging > all)
-        ram->staging = all;
-    set_sum(ram);
-    if (ram->sum > ram_bytes)
+    if (ram->sum > planner->budget->ram_bytes)
         return refuse(planner);
-    planner->flex = ram_bytes - ram->sum;
-    set_span(planner);
-    place_units(planner);
-    return 0;
+    planner->flex = planner->budget->ram_bytes - ram->sum;
+    list_units(planner);
+    return place_units(planner);
+}
+
+/* ---- without a budget ---- */
+
+/* All of the file is in the page cache. */
+static void map_all(struct planner *planner)
+{
+    struct weir_plan *plan = planner->plan;
+
+    for (uint32_t i = 0; i < plan->n_units; i++)
+        place(planner, i, WEIR_PINNED);
+    plan->ram.pinned = planner->model->file_bytes;
+    plan->hit_rate = 1;
+    planner->span = planner->budget->n_prompt;
+    predict(planner);
 }
 
 /*
@@ -360,7 +268,6 @@ static void place_pages(struct planner *planner, uint64_t pages)
             trunk += stored;
         wanted += stored * weir_plan_touched(unit, planner->budget->batch);
     }
-    clear_places(planner);
     for (uint32_t i = 0; i < plan->n_units; i++) {
         enum weir_plan_kind kind = unit_of(planner, i)->kind;
 
@@ -384,7 +291,7 @@ static int plan_map(struct planner *planner)
 
     set_sum(&plan->ram);
     if (plan->ram.sum + planner->model->file_bytes <= room) {
-        pin_all(planner);
+        map_all(planner);
         return 0;
     }
     if (plan->ram.sum > room) {
@@ -407,7 +314,8 @@ static int check_drive(const struct planner *planner)
     uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < plan->n_units; i++)
-        if (plan->places[i] != WEIR_PINNED)
+        if (plan->places[i] == WEIR_STREAMED ||
+            (plan->places[i] == WEIR_CACHED && plan->hit_rate < 1))
             bytes += unit_of(planner, i)->stored_bytes;
     if (!bytes || planner->machine->disk_gbps > 0)
         return 0;
@@ -429,17 +337,15 @@ int weir_plan_make(struct weir_plan *plan,
                               .budget = budget,
                               .err = err};
     size_t n = model->n_units + 1u;
-    int rc;
+    int rc = 0;
 
     memset(plan, 0, sizeof(*plan));
     plan->n_units = model->n_units;
     plan->mapped = budget->ram_bytes == 0;
     plan->places = calloc(n, sizeof(*plan->places));
-    planner.order = calloc(n, sizeof(*planner.order));
-    if (plan->places && planner.order)
-        rc = weir_plan_order(model, planner.order, err);
-    else
-        rc = weir_err_nomem(err, n * sizeof(*planner.order), "a plan");
+    planner.units = calloc(n, sizeof(*planner.units));
+    if (!plan->places || !planner.units)
+        rc = weir_err_nomem(err, n * sizeof(*planner.units), "a plan");
     set_base(&planner);
     if (!rc)
         rc = plan->mapped ? plan_map(&planner) : plan_budget(&planner);
@@ -449,7 +355,7 @@ int weir_plan_make(struct weir_plan *plan,
         set_sum(&plan->ram);
         rc = check_drive(&planner);
     }
-    free(planner.order);
+    free(planner.units);
     return rc;
 }
 

@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-#include "offload/file.h"
+#include "offload/placement.h"
 
 /* When a pass touches a unit. */
 enum weir_plan_kind {
@@ -16,14 +16,6 @@ enum weir_plan_kind {
     WEIR_PLAN_HEAD,   /* once, for the last token of a sequence */
     WEIR_PLAN_EXPERT, /* the tokens that choose it among those of its group */
     WEIR_PLAN_ROWS,   /* each token touches a tile or so of it */
-};
-
-/* Where a unit is when a pass wants it. */
-enum weir_place {
-    WEIR_PINNED,   /* in RAM, always */
-    WEIR_CACHED,   /* in RAM, when the cache of its group has kept it */
-    WEIR_STREAMED, /* on the drive, read at each use */
-    WEIR_N_PLACES
 };
 
 /*
@@ -35,6 +27,8 @@ struct weir_plan_unit {
     unsigned class;        /* of the caller, below WEIR_PLAN_CLASSES */
     unsigned group;        /* of experts: counted from 0, each in one run */
     uint64_t stored_bytes; /* on the drive */
+    uint64_t held_bytes;   /* in RAM: whole pages, with what is kept besides;
+                              0: it can only be read tile by tile */
     uint64_t unpacked_bytes[WEIR_N_CODECS]; /* of its tiles of each codec */
     uint64_t row_bytes; /* WEIR_PLAN_ROWS: stored, that one token touches */
     double share;       /* of tokens that touch it; 1 but for experts */
@@ -54,6 +48,7 @@ struct weir_plan_model {
     uint64_t wait_bytes;  /* of a token that waits between two layers */
     double seen_flop;     /* for each token and position that it sees */
     uint32_t chunk_tok;   /* most that go through a unit at once */
+    unsigned n_top;       /* experts of a group that a token uses */
 };
 
 struct weir_plan_machine {
@@ -70,16 +65,14 @@ struct weir_plan_machine {
 #define WEIR_PLAN_ZSTD_GBPS   1.8
 
 struct weir_plan_budget {
-    uint64_t ram_bytes;     /* of the whole process; 0: the file is mapped */
-    uint64_t fixed_bytes;   /* code, stacks, libraries, a tokenizer */
-    uint64_t staging_bytes; /* for reads under way, when something streams */
-    uint64_t n_ctx;         /* room for tokens in each sequence */
-    uint64_t n_prompt;      /* tokens of the prompt, > 0 */
-    uint32_t batch;         /* sequences that decode in step, > 0 */
+    uint64_t ram_bytes;   /* of the whole process; 0: the file is mapped */
+    uint64_t fixed_bytes; /* code, stacks, libraries, a tokenizer */
+    uint64_t n_ctx;       /* room for tokens in each sequence */
+    uint64_t n_prompt;    /* tokens of the prompt, > 0 */
+    uint32_t batch;       /* sequences that decode in step, > 0 */
 };
 
-#define WEIR_PLAN_FIXED_BYTES   (64ull << 20)
-#define WEIR_PLAN_STAGING_BYTES (64ull << 20)
+#define WEIR_PLAN_FIXED_BYTES (64ull << 20)
 
 /* What time goes by.  Devices would add their memory and the way to it. */
 enum weir_plan_resource {
@@ -103,15 +96,15 @@ struct weir_plan_speed {
 
 /* What the RAM is for; the sum is within the budget. */
 struct weir_plan_ram {
-    uint64_t fixed, kept, work, state, kv, staging;
-    uint64_t prompt; /* tokens that wait, and units that wait for them */
-    uint64_t pinned, cache;
+    uint64_t fixed, kept, work, state, kv;
+    uint64_t prompt;                 /* tokens that wait between two layers */
+    uint64_t pinned, cache, staging; /* as weir_placement_make() says */
     uint64_t sum;
 };
 
 struct weir_plan_class {
     uint32_t n_units[WEIR_N_PLACES];
-    uint64_t bytes[WEIR_N_PLACES]; /* unpacked; of those streamed: stored */
+    uint64_t bytes[WEIR_N_PLACES]; /* held in RAM; of those streamed: stored */
     double disk_bytes, dram_bytes; /* of a token that is decoded */
 };
 
@@ -133,10 +126,9 @@ struct weir_plan {
  * WEIR_ELIMIT with the least that would do when the budget is too small,
  * WEIR_EARG when something streams and the speed of the drive is not known.
  *
- * A cache is divided between the groups of experts, whose parts differ by one
- * expert at most: one that evicts without regard to them finds little of a
- * group left when its turn comes.  A prompt of more than a few tokens wants all
- * experts: it uses what is in the cache and replaces nothing.
+ * What RAM is left for weights is placed as weir_residency_keep() places it.  A
+ * prompt of more than a few tokens wants all experts: it uses what is in the
+ * cache and replaces nothing.
  */
 int weir_plan_make(struct weir_plan *plan,
                    const struct weir_plan_machine *machine,

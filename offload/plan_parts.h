@@ -8,13 +8,6 @@
 /* Share of a unit's bytes that a pass of `n_tok` tokens is expected to touch */
 double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok);
 
-/* Unpacked bytes of a unit, of all codecs */
-uint64_t weir_plan_unpacked(const struct weir_plan_unit *unit);
-
-/* Numbers of the units [n_units] in the order in which RAM is given to them. */
-int weir_plan_order(const struct weir_plan_model *model, uint32_t *order,
-                    struct weir_err *err);
-
 /*
  * Fills decode, prompt and what the classes read of a plan whose places, hit
  * rate and span are set.

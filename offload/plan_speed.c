@@ -18,17 +18,7 @@ struct pass {
     double span;   /* that share what is read from the drive */
     double chunk;  /* that go through a unit at once */
     double n_last; /* of them need logits at a time: the head runs once */
-    int fills;     /* the cache with what it reads */
 };
-
-uint64_t weir_plan_unpacked(const struct weir_plan_unit *unit)
-{
-    uint64_t sum = 0;
-
-    for (int i = 0; i < WEIR_N_CODECS; i++)
-        sum += unit->unpacked_bytes[i];
-    return sum;
-}
 
 double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok)
 {
@@ -50,27 +40,6 @@ static void decode(struct load *load, const struct weir_plan_unit *unit,
         load->decoded[i] += times * (double)unit->unpacked_bytes[i];
 }
 
-/* The unit is in RAM and computed with `uses` times. */
-static void add_resident(struct load *load, const struct weir_plan_unit *unit,
-                         int mapped, double uses)
-{
-    if (!mapped) {
-        load->dram += uses * (double)weir_plan_unpacked(unit);
-        return;
-    }
-    load->dram += uses * (double)unit->stored_bytes;
-    decode(load, unit, uses);
-}
-
-/* The unit is read `reads` times; what arrives is written and read once. */
-static void add_read(struct load *load, const struct weir_plan_unit *unit,
-                     double reads)
-{
-    load->disk += reads * (double)unit->stored_bytes;
-    load->dram += 2 * reads * (double)unit->stored_bytes;
-    decode(load, unit, reads);
-}
-
 /* How often a pass wants a unit that each `part` of its tokens wants once */
 static double times_wanted(const struct weir_plan_unit *unit,
                            const struct pass *pass, double part)
@@ -82,16 +51,22 @@ static double times_wanted(const struct weir_plan_unit *unit,
            (rest > 0 ? weir_plan_touched(unit, rest) : 0);
 }
 
+/* What the drive reads when the unit is wanted */
+static double read_bytes(const struct weir_plan *plan,
+                         const struct weir_plan_unit *unit)
+{
+    int by_tile =
+        plan->mapped || unit->kind == WEIR_PLAN_ROWS || !unit->held_bytes;
+
+    return (double)(by_tile ? unit->stored_bytes : unit->held_bytes);
+}
+
 static void add_unit(struct load *load, const struct weir_plan *plan,
                      uint32_t number, const struct weir_plan_unit *unit,
                      const struct pass *pass)
 {
-    double reads = times_wanted(unit, pass, pass->span);
+    double reads = times_wanted(unit, pass, pass->span), hits;
     double uses = times_wanted(unit, pass, pass->chunk);
-    double bytes = (double)weir_plan_unpacked(unit), hits;
-    int stays =
-        !plan->mapped && pass->span > pass->chunk &&
-        (unit->kind == WEIR_PLAN_TRUNK || unit->kind == WEIR_PLAN_EXPERT);
 
     if (unit->kind == WEIR_PLAN_HEAD)
         reads = uses = 1;
@@ -100,15 +75,10 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
     hits = plan->places[number] == WEIR_PINNED   ? 1
            : plan->places[number] == WEIR_CACHED ? plan->hit_rate
                                                  : 0;
-    add_resident(load, unit, plan->mapped, hits * uses);
-    if (hits == 1)
-        return;
-    add_read(load, unit, (1 - hits) * reads);
-    if (stays) /* unpacked for the other chunks of its span */
-        load->dram += (1 - hits) * (reads + uses) * bytes;
-    else if (plan->places[number] == WEIR_CACHED && pass->fills &&
-             !plan->mapped)
-        load->dram += (1 - hits) * reads * bytes;
+    load->disk += (1 - hits) * reads * read_bytes(plan, unit);
+    load->dram += (1 - hits) * reads * read_bytes(plan, unit) +
+                  uses * (double)unit->stored_bytes;
+    decode(load, unit, uses);
 }
 
 static void add_flop(struct load *load, const struct weir_plan_unit *unit,
@@ -158,7 +128,7 @@ static void predict_decode(struct weir_plan *plan,
 {
     const double n = budget->batch, past = (double)budget->n_prompt;
     const struct pass pass = {n, n, n < model->chunk_tok ? n : model->chunk_tok,
-                              n, 1};
+                              n};
     struct load load = {0}, before;
 
     for (uint32_t i = 0; i < model->n_units; i++) {
@@ -186,7 +156,7 @@ static void predict_prompt(struct weir_plan *plan,
     const double n = (double)budget->n_prompt, chunk = model->chunk_tok;
     const double n_chunks = ceil(n / chunk);
     const struct pass pass = {n, (double)plan->span_tok, n < chunk ? n : chunk,
-                              1, 0};
+                              1};
     struct load load = {0};
 
     for (uint32_t i = 0; i < model->n_units; i++) {

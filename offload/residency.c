@@ -143,12 +143,13 @@ void weir_residency_free(struct weir_residency *residency)
 }
 
 int weir_residency_keep(struct weir_residency *residency,
-                        const struct weir_use *uses, unsigned n_at_once,
-                        uint64_t n_bytes, struct weir_err *err)
+                        const struct weir_use *uses,
+                        const struct weir_placement_ask *ask,
+                        struct weir_err *err)
 {
     if (!residency->store)
         return 0;
-    return weir_store_keep(residency->store, uses, n_at_once, n_bytes, err);
+    return weir_store_keep(residency->store, uses, ask, err);
 }
 
 void weir_residency_begin_pass(struct weir_residency *residency)

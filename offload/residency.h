@@ -11,7 +11,7 @@
 #ifndef WEIR_OFFLOAD_RESIDENCY_H
 #define WEIR_OFFLOAD_RESIDENCY_H
 
-#include "offload/file.h"
+#include "offload/placement.h"
 #include "offload/reader.h"
 
 struct weir_residency;
@@ -33,24 +33,14 @@ int weir_residency_new(const struct weir_file *file,
                        struct weir_residency **residency, struct weir_err *err);
 void weir_residency_free(struct weir_residency *residency);
 
-/* When a pass uses a unit */
-struct weir_use {
-    enum weir_use_kind {
-        WEIR_USE_TRUNK,  /* always, in the order of the file */
-        WEIR_USE_EXPERT, /* some of each group, one group after the other */
-        WEIR_USE_ROWS,   /* a few tiles */
-    } kind;
-    uint32_t group; /* of experts, counted from 0 */
-};
-
 /*
- * Gives the weights n_bytes of memory, once, and reads what stays there.  Of a
- * group's experts n_at_once are used side by side by one token.  `uses`
+ * Gives the weights their memory, once, and reads what stays there.  `uses`
  * [n_units].  Does nothing when the file is mapped.
  */
 int weir_residency_keep(struct weir_residency *residency,
-                        const struct weir_use *uses, unsigned n_at_once,
-                        uint64_t n_bytes, struct weir_err *err);
+                        const struct weir_use *uses,
+                        const struct weir_placement_ask *ask,
+                        struct weir_err *err);
 
 /*
  * The next three are called by one thread, while none asks for tiles.  They

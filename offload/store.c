@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every token touches comes first.  Of it the largest units are pinned, as
- * many as fit, so that the slots that the others pass through are small; what
- * is left becomes slots for experts, all of one size.
- *
  * A slot is filled when its unit is wanted and may be filled again when the
  * unit is done.  A unit that finds no slot waits for one in the order of
  * wanting, which is the order of use.  A few slots for experts always pass on;
- * the others are shared out between the groups in equal parts, and an expert
+ * the others are shared out between the groups (placement.h), and an expert
  * that is done is kept there, in the place of the one that was used longest ago
  * - but never of one used in the same pass.  So one token's experts follow each
  * other as in any cache, while a prompt, which wants all of a group in turn,
@@ -27,48 +23,27 @@
 
 #include "base/trace.h"
 #include "offload/store_parts.h"
-#include "offload/tiling.h"
 
 /* ---- opening ---- */
-
-/* 0 when the tiles of the unit have gaps between them in a file. */
-static int find_extents(const struct weir_file *file, struct unit *unit)
-{
-    struct weir_tile_record record;
-
-    for (uint64_t k = 0; k < unit->n_tiles; k++) {
-        struct extent *extent;
-
-        weir_file_tile(file, unit->first_tile + k, &record);
-        extent = &unit->extents[record.file];
-        if (!extent->n_bytes)
-            extent->offset = record.offset;
-        else if (record.offset != extent->offset + extent->n_bytes)
-            return 0;
-        extent->n_bytes += weir_page_up(record.stored_bytes);
-    }
-    return 1;
-}
 
 static void lay_unit(const struct weir_store *store,
                      const struct weir_unit *unit, struct unit *out)
 {
-    const struct weir_tensor *tensor =
-        &store->file->tensors[unit->first_tensor];
+    struct weir_extent extent;
 
-    out->first_tile = tensor->first_tile;
-    for (uint32_t i = 0; i < unit->n_tensors; i++)
-        out->n_tiles += weir_tiling_n_tiles(&tensor[i]);
-    if (!find_extents(store->file, out))
-        return;
-    for (unsigned i = 0; i < store->file->n_parts; i++) {
-        struct extent *extent = &out->extents[i];
+    weir_extent_find(store->file, unit, &extent);
+    out->first_tile = extent.first_tile;
+    out->n_tiles = extent.n_tiles;
+    for (unsigned i = 0; extent.n_bytes && i < store->file->n_parts; i++) {
+        uint64_t n_bytes = extent.parts[i].n_bytes;
         size_t most = store->drives.request_bytes[i];
 
-        extent->at = out->n_bytes;
-        extent->first_read = out->n_reads;
-        out->n_bytes += extent->n_bytes;
-        out->n_reads += (unsigned)((extent->n_bytes + most - 1) / most);
+        out->extents[i] = (struct extent){.offset = extent.parts[i].offset,
+                                          .n_bytes = n_bytes,
+                                          .at = out->n_bytes,
+                                          .first_read = out->n_reads};
+        out->n_bytes += n_bytes;
+        out->n_reads += (unsigned)((n_bytes + most - 1) / most);
     }
 }
 
@@ -301,8 +276,10 @@ void weir_store_want(struct weir_store *store, uint32_t number)
 {
     struct unit *unit = &store->units[number];
     struct pool *pool = &store->pools[unit->pool];
-    int is_expert = unit->pool == POOL_EXPERTS;
+    int is_expert = unit->is_expert;
 
+    if (unit->pinned)
+        store->n_hits += is_expert;
     if (unit->pinned || unit->is_rows || unit->waits)
         return;
     if (unit->slot) {

@@ -27,7 +27,7 @@ void weir_store_free(struct weir_store *store);
 
 /* As weir_residency_keep() and so on, which see */
 int weir_store_keep(struct weir_store *store, const struct weir_use *uses,
-                    unsigned n_at_once, uint64_t n_bytes, struct weir_err *err);
+                    const struct weir_placement_ask *ask, struct weir_err *err);
 void weir_store_begin_pass(struct weir_store *store);
 void weir_store_want(struct weir_store *store, uint32_t unit);
 void weir_store_done(struct weir_store *store, uint32_t unit);

@@ -1,125 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What of a budget becomes of a store: who stays, and how many slots. */
+/* A store takes the places that placement.h gives to its units. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "offload/store_parts.h"
 
-/* Slots that units pass through while one is in use: that one and two more */
-#define TRUNK_SLOTS 3
-
-/* How many of each, and how large */
-struct shares {
-    uint32_t *trunk; /* [n_trunk], the largest first */
-    uint32_t n_trunk;
-    uint32_t n_pinned; /* of these */
-    uint32_t n_experts, n_groups;
-    size_t expert_bytes; /* the largest */
-    uint64_t n_left;     /* bytes */
-};
-
-static size_t bytes_of(const struct weir_store *store, uint32_t unit)
+static int plan(const struct weir_store *store, const struct weir_use *uses,
+                const struct weir_placement_ask *ask,
+                struct weir_placement *placement, struct weir_err *err)
 {
-    return store->units[unit].n_bytes;
+    uint32_t n_units = store->file->n_units;
+    struct weir_placement_unit *units = calloc(n_units + 1u, sizeof(*units));
+    int rc;
+
+    if (!units)
+        return weir_err_nomem(err, n_units * sizeof(*units), "a plan");
+    for (uint32_t u = 0; u < n_units; u++)
+        units[u] =
+            (struct weir_placement_unit){uses[u], store->units[u].n_bytes};
+    rc = weir_placement_make(placement, units, n_units, ask, err);
+    free(units);
+    return rc;
 }
 
-static int compare_bytes(const void *a, const void *b, void *ctx)
-{
-    const struct weir_store *store = ctx;
-    uint32_t first = *(const uint32_t *)a, second = *(const uint32_t *)b;
-    size_t one = bytes_of(store, first), other = bytes_of(store, second);
-
-    if (one != other)
-        return one < other ? 1 : -1;
-    return first < second ? -1 : first > second;
-}
-
-static void sort_units(struct weir_store *store, const struct weir_use *uses,
-                       struct shares *shares)
+/* What is neither pinned nor passes through slots is read tile by tile. */
+static void take_places(struct weir_store *store, const struct weir_use *uses,
+                        const struct weir_placement *placement)
 {
     for (uint32_t u = 0; u < store->file->n_units; u++) {
         struct unit *unit = &store->units[u];
 
-        unit->pool = POOL_TRUNK;
-        unit->is_rows = !unit->n_bytes || uses[u].kind == WEIR_USE_ROWS;
-        if (unit->is_rows)
-            continue;
-        if (uses[u].kind == WEIR_USE_TRUNK) {
-            shares->trunk[shares->n_trunk++] = u;
-            continue;
-        }
-        unit->pool = POOL_EXPERTS;
+        unit->is_expert = uses[u].kind == WEIR_USE_EXPERT;
+        unit->pool = unit->is_expert ? POOL_EXPERTS : POOL_TRUNK;
         unit->group = uses[u].group;
-        shares->n_experts++;
-        if (uses[u].group >= shares->n_groups)
-            shares->n_groups = uses[u].group + 1;
-        if (unit->n_bytes > shares->expert_bytes)
-            shares->expert_bytes = unit->n_bytes;
+        unit->is_rows = placement->places[u] != WEIR_PINNED &&
+                        (!unit->n_bytes || uses[u].kind == WEIR_USE_ROWS);
     }
-    qsort_r(shares->trunk, shares->n_trunk, sizeof(*shares->trunk),
-            compare_bytes, store);
-}
-
-static uint32_t at_most(uint64_t n, uint64_t most)
-{
-    return (uint32_t)(n < most ? n : most);
-}
-
-/* Slots for experts that only pass through: twice those used at once */
-static uint32_t passing(const struct shares *shares, unsigned n_at_once)
-{
-    return at_most(2ull * n_at_once, shares->n_experts);
-}
-
-/*
- * Pins as much of the trunk as leaves the rest its slots, and experts theirs if
- * that takes no more than half.  Returns the bytes of one trunk slot.
- */
-static size_t share_trunk(struct weir_store *store, struct shares *shares,
-                          unsigned n_at_once, uint32_t *n_slots)
-{
-    uint64_t reserve = passing(shares, n_at_once) * shares->expert_bytes;
-    uint64_t pinned = 0, n_left = shares->n_left;
-    size_t next = 0;
-    uint32_t m;
-
-    n_left -= reserve < n_left / 2 ? reserve : n_left / 2;
-    for (m = 0; m < shares->n_trunk; m++)
-        pinned += bytes_of(store, shares->trunk[m]);
-    for (m = shares->n_trunk;; m--) {
-        next = m < shares->n_trunk ? bytes_of(store, shares->trunk[m]) : 0;
-        *n_slots = at_most(shares->n_trunk - m, TRUNK_SLOTS);
-        if (pinned + *n_slots * next <= n_left || m == 0)
-            break;
-        pinned -= bytes_of(store, shares->trunk[m - 1]);
-    }
-    while (*n_slots && pinned + *n_slots * next > n_left)
-        --*n_slots;
-    shares->n_pinned = m;
-    shares->n_left -= pinned + *n_slots * next;
-    store->pinned_bytes = pinned;
-    store->staging_bytes = *n_slots * next;
-    return next;
-}
-
-/* Rows of which a token wants few are worth less than experts. */
-static void share_rows(struct weir_store *store, const struct weir_use *uses,
-                       struct shares *shares)
-{
-    for (uint32_t u = 0; u < store->file->n_units; u++) {
-        struct unit *unit = &store->units[u];
-
-        if (uses[u].kind != WEIR_USE_ROWS || unit->n_bytes > shares->n_left)
-            continue;
-        if (!unit->n_bytes)
-            continue;
-        unit->is_rows = 0;
-        unit->pool = POOL_TRUNK;
-        shares->trunk[shares->n_trunk++] = shares->trunk[shares->n_pinned];
-        shares->trunk[shares->n_pinned++] = u;
-        shares->n_left -= unit->n_bytes;
-        store->pinned_bytes += unit->n_bytes;
-    }
+    store->n_at_once = placement->n_at_once;
+    store->pinned_bytes = placement->pinned_bytes;
+    store->cache_bytes = placement->cache_bytes;
+    store->staging_bytes = placement->staging_bytes;
 }
 
 /* Of a unit that fits into a slot */
@@ -137,8 +57,10 @@ static size_t most_reads(const struct weir_store *store, size_t slot_bytes)
 }
 
 static int make_pool(struct weir_store *store, struct pool *pool,
-                     uint32_t n_slots, size_t slot_bytes, struct weir_err *err)
+                     const struct weir_slots *slots, struct weir_err *err)
 {
+    uint32_t n_slots = slots->n;
+    size_t slot_bytes = slots->n_bytes;
     size_t n_reads = most_reads(store, slot_bytes);
 
     pool->n_slots = pool->n_free = n_slots;
@@ -165,34 +87,24 @@ static uint8_t *place_slots(struct pool *pool, uint8_t *at)
     return at;
 }
 
-/* Slots for experts: a few to pass through, the rest in equal parts. */
-static int share_experts(struct weir_store *store, struct shares *shares,
-                         unsigned n_at_once, struct weir_err *err)
+static int make_groups(struct weir_store *store,
+                       const struct weir_placement *placement,
+                       struct weir_err *err)
 {
-    uint64_t fit =
-        shares->expert_bytes ? shares->n_left / shares->expert_bytes : 0;
-    uint32_t n_slots = at_most(fit, shares->n_experts), n_kept;
-    uint32_t n_pass = at_most(passing(shares, n_at_once), n_slots);
+    uint32_t n = placement->n_groups;
 
-    n_kept = n_slots < shares->n_experts ? n_slots - n_pass : n_slots;
-    store->n_groups = shares->n_groups;
-    store->groups = calloc(shares->n_groups + 1u, sizeof(*store->groups));
+    store->n_groups = n;
+    store->groups = calloc(n + 1u, sizeof(*store->groups));
     if (!store->groups)
-        return weir_err_nomem(err, shares->n_groups * sizeof(*store->groups),
+        return weir_err_nomem(err, n * sizeof(*store->groups),
                               "groups of experts");
-    for (uint32_t g = 0; g < shares->n_groups; g++)
-        store->groups[g].quota =
-            (uint32_t)((uint64_t)n_kept * (g + 1) / shares->n_groups -
-                       (uint64_t)n_kept * g / shares->n_groups);
-    store->n_at_once = n_pass / 2 ? n_pass / 2 : 1;
-    store->cache_bytes = n_kept * shares->expert_bytes;
-    store->staging_bytes += (n_slots - n_kept) * shares->expert_bytes;
-    shares->n_left -= n_slots * shares->expert_bytes;
-    return make_pool(store, &store->pools[POOL_EXPERTS], n_slots,
-                     shares->expert_bytes, err);
+    for (uint32_t g = 0; g < n; g++)
+        store->groups[g].quota = placement->quotas[g];
+    return 0;
 }
 
-static int make_room(struct weir_store *store, const struct shares *shares,
+static int make_room(struct weir_store *store,
+                     const struct weir_placement *placement,
                      struct weir_err *err)
 {
     uint64_t n_bytes = store->pinned_bytes;
@@ -207,11 +119,11 @@ static int make_room(struct weir_store *store, const struct shares *shares,
     if (rc)
         return rc;
     at = store->region.base;
-    for (uint32_t i = 0; i < shares->n_pinned; i++) {
-        struct unit *unit = &store->units[shares->trunk[i]];
-
-        unit->pinned = at;
-        at += unit->n_bytes;
+    for (uint32_t u = 0; u < placement->n_units; u++) {
+        if (placement->places[u] != WEIR_PINNED)
+            continue;
+        store->units[u].pinned = at;
+        at += store->units[u].n_bytes;
     }
     for (int i = 0; i < N_POOLS; i++)
         at = place_slots(&store->pools[i], at);
@@ -221,8 +133,7 @@ static int make_room(struct weir_store *store, const struct shares *shares,
 /* Hands in the next piece of what is pinned; 0 when there is none. */
 struct filler {
     struct weir_store *store;
-    const struct shares *shares;
-    uint32_t next; /* unit to begin */
+    uint32_t next; /* unit to look at */
     struct pieces pieces;
 };
 
@@ -234,21 +145,22 @@ static int next_read(struct filler *filler, struct weir_read *read)
 
     while (!pieces->unit || !weir_store_next_piece(pieces, pieces->unit->pinned,
                                                    read, &number)) {
-        if (filler->next == filler->shares->n_pinned)
+        while (filler->next < store->file->n_units &&
+               !store->units[filler->next].pinned)
+            filler->next++;
+        if (filler->next == store->file->n_units)
             return 0;
-        *pieces = (struct pieces){
-            .store = store,
-            .unit = &store->units[filler->shares->trunk[filler->next++]]};
+        *pieces = (struct pieces){.store = store,
+                                  .unit = &store->units[filler->next++]};
     }
     weir_reader_submit(store->reader, read);
     return 1;
 }
 
-static int fill_pinned(struct weir_store *store, const struct shares *shares,
-                       struct weir_err *err)
+static int fill_pinned(struct weir_store *store, struct weir_err *err)
 {
     struct weir_read reads[WEIR_READ_DEPTH_MAX];
-    struct filler filler = {.store = store, .shares = shares};
+    struct filler filler = {.store = store};
     size_t n_in = 0, n_out = 0;
     int rc = 0;
 
@@ -283,31 +195,36 @@ void weir_store_forget(struct weir_store *store)
         store->units[u].pinned = NULL;
 }
 
-int weir_store_keep(struct weir_store *store, const struct weir_use *uses,
-                    unsigned n_at_once, uint64_t n_bytes, struct weir_err *err)
+static int fill(struct weir_store *store,
+                const struct weir_placement *placement, struct weir_err *err)
 {
-    struct shares shares = {.n_left = n_bytes};
-    uint32_t n_slots = 0;
-    size_t slot_bytes;
-    int rc;
+    int rc =
+        make_pool(store, &store->pools[POOL_TRUNK], &placement->trunk, err);
 
-    shares.trunk =
-        calloc(2u * store->file->n_units + 1u, sizeof(*shares.trunk));
-    if (!shares.trunk)
-        return weir_err_nomem(err, store->file->n_units, "a plan");
-    sort_units(store, uses, &shares);
-    slot_bytes = share_trunk(store, &shares, n_at_once, &n_slots);
-    rc = make_pool(store, &store->pools[POOL_TRUNK], n_slots, slot_bytes, err);
     if (!rc)
-        rc = share_experts(store, &shares, n_at_once, err);
+        rc = make_pool(store, &store->pools[POOL_EXPERTS], &placement->experts,
+                       err);
     if (!rc)
-        share_rows(store, uses, &shares);
+        rc = make_groups(store, placement, err);
     if (!rc)
-        rc = make_room(store, &shares, err);
+        rc = make_room(store, placement, err);
     if (!rc)
-        rc = fill_pinned(store, &shares, err);
+        rc = fill_pinned(store, err);
     if (rc)
         weir_store_forget(store);
-    free(shares.trunk);
+    return rc;
+}
+
+int weir_store_keep(struct weir_store *store, const struct weir_use *uses,
+                    const struct weir_placement_ask *ask, struct weir_err *err)
+{
+    struct weir_placement placement = {0};
+    int rc = plan(store, uses, ask, &placement, err);
+
+    if (!rc) {
+        take_places(store, uses, &placement);
+        rc = fill(store, &placement, err);
+    }
+    weir_placement_fini(&placement);
     return rc;
 }

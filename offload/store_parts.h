@@ -48,7 +48,7 @@ struct unit {
     unsigned n_reads;
     uint8_t *pinned;   /* where it stays, or NULL */
     struct slot *slot; /* where it is, or NULL */
-    int pool;
+    int pool, is_expert;
     int is_rows; /* read tile by tile */
     int waits;   /* for a slot */
     uint32_t group;

@@ -13,10 +13,8 @@ void forecast_init(struct weir_plan_machine *machine,
         .n_threads = weir_pool_default_threads(),
         .decode_gbps = {[WEIR_CODEC_ZSTD] = WEIR_PLAN_ZSTD_GBPS,
                         [WEIR_CODEC_PLANES] = WEIR_PLAN_PLANES_GBPS}};
-    *budget =
-        (struct weir_plan_budget){.fixed_bytes = WEIR_PLAN_FIXED_BYTES,
-                                  .staging_bytes = WEIR_PLAN_STAGING_BYTES,
-                                  .batch = 1};
+    *budget = (struct weir_plan_budget){.fixed_bytes = WEIR_PLAN_FIXED_BYTES,
+                                        .batch = 1};
 }
 
 int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,

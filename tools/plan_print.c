@@ -28,7 +28,7 @@ static void list_amounts(const struct weir_plan_ram *ram,
         {"state", "Mamba state", ram->state},
         {"prompt", "tokens of a prompt between two layers", ram->prompt},
         {"work", "working memory", ram->work},
-        {"staging", "reads under way", ram->staging},
+        {"staging", "weights that pass through", ram->staging},
         {"kept", "index, vectors, scales", ram->kept},
         {"fixed", "the program", ram->fixed},
     };

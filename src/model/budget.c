@@ -160,8 +160,9 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     if (!uses)
         return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
     find_uses(jamba, uses);
-    rc = weir_residency_keep(jamba->residency, uses, jamba->config.n_top,
-                             weights, err);
+    rc = weir_residency_keep(
+        jamba->residency, uses,
+        &(struct weir_placement_ask){weights, jamba->config.n_top, 1}, err);
     free(uses);
     return rc;
 }

@@ -62,6 +62,7 @@ static struct weir_plan_unit *describe(const struct describer *describer,
     uint32_t number = weir_file_find_unit(file, name);
     const struct weir_tensor *tensor;
     struct weir_plan_unit *unit;
+    struct weir_extent extent;
 
     if (number == UINT32_MAX) {
         weir_err_set(describer->err, WEIR_EFORMAT,
@@ -73,6 +74,8 @@ static struct weir_plan_unit *describe(const struct describer *describer,
     memset(unit, 0, sizeof(*unit));
     unit->class = part;
     unit->share = 1;
+    weir_extent_find(file, &file->units[number], &extent);
+    unit->held_bytes = extent.n_bytes;
     tensor = &file->tensors[file->units[number].first_tensor];
     for (uint32_t i = 0; i < file->units[number].n_tensors; i++, tensor++)
         if (!is_vector(tensor))
@@ -234,6 +237,7 @@ static void describe_memory(const struct describer *describer,
     model->wait_bytes = weir_work_token_bytes(c);
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
+    model->n_top = c->n_top;
 }
 
 int weir_plan_model_init(struct weir_plan_model *model,

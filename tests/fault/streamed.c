@@ -212,7 +212,7 @@ static void try_budget(uint64_t n_bytes, enum weir_io io, unsigned n_threads,
 static void test_budgets(const struct kind *kind)
 {
     uint64_t all = file_bytes();
-    uint64_t budgets[] = {1, all / 8, all / 3, all * 3 / 4};
+    uint64_t budgets[] = {1, all / 8, all / 3, all * 3 / 4, all * 15 / 16};
     struct tally tally = {0};
 
     for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {

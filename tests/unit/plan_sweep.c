@@ -36,6 +36,7 @@ static struct weir_plan_unit *add_unit(struct weir_plan_model *model,
     unit->stored_bytes =
         (uint64_t)(codec == WEIR_CODEC_RAW ? n_bytes
                                            : n_bytes * draw(0.66, 0.69));
+    unit->held_bytes = unit->stored_bytes + 4096 - unit->stored_bytes % 4096;
     unit->share = 1;
     unit->flop = 2 * n_bytes;
     return unit;
@@ -57,6 +58,7 @@ static struct weir_plan_model draw_model(void)
     double mixer = draw(1e6, 1e8), expert = draw(1e6, 1e8);
     struct weir_plan_unit *unit;
 
+    model.n_top = n_top;
     for (unsigned i = 0; i < n_layers; i++) {
         add_unit(&model, WEIR_PLAN_TRUNK, codec, mixer * draw(1, 1.1));
         add_unit(&model, WEIR_PLAN_TRUNK, WEIR_CODEC_RAW, mixer / 2);
@@ -97,7 +99,6 @@ static void sweep(unsigned *n_plans, unsigned *n_over, unsigned *n_slower)
     struct weir_plan_model model = draw_model();
     struct weir_plan_machine machine = draw_machine();
     struct weir_plan_budget budget = {.fixed_bytes = 64 << 20,
-                                      .staging_bytes = 64 << 20,
                                       .n_ctx = 4096,
                                       .n_prompt = (uint64_t)draw(1, 2000),
                                       .batch = 1};
