@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules of the memory that weights pass through, one by one: who stays, who
+ * goes for whom, and what is counted.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/config.h"
+#include "model/import.h"
+#include "offload/residency.h"
+#include "offload/tiling.h"
+#include "tests/tap.h"
+
+#define MAX_GROUPS 16
+
+static struct weir_err err;
+static struct weir_file *file;
+static struct weir_config config;
+static struct weir_use *uses;             /* [n_units] */
+static struct weir_placement_unit *units; /* [n_units] */
+static uint32_t layers[MAX_GROUPS];       /* of the groups */
+static uint32_t n_groups;
+static struct weir_residency *residency;
+
+/* ---- the model ---- */
+
+static uint32_t expert(uint32_t group, uint32_t e)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "layers.%u.experts.%u", layers[group], e);
+    return weir_file_find_unit(file, name);
+}
+
+static void describe(void)
+{
+    struct weir_extent extent;
+
+    uses = calloc(file->n_units, sizeof(*uses));
+    units = calloc(file->n_units, sizeof(*units));
+    for (uint32_t i = 0; i < config.n_layers; i++)
+        if (weir_config_is_moe(&config, i))
+            layers[n_groups++] = i;
+    for (uint32_t g = 0; g < n_groups; g++)
+        for (uint32_t e = 0; e < config.n_experts; e++)
+            uses[expert(g, e)] = (struct weir_use){WEIR_USE_EXPERT, g};
+    uses[weir_file_find_unit(file, "embed")].kind = WEIR_USE_ROWS;
+    for (uint32_t u = 0; u < file->n_units; u++) {
+        weir_extent_find(file, &file->units[u], &extent);
+        units[u] = (struct weir_placement_unit){uses[u], extent.n_bytes};
+    }
+}
+
+static int open_model(const char *path)
+{
+    struct weir_import import = {.quant = {1, 1}, .tile_ceiling = 4096};
+    const char *srcdir = getenv("srcdir");
+    char folder[4096];
+    int rc;
+
+    snprintf(folder, sizeof(folder), "%s/tests/golden/moe-8l",
+             srcdir ? srcdir : ".");
+    rc = weir_import_folder(&import, folder, path, &err);
+    if (!rc)
+        rc = weir_file_open(path, &file, &err);
+    if (!rc)
+        rc = weir_config_read(file, &config, &err);
+    if (!rc)
+        describe();
+    return rc;
+}
+
+/* The least memory of which n experts are kept, pinned or in the cache */
+static struct weir_placement_ask ask_for(uint32_t n)
+{
+    struct weir_placement_ask ask = {0, config.n_top, 1};
+    struct weir_placement placement;
+    uint32_t n_here = 0;
+
+    while (n_here < n) {
+        ask.n_bytes += 4096;
+        if (weir_placement_make(&placement, units, file->n_units, &ask, NULL))
+            break;
+        n_here = placement.n_here;
+        weir_placement_fini(&placement);
+    }
+    return ask;
+}
+
+/* ---- what passes do ---- */
+
+/* Uses a unit: all of it has come then. */
+static void use(uint32_t unit)
+{
+    const struct weir_unit *of = &file->units[unit];
+    size_t n_bytes = weir_residency_scratch_bytes(residency);
+    void *scratch = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
+    const void *data;
+    int rc = 0;
+
+    weir_residency_scratch_init(residency, scratch);
+    weir_residency_want(residency, unit);
+    for (uint32_t i = 0; i < of->n_tensors && !rc; i++) {
+        uint32_t tensor = of->first_tensor + i;
+        uint64_t n = weir_tiling_n_tiles(&file->tensors[tensor]);
+
+        for (uint64_t k = 0; k < n && !rc; k++)
+            rc =
+                weir_residency_tile(residency, tensor, k, scratch, &data, &err);
+    }
+    if (rc)
+        tap_diag("%s: %s", of->name, err.message);
+    weir_residency_done(residency, unit);
+    free(scratch);
+}
+
+static void use_pass(uint32_t group, uint32_t e)
+{
+    weir_residency_begin_pass(residency);
+    use(expert(group, e));
+}
+
+/* 1 when that many were counted since the store is there */
+static int counts(uint64_t n_hits, uint64_t n_misses, uint64_t n_evictions)
+{
+    struct weir_residency_stats stats;
+
+    weir_residency_get_stats(residency, &stats);
+    if (stats.n_hits == n_hits && stats.n_misses == n_misses &&
+        stats.n_evictions == n_evictions)
+        return 1;
+    tap_diag("%llu hits, %llu misses, %llu evictions",
+             (unsigned long long)stats.n_hits,
+             (unsigned long long)stats.n_misses,
+             (unsigned long long)stats.n_evictions);
+    return 0;
+}
+
+static int begin(uint32_t n_kept)
+{
+    const struct weir_residency_options options = {.io = WEIR_IO_PREAD};
+    struct weir_placement_ask ask = ask_for(n_kept);
+    int rc = weir_residency_new(file, &options, &residency, &err);
+
+    if (!rc)
+        rc = weir_residency_keep(residency, uses, &ask, &err);
+    if (rc)
+        tap_ok(0, "a store: %s", err.message);
+    return !rc;
+}
+
+static void end(void)
+{
+    weir_residency_free(residency);
+    residency = NULL;
+}
+
+/* Two of the four experts of each group are kept. */
+static void test_same_pass(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    weir_residency_begin_pass(residency);
+    use(expert(0, 0));
+    use(expert(0, 1));
+    tap_ok(counts(0, 2, 0), "two experts that were not there");
+    use(expert(0, 2));
+    use(expert(0, 3));
+    tap_ok(counts(0, 4, 0), "two more drive none of the same pass out");
+    use(expert(0, 0));
+    use(expert(0, 1));
+    tap_ok(counts(2, 4, 0), "so that the first two are there");
+    use(expert(0, 2));
+    tap_ok(counts(2, 5, 0), "and the others are not");
+    end();
+}
+
+static void test_oldest(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    use_pass(0, 0);
+    use_pass(0, 1);
+    use_pass(0, 2);
+    tap_ok(counts(0, 3, 1), "a third expert drives one out in another pass");
+    use_pass(0, 1);
+    use_pass(0, 2);
+    tap_ok(counts(2, 3, 1), "not one of the last two");
+    use_pass(0, 1);
+    use_pass(0, 0);
+    tap_ok(counts(3, 4, 2), "but the one used longest ago");
+    use_pass(0, 1);
+    tap_ok(counts(4, 4, 2), "which was another by then");
+    end();
+}
+
+static void test_groups(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    for (uint32_t g = 0; g < n_groups; g++) {
+        use_pass(g, 0);
+        use_pass(g, 1);
+    }
+    tap_ok(counts(0, 2 * n_groups, 0), "each group has room of its own");
+    for (int i = 0; i < 5; i++) {
+        use_pass(1, 2);
+        use_pass(1, 3);
+    }
+    use_pass(0, 0);
+    use_pass(0, 1);
+    tap_ok(counts(8 + 2, 2 * n_groups + 2, 2), "which no other takes from it");
+    end();
+}
+
+/* Four slots pass experts on: more that are wanted wait for them. */
+static void test_waiting(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    weir_residency_begin_pass(residency);
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t e = 0; e < 4; e++)
+            weir_residency_want(residency, expert(g, e));
+    tap_ok(counts(0, 12, 0), "twelve are wanted at once");
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t e = 0; e < 4; e++)
+            use(expert(g, e));
+    tap_ok(counts(0, 12, 0), "and are not counted again when they are used");
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t e = 0; e < 4; e++)
+            weir_residency_done(residency, expert(g, e));
+    weir_residency_begin_pass(residency);
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t e = 0; e < 4; e++)
+            use(expert(g, e));
+    tap_ok(counts(6, 18, 0), "two of each group were kept");
+    end();
+}
+
+/* Less than one token wants: some stay for good, the others pass. */
+static void test_pinned(void)
+{
+    if (!begin(2 * n_groups - 1))
+        return;
+    for (int i = 0; i < 3; i++) {
+        weir_residency_begin_pass(residency);
+        for (uint32_t g = 0; g < n_groups; g++)
+            for (uint32_t e = 0; e < 4; e++)
+                use(expert(g, e));
+    }
+    tap_ok(counts(3 * (2 * n_groups - 1), 3 * (2 * n_groups + 1), 0),
+           "experts that are pinned are hit in each pass, others never");
+    end();
+}
+
+/* What fits comes once. */
+static void test_all(void)
+{
+    if (!begin(4 * n_groups))
+        return;
+    for (int i = 0; i < 3; i++) {
+        weir_residency_begin_pass(residency);
+        for (uint32_t g = 0; g < n_groups; g++)
+            for (uint32_t e = 0; e < 4; e++)
+                use(expert(g, e));
+    }
+    tap_ok(counts(2 * 4 * n_groups, 4 * n_groups, 0),
+           "with room for all each is read once");
+    end();
+}
+
+int main(void)
+{
+    char path[] = "store.XXXXXX";
+    int fd = mkstemp(path);
+
+    if (fd < 0)
+        return 1;
+    if (open_model(path)) {
+        tap_ok(0, "a model: %s", err.message);
+    } else {
+        test_same_pass();
+        test_oldest();
+        test_groups();
+        test_waiting();
+        test_pinned();
+        test_all();
+    }
+    weir_file_close(file);
+    free(uses);
+    free(units);
+    close(fd);
+    unlink(path);
+    return tap_done();
+}
