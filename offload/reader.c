@@ -210,6 +210,11 @@ void weir_reader_cancel(struct weir_reader *reader, struct weir_read *read)
     weir_lane_cancel(lane_of(reader, read), read);
 }
 
+void weir_reader_raise(struct weir_reader *reader, struct weir_read *read)
+{
+    weir_lane_raise(lane_of(reader, read), read);
+}
+
 /* ---- what others ask ---- */
 
 const char *weir_reader_name(const struct weir_reader *reader)

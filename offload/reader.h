@@ -24,6 +24,17 @@
 #define WEIR_READ_FILES_MAX 16
 
 /*
+ * What comes first when there is more to read than the drive takes at once.  A
+ * guess is begun while nothing else waits, and takes half the depth at most.
+ */
+enum weir_read_rank {
+    WEIR_READ_NOW,
+    WEIR_READ_AHEAD,
+    WEIR_READ_GUESS,
+    WEIR_READ_RANKS
+};
+
+/*
  * One read, kept by the caller until it is done.  Zero it, then fill in the
  * first part.  When done it can be handed in again.
  */
@@ -32,7 +43,8 @@ struct weir_read {
     uint64_t offset; /* a multiple of WEIR_READ_ALIGN, as the next two */
     size_t n_bytes;  /* > 0 */
     void *buffer;
-    int first; /* goes before all that were handed in and not begun */
+    enum weir_read_rank rank;
+    int first; /* goes before all of its rank that were not begun */
     /*
      * When not NULL it is called once, on the reader's thread, as the last
      * that the reader does with the read, and nobody waits for the read.  It
@@ -128,10 +140,10 @@ int weir_reader_is_direct(const struct weir_reader *reader);
 const char *weir_reader_note(const struct weir_reader *reader);
 
 /*
- * Hands in a read.  Any thread.  Allocates nothing.  Reads are begun in the
- * order in which they are handed in, but for those that go first, drive by
- * drive.  Once a read has missed its deadline, all that follow of its drive end
- * at once.
+ * Hands in a read.  Any thread.  Allocates nothing.  Reads of a rank are begun
+ * in the order in which they are handed in, but for those that go first, drive
+ * by drive.  Once a read has missed its deadline, all that follow of its drive
+ * end at once.
  */
 void weir_reader_submit(struct weir_reader *reader, struct weir_read *read);
 
@@ -141,6 +153,9 @@ int weir_reader_wait(struct weir_reader *reader, struct weir_read *read);
 /* 1 once it is done: what was read can be seen by the calling thread. */
 int weir_read_is_done(const struct weir_read *read);
 
+/* 1 once the drive has been asked for it. */
+int weir_read_has_begun(const struct weir_read *read);
+
 /* 1 once it has failed for a drive, of which it reads nothing any more. */
 int weir_reader_has_failed(const struct weir_reader *reader);
 
@@ -149,6 +164,9 @@ int weir_reader_has_failed(const struct weir_reader *reader);
  * under way, as it would have.  Until then it and its buffer are the reader's.
  */
 void weir_reader_cancel(struct weir_reader *reader, struct weir_read *read);
+
+/* If it has not begun it is one of WEIR_READ_NOW from now on, the last. */
+void weir_reader_raise(struct weir_reader *reader, struct weir_read *read);
 
 /* Fills `err` with what became of a read whose errnum is not 0. */
 int weir_reader_explain(const struct weir_reader *reader,

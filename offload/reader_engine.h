@@ -18,7 +18,7 @@ struct weir_op {
 
     /* the reader's */
     struct weir_read *read; /* NULL: free, or nobody waits for it any more */
-    int busy;
+    int busy, is_guess;
     unsigned n_again; /* in a row without any bytes */
     int64_t deadline_ns;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lane's thread takes reads from a queue, keeps up to `depth` of them
+ * The lane's thread takes reads from its queues, keeps up to `depth` of them
  * under way with an engine, and ends them: whole, or with the reason why not.
  * What comes short is asked for again from the last whole page on, for direct
  * reads know no other places.  A read that misses its deadline is ended without
@@ -19,6 +19,7 @@
 #include "base/trace.h"
 #include "offload/reader_engine.h"
 #include "offload/reader_pace.h"
+#include "offload/reader_queue.h"
 
 /* How often in a row a read may come back without any bytes */
 #define MAX_AGAIN 100
@@ -42,7 +43,7 @@ struct weir_lane {
     pthread_cond_t changed; /* a read is done, or the thread is ready */
 
     /* under the lock */
-    struct weir_read *head, **tail;
+    struct weir_reads queues[WEIR_READ_RANKS];
     int stop, woken, ready;
     int deaf; /* the engine is broken: it does not wake the thread any more */
     struct weir_reader_stats stats;
@@ -51,6 +52,7 @@ struct weir_lane {
     /* the thread's */
     struct weir_op ops[WEIR_READ_DEPTH_MAX];
     unsigned n_busy;    /* ops with a read */
+    unsigned n_guesses; /* of these */
     atomic_int failure; /* an errno value that ends all reads from now on */
     struct weir_pace pace;
     int rc; /* of opening the engine */
@@ -65,10 +67,18 @@ static int64_t now_ns(void)
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+static int has_queued(const struct weir_lane *lane)
+{
+    for (int i = 0; i < WEIR_READ_RANKS; i++)
+        if (lane->queues[i].head)
+            return 1;
+    return 0;
+}
+
 /* Runs while something is under way or waits for its turn. */
 static void set_clock(struct weir_lane *lane, int64_t now)
 {
-    int busy = lane->n_busy || lane->head;
+    int busy = lane->n_busy || has_queued(lane);
 
     if (busy && !lane->busy_since)
         lane->busy_since = now;
@@ -108,6 +118,7 @@ static void finish_op(struct weir_lane *lane, struct weir_op *op, int errnum)
 
     op->read = NULL;
     lane->n_busy--;
+    lane->n_guesses -= op->is_guess;
     finish(lane, read, errnum);
 }
 
@@ -140,8 +151,10 @@ static void begin(struct weir_lane *lane, struct weir_op *op,
         .file = read->file,
         .read = read,
         .busy = 1,
+        .is_guess = read->rank == WEIR_READ_GUESS,
         .deadline_ns = now_ns() + lane->deadline_ms * INT64_C(1000000),
     };
+    lane->n_guesses += op->is_guess;
     lane->engine->start(lane->engine_state, op);
 }
 
@@ -158,6 +171,26 @@ static int obstacle(const struct weir_lane *lane, const struct weir_read *read,
     return 0;
 }
 
+static struct weir_reads *queue_of(struct weir_lane *lane,
+                                   const struct weir_read *read)
+{
+    return &lane->queues[read->rank];
+}
+
+/* The read that comes next; a guess only while there is room for it */
+static struct weir_read *look(const struct weir_lane *lane, int *errnum)
+{
+    struct weir_read *read = NULL;
+
+    for (int i = 0; i < WEIR_READ_RANKS && !read; i++)
+        read = lane->queues[i].head;
+    *errnum = read ? obstacle(lane, read, lane->stop) : 0;
+    if (read && !*errnum && read->rank == WEIR_READ_GUESS &&
+        lane->n_guesses >= (lane->depth + 1) / 2)
+        return NULL;
+    return read;
+}
+
 /* The next read that `op` can do, NULL if there is none yet */
 static struct weir_read *take(struct weir_lane *lane, const struct weir_op *op,
                               int *errnum)
@@ -167,15 +200,12 @@ static struct weir_read *take(struct weir_lane *lane, const struct weir_op *op,
 
     pthread_mutex_lock(&lane->lock);
     lane->woken = 0;
-    read = lane->head;
+    read = look(lane, errnum);
     if (!read || !op)
         weir_pace_rest(&lane->pace);
-    *errnum = read ? obstacle(lane, read, lane->stop) : 0;
     if (read && (*errnum || (op && !weir_pace_is_early(&lane->pace,
                                                        read->n_bytes, now)))) {
-        lane->head = read->next;
-        if (!lane->head)
-            lane->tail = &lane->head;
+        weir_reads_take_out(queue_of(lane, read), read);
         if (!*errnum) {
             lane->n_busy++;
             atomic_store(&read->state, BUSY);
@@ -367,7 +397,7 @@ static int is_over(struct weir_lane *lane)
     if (lane->n_busy)
         return 0;
     pthread_mutex_lock(&lane->lock);
-    over = lane->stop && !lane->head;
+    over = lane->stop && !has_queued(lane);
     pthread_mutex_unlock(&lane->lock);
     return over;
 }
@@ -423,7 +453,8 @@ static void init_lane(struct weir_lane *lane,
     lane->deadline_ms = setup->deadline_ms;
     if (setup->most_gbps > 0)
         lane->pace.ns_per_byte = 1 / setup->most_gbps;
-    lane->tail = &lane->head;
+    for (int i = 0; i < WEIR_READ_RANKS; i++)
+        weir_reads_init(&lane->queues[i]);
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->changed, NULL);
 }
@@ -490,15 +521,10 @@ void weir_lane_submit(struct weir_lane *lane, struct weir_read *read)
     read->traced = weir_trace_begin();
     pthread_mutex_lock(&lane->lock);
     atomic_store(&read->state, QUEUED);
-    read->next = read->first ? lane->head : NULL;
-    if (read->first) {
-        lane->head = read;
-        if (!read->next)
-            lane->tail = &read->next;
-    } else {
-        *lane->tail = read;
-        lane->tail = &read->next;
-    }
+    if (read->first)
+        weir_reads_put_first(queue_of(lane, read), read);
+    else
+        weir_reads_put_last(queue_of(lane, read), read);
     wake(lane);
     pthread_mutex_unlock(&lane->lock);
 }
@@ -506,6 +532,13 @@ void weir_lane_submit(struct weir_lane *lane, struct weir_read *read)
 int weir_read_is_done(const struct weir_read *read)
 {
     return atomic_load_explicit(&read->state, memory_order_acquire) == DONE;
+}
+
+int weir_read_has_begun(const struct weir_read *read)
+{
+    int state = atomic_load(&read->state);
+
+    return state == BUSY || (state == DONE && read->errnum != ECANCELED);
 }
 
 int weir_lane_wait(struct weir_lane *lane, struct weir_read *read)
@@ -524,13 +557,30 @@ int weir_lane_has_failed(const struct weir_lane *lane)
     return lane->failure != 0;
 }
 
+/* What lies behind others must not wait for them before it ends. */
 void weir_lane_cancel(struct weir_lane *lane, struct weir_read *read)
 {
     int queued = QUEUED;
 
     pthread_mutex_lock(&lane->lock);
-    if (atomic_compare_exchange_strong(&read->state, &queued, CANCELLED))
+    if (atomic_compare_exchange_strong(&read->state, &queued, CANCELLED)) {
+        weir_reads_take_out(queue_of(lane, read), read);
+        weir_reads_put_first(&lane->queues[WEIR_READ_NOW], read);
+        read->rank = WEIR_READ_NOW;
         wake(lane);
+    }
+    pthread_mutex_unlock(&lane->lock);
+}
+
+void weir_lane_raise(struct weir_lane *lane, struct weir_read *read)
+{
+    pthread_mutex_lock(&lane->lock);
+    if (atomic_load(&read->state) == QUEUED && read->rank != WEIR_READ_NOW) {
+        weir_reads_take_out(queue_of(lane, read), read);
+        read->rank = WEIR_READ_NOW;
+        weir_reads_put_last(queue_of(lane, read), read);
+        wake(lane);
+    }
     pthread_mutex_unlock(&lane->lock);
 }
 

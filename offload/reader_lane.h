@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The part of a reader that serves one drive: a queue, a thread, and what it
- * reads with.  Functions are those of reader.h, which see.
+ * The part of a reader that serves one drive: a queue for each rank, a thread,
+ * and what it reads with.  Functions are those of reader.h, which see.
  */
 #ifndef WEIR_OFFLOAD_READER_LANE_H
 #define WEIR_OFFLOAD_READER_LANE_H
@@ -34,6 +34,7 @@ void weir_lane_submit(struct weir_lane *lane, struct weir_read *read);
 int weir_lane_wait(struct weir_lane *lane, struct weir_read *read);
 int weir_lane_has_failed(const struct weir_lane *lane);
 void weir_lane_cancel(struct weir_lane *lane, struct weir_read *read);
+void weir_lane_raise(struct weir_lane *lane, struct weir_read *read);
 void weir_lane_get_stats(struct weir_lane *lane,
                          struct weir_reader_stats *stats);
 

@@ -45,11 +45,12 @@ static int write_file(void)
 }
 
 /* A reader over the file and the faults, or NULL */
-static struct weir_reader *open_reader(enum weir_io io, unsigned deadline_ms)
+static struct weir_reader *open_deep(enum weir_io io, unsigned depth,
+                                     unsigned deadline_ms)
 {
     const struct weir_read_file file = {path, fd, 0};
     struct weir_reader_options options = {.io = io,
-                                          .depth = 4,
+                                          .depth = depth,
                                           .deadline_ms = deadline_ms,
                                           .region = &region,
                                           .calls = &fault_io_calls};
@@ -58,6 +59,11 @@ static struct weir_reader *open_reader(enum weir_io io, unsigned deadline_ms)
     if (weir_reader_new(&options, &file, 1, &reader, &err))
         return NULL;
     return reader;
+}
+
+static struct weir_reader *open_reader(enum weir_io io, unsigned deadline_ms)
+{
+    return open_deep(io, 4, deadline_ms);
 }
 
 static void submit_all(struct weir_reader *reader)
@@ -224,6 +230,114 @@ static void test_cancel(enum weir_io io)
     }
     tap_ok(n_cancelled + n_right == N_READS,
            "%s: a reader that is freed ends every read", engine);
+}
+
+static char ended[8]; /* in which order, by name */
+static atomic_int n_ended;
+
+static void note_end(struct weir_read *read)
+{
+    ended[atomic_fetch_add(&n_ended, 1)] = (char)('a' + (read - reads));
+}
+
+static void hand_in(struct weir_reader *reader, size_t i,
+                    enum weir_read_rank rank,
+                    void (*done)(struct weir_read *read))
+{
+    /* not at the file's beginning, where the faults let a look pass */
+    reads[i] = (struct weir_read){.offset = WEIR_READ_ALIGN,
+                                  .n_bytes = WEIR_READ_ALIGN,
+                                  .buffer = region.base + i * READ_BYTES,
+                                  .rank = rank,
+                                  .done = done};
+    weir_reader_submit(reader, &reads[i]);
+}
+
+/* On the reader's thread, so that none of these begins before the last */
+static void hand_in_all(struct weir_read *read)
+{
+    note_end(read);
+    hand_in(done_reader, 1, WEIR_READ_GUESS, note_end);
+    hand_in(done_reader, 2, WEIR_READ_GUESS, note_end);
+    hand_in(done_reader, 3, WEIR_READ_AHEAD, note_end);
+    hand_in(done_reader, 4, WEIR_READ_AHEAD, note_end);
+    hand_in(done_reader, 5, WEIR_READ_NOW, note_end);
+    hand_in(done_reader, 6, WEIR_READ_NOW, note_end);
+    weir_reader_raise(done_reader, &reads[2]);
+}
+
+/* One after the other: what is wanted now, soon, perhaps. */
+static void test_ranks(enum weir_io io)
+{
+    fault_io_reset();
+    memset(ended, 0, sizeof(ended));
+    atomic_store(&n_ended, 0);
+    done_reader = open_deep(io, 1, 0);
+    hand_in(done_reader, 0, WEIR_READ_GUESS, hand_in_all);
+    while (atomic_load(&n_ended) < 7)
+        usleep(100);
+    weir_reader_free(done_reader);
+    tap_ok(!strcmp(ended, "afgcdeb"), "%s: by rank, but one was raised: %s",
+           engine, ended);
+}
+
+/* A guess that waits can be called off, whatever is in front of it. */
+static void test_guess(enum weir_io io)
+{
+    struct weir_reader *reader;
+    int ends[2], begun;
+
+    fault_io_reset();
+    fault_io.stall = 1;
+    reader = open_deep(io, 1, 0);
+    hand_in(reader, 0, WEIR_READ_GUESS, NULL);
+    hand_in(reader, 1, WEIR_READ_GUESS, NULL);
+    hand_in(reader, 2, WEIR_READ_NOW, NULL);
+    begun = weir_read_has_begun(&reads[1]);
+    weir_reader_cancel(reader, &reads[1]);
+    ends[0] = weir_reader_wait(reader, &reads[1]);
+    fault_io.stall = 0;
+    ends[1] = weir_reader_wait(reader, &reads[2]);
+    weir_reader_wait(reader, &reads[0]);
+    tap_ok(!begun && !weir_read_has_begun(&reads[1]) &&
+               weir_read_has_begun(&reads[2]),
+           "%s: the drive is asked for one read at a time", engine);
+    tap_ok(ends[0] == ECANCELED && !ends[1] && is_right(&reads[2]),
+           "%s: one that is called off ends before those in front of it",
+           engine);
+    weir_reader_free(reader);
+}
+
+/* 1 once it has begun; a read that never does is waited for for seconds. */
+static int begins(const struct weir_read *read)
+{
+    for (int i = 0; i < 5000 && !weir_read_has_begun(read); i++)
+        usleep(1000);
+    return weir_read_has_begun(read);
+}
+
+/* Guesses leave half of the drive's depth to what is wanted. */
+static void test_half(enum weir_io io)
+{
+    struct weir_reader *reader;
+    int n_begun = 0, begun;
+
+    fault_io_reset();
+    fault_io.stall = 1;
+    reader = open_deep(io, 4, 0);
+    for (size_t i = 0; i < 4; i++)
+        hand_in(reader, i, WEIR_READ_GUESS, NULL);
+    begun = begins(&reads[1]);
+    hand_in(reader, 4, WEIR_READ_NOW, NULL);
+    hand_in(reader, 5, WEIR_READ_NOW, NULL);
+    begun = begun && begins(&reads[4]) && begins(&reads[5]);
+    for (size_t i = 0; i < 4; i++)
+        n_begun += weir_read_has_begun(&reads[i]);
+    fault_io.stall = 0;
+    for (size_t i = 0; i < 6; i++)
+        weir_reader_wait(reader, &reads[i]);
+    tap_ok(begun && n_begun == 2, "%s: guesses take half of the depth", engine);
+    weir_reader_free(reader);
 }
 
 static void test_passing_faults(enum weir_io io)
@@ -430,6 +544,9 @@ static void test_all(enum weir_io io)
     test_held_back(io);
     test_callback(io);
     test_cancel(io);
+    test_ranks(io);
+    test_guess(io);
+    test_half(io);
     test_passing_faults(io);
     test_eio(io);
     test_stall(io);
