@@ -220,6 +220,17 @@ void weir_residency_done(struct weir_residency *residency, uint32_t unit)
         weir_store_done(residency->store, unit);
 }
 
+int weir_residency_may_guess(struct weir_residency *residency, uint32_t router)
+{
+    return residency->store && weir_store_may_guess(residency->store, router);
+}
+
+void weir_residency_guess(struct weir_residency *residency, uint32_t unit)
+{
+    if (residency->store)
+        weir_store_guess(residency->store, unit);
+}
+
 unsigned weir_residency_at_once(const struct weir_residency *residency)
 {
     return residency->store ? weir_store_at_once(residency->store) : UINT_MAX;

@@ -43,8 +43,9 @@ int weir_residency_keep(struct weir_residency *residency,
                         struct weir_err *err);
 
 /*
- * The next three are called by one thread, while none asks for tiles.  They
- * never fail: what is not there when a tile is wanted is read then.
+ * What follows up to weir_residency_at_once() is called by one thread, while
+ * none asks for tiles.  They never fail: what is not there when a tile is
+ * wanted is read then.
  *
  * A pass over the model begins: units used in one pass do not drive each other
  * out of the cache.
@@ -56,6 +57,19 @@ void weir_residency_want(struct weir_residency *residency, uint32_t unit);
 
 /* It was used, or is not wanted any more; its memory may go to another. */
 void weir_residency_done(struct weir_residency *residency, uint32_t unit);
+
+/*
+ * 1 when it would pay to guess the next experts by the router in unit `router`,
+ * which is in memory: guesses were right often enough (governor.h).
+ */
+int weir_residency_may_guess(struct weir_residency *residency, uint32_t router);
+
+/*
+ * Expert `unit` may be wanted among the next that are.  It is read if there is
+ * a slot to spare and when the drive has nothing else to do.  When the first of
+ * those wanted is done, all guesses that were not wanted were wrong.
+ */
+void weir_residency_guess(struct weir_residency *residency, uint32_t unit);
 
 /* How many experts find room at a time while others are on their way, > 0 */
 unsigned weir_residency_at_once(const struct weir_residency *residency);
@@ -101,8 +115,10 @@ struct weir_residency_stats {
     uint64_t n_direct;            /* tiles that were read by themselves */
     uint64_t n_stalls, stall_ns;  /* of threads that waited for tiles */
     uint64_t idle_stall_ns;       /* of it, while the drive was idle */
+    uint64_t idle_ns;             /* of passes, in which nothing was read */
     uint64_t n_guesses;           /* experts read before they were chosen */
     uint64_t n_guesses_right;     /* of them, those that were chosen then */
+    uint64_t guess_wasted_bytes;  /* read for nothing */
 };
 
 /* All zero but io when the file is mapped */

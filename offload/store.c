@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/trace.h"
 #include "offload/store_parts.h"
@@ -128,173 +127,47 @@ void weir_store_free(struct weir_store *store)
     free(store);
 }
 
-/* ---- slots ---- */
-
-int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
-                          struct weir_read *read, unsigned *number)
-{
-    const struct weir_store *store = pieces->store;
-    unsigned n_files = store->drives.n_files, n_ended = 0;
-
-    while (n_ended < n_files) {
-        unsigned file = pieces->file++;
-        const struct extent *extent;
-        uint64_t most, at;
-
-        if (file == n_files) {
-            pieces->file = n_ended = 0;
-            pieces->round++;
-            continue;
-        }
-        extent = &pieces->unit->extents[file];
-        most = store->drives.request_bytes[file];
-        at = pieces->round * most;
-        if (at >= extent->n_bytes) {
-            n_ended++;
-            continue;
-        }
-        *number = extent->first_read + (unsigned)pieces->round;
-        *read = (struct weir_read){
-            .file = file,
-            .offset = extent->offset + at,
-            .n_bytes =
-                extent->n_bytes - at < most ? extent->n_bytes - at : most,
-            .buffer = base + extent->at + at,
-        };
-        return 1;
-    }
-    return 0;
-}
-
-static void start_reads(struct weir_store *store, struct slot *slot)
-{
-    const struct unit *unit = &store->units[slot->unit];
-    struct pieces pieces = {.store = store, .unit = unit};
-    struct weir_read read;
-    unsigned number;
-
-    memset(store->verified + unit->first_tile, 0, unit->n_tiles);
-    slot->n_reads = unit->n_reads;
-    while (weir_store_next_piece(&pieces, slot->base, &read, &number)) {
-        slot->reads[number] = read;
-        weir_reader_submit(store->reader, &slot->reads[number]);
-    }
-}
-
-static void fill_slots(struct weir_store *store, struct pool *pool)
-{
-    struct slot *slot;
-    uint32_t unit;
-
-    while (pool->n_free && pool->n_waiting) {
-        unit = pool->waiting[pool->first_waiting];
-        pool->first_waiting = (pool->first_waiting + 1) % pool->max_waiting;
-        pool->n_waiting--;
-        if (!store->units[unit].waits)
-            continue; /* it was done without */
-        store->units[unit].waits = 0;
-        slot = pool->free[--pool->n_free];
-        slot->unit = unit;
-        slot->in_use = 1;
-        slot->last_pass = store->pass;
-        store->units[unit].slot = slot;
-        start_reads(store, slot);
-    }
-}
-
-/* What is still under way must end first, wanted or not. */
-static void empty_slot(struct weir_store *store, struct pool *pool,
-                       struct slot *slot)
-{
-    for (unsigned i = 0; i < slot->n_reads; i++)
-        if (!weir_read_is_done(&slot->reads[i]))
-            weir_reader_cancel(store->reader, &slot->reads[i]);
-    for (unsigned i = 0; i < slot->n_reads; i++)
-        weir_reader_wait(store->reader, &slot->reads[i]);
-    store->units[slot->unit].slot = NULL;
-    slot->kept = slot->in_use = 0;
-    pool->free[pool->n_free++] = slot;
-}
-
-/* Of the group's kept slots the one used longest ago, in a pass before */
-static struct slot *find_victim(const struct weir_store *store, uint32_t group)
-{
-    const struct pool *pool = &store->pools[POOL_EXPERTS];
-    struct slot *victim = NULL;
-
-    for (uint32_t i = 0; i < pool->n_slots; i++) {
-        struct slot *slot = &pool->slots[i];
-
-        if (slot->kept && !slot->in_use && slot->last_pass < store->pass &&
-            store->units[slot->unit].group == group &&
-            (!victim || slot->last_pass < victim->last_pass))
-            victim = slot;
-    }
-    return victim;
-}
-
-/* Every read of it came well, so that it can be used again. */
-static int is_whole(const struct slot *slot)
-{
-    for (unsigned i = 0; i < slot->n_reads; i++)
-        if (!weir_read_is_done(&slot->reads[i]) || slot->reads[i].errnum)
-            return 0;
-    return 1;
-}
-
-/* An expert that is done stays if its group has room, or makes room. */
-static int keep_slot(struct weir_store *store, struct slot *slot)
-{
-    struct group *group = &store->groups[store->units[slot->unit].group];
-    struct slot *victim;
-
-    if (slot->kept)
-        return 1;
-    if (!is_whole(slot))
-        return 0;
-    if (group->n_kept < group->quota) {
-        group->n_kept++;
-    } else {
-        victim = find_victim(store, store->units[slot->unit].group);
-        if (!victim)
-            return 0;
-        empty_slot(store, &store->pools[POOL_EXPERTS], victim);
-        store->n_evicted++;
-    }
-    slot->kept = 1;
-    return 1;
-}
-
 /* ---- what the forward pass says ---- */
 
 void weir_store_begin_pass(struct weir_store *store)
 {
     store->pass++;
+    weir_store_drop_guesses(store);
+    weir_store_watch(store, 0);
+}
+
+/* It is there, or comes: a guess was right. */
+static void use_slot(struct weir_store *store, struct slot *slot)
+{
+    store->n_hits += store->units[slot->unit].is_expert && !slot->in_use;
+    if (slot->guessed)
+        weir_store_confirm_guess(store, slot);
+    slot->unused = 0;
+    slot->in_use = 1;
+    slot->last_pass = store->pass;
 }
 
 void weir_store_want(struct weir_store *store, uint32_t number)
 {
     struct unit *unit = &store->units[number];
     struct pool *pool = &store->pools[unit->pool];
-    int is_expert = unit->is_expert;
 
+    weir_store_watch(store, 1);
     if (unit->pinned)
-        store->n_hits += is_expert;
+        store->n_hits += unit->is_expert;
     if (unit->pinned || unit->is_rows || unit->waits)
         return;
     if (unit->slot) {
-        store->n_hits += is_expert && !unit->slot->in_use;
-        unit->slot->in_use = 1;
-        unit->slot->last_pass = store->pass;
+        use_slot(store, unit->slot);
         return;
     }
-    store->n_misses += is_expert;
+    store->n_misses += unit->is_expert;
     if (pool->n_waiting == pool->max_waiting)
         return;
     unit->waits = 1;
     pool->waiting[(pool->first_waiting + pool->n_waiting++) %
                   pool->max_waiting] = number;
-    fill_slots(store, pool);
+    weir_store_fill_slots(store, pool);
 }
 
 void weir_store_done(struct weir_store *store, uint32_t number)
@@ -302,13 +175,16 @@ void weir_store_done(struct weir_store *store, uint32_t number)
     struct unit *unit = &store->units[number];
     struct pool *pool = &store->pools[unit->pool];
 
+    weir_store_watch(store, 1);
     unit->waits = 0;
+    if (unit->is_expert)
+        weir_store_drop_guesses(store);
     if (!unit->slot)
         return;
     unit->slot->in_use = 0;
-    if (unit->pool != POOL_EXPERTS || !keep_slot(store, unit->slot))
-        empty_slot(store, pool, unit->slot);
-    fill_slots(store, pool);
+    if (unit->pool != POOL_EXPERTS || !weir_store_keep_slot(store, unit->slot))
+        weir_store_empty_slot(store, unit->slot);
+    weir_store_fill_slots(store, pool);
 }
 
 unsigned weir_store_at_once(const struct weir_store *store)
@@ -342,18 +218,14 @@ void weir_store_get_stats(struct weir_store *store,
         .n_stalls = atomic_load(&store->n_stalls),
         .stall_ns = atomic_load(&store->stall_ns),
         .idle_stall_ns = atomic_load(&store->idle_stall_ns),
+        .idle_ns = store->idle_ns,
+        .n_guesses = store->n_guesses,
+        .n_guesses_right = store->n_guesses_right,
+        .guess_wasted_bytes = store->guess_wasted_bytes,
     };
 }
 
 /* ---- tiles ---- */
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static uint64_t busy_ns(struct weir_store *store)
 {
@@ -370,13 +242,13 @@ static int wait_for(struct weir_store *store, struct weir_read *read)
 
     if (weir_read_is_done(read))
         return read->errnum;
-    start = now_ns();
+    start = weir_store_now_ns();
     busy = busy_ns(store);
     errnum = weir_reader_wait(store->reader, read);
     if (WEIR_TRACE_ON)
         weir_trace_end(start, WEIR_TRACE_WAIT_TILE, "for a tile", 0);
     busy = busy_ns(store) - busy;
-    waited = now_ns() - start;
+    waited = weir_store_now_ns() - start;
     atomic_fetch_add(&store->stall_ns, waited);
     atomic_fetch_add(&store->idle_stall_ns,
                      waited - (busy < waited ? busy : waited));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a store is made of, for store.c and store_keep.c. */
+/* What a store is made of, for store*.c. */
 #ifndef WEIR_OFFLOAD_STORE_PARTS_H
 #define WEIR_OFFLOAD_STORE_PARTS_H
 
 #include <pthread.h>
 
 #include "offload/drives.h"
+#include "offload/governor.h"
 #include "offload/store.h"
 
 enum { POOL_TRUNK, POOL_EXPERTS, N_POOLS };
@@ -25,6 +26,9 @@ struct slot {
     uint32_t unit; /* that lies there, or comes */
     int in_use;    /* wanted, and not done */
     int kept;      /* for the next time, as long as its group has room */
+    int guessed;   /* not wanted yet */
+    int unused;    /* it came by a guess and was never wanted */
+    int drains;    /* nobody's, but reads are under way still */
     uint64_t last_pass;
     struct weir_read *reads; /* of request_bytes each, but an extent's last */
     unsigned n_reads;
@@ -35,7 +39,7 @@ struct pool {
     uint32_t n_slots;
     size_t slot_bytes;
     struct slot **free; /* [n_slots], n_free of them */
-    uint32_t n_free;
+    uint32_t n_free, n_draining;
     uint32_t *waiting; /* units without a slot, a ring of max_waiting */
     uint32_t first_waiting, n_waiting, max_waiting;
     struct weir_read *reads; /* of all slots */
@@ -78,6 +82,14 @@ struct weir_store {
     uint64_t pinned_bytes, cache_bytes, staging_bytes;
     uint64_t n_hits, n_misses, n_evicted;
 
+    struct weir_governor governor;
+    uint32_t n_spare; /* slots for experts that no guess takes */
+    uint32_t n_open;  /* slots that are guessed */
+    uint64_t n_guesses, n_guesses_right, guess_wasted_bytes;
+
+    /* up to when the drive was watched, and how long it was busy before */
+    uint64_t watched_ns, watched_busy_ns, idle_ns;
+
     /* taken and given back under the lock */
     struct weir_region rooms;
     pthread_mutex_t lock;
@@ -103,6 +115,23 @@ struct pieces {
  */
 int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
                           struct weir_read *read, unsigned *number);
+
+uint64_t weir_store_now_ns(void);
+
+/* Adds the time since the last call in which the drive had nothing to do. */
+void weir_store_watch(struct weir_store *store, int in_pass);
+
+/* Gives slots to units that wait. */
+void weir_store_fill_slots(struct weir_store *store, struct pool *pool);
+void weir_store_empty_slot(struct weir_store *store, struct slot *slot);
+
+/* An expert that is done stays if its group has room, or makes room: 1 then */
+int weir_store_keep_slot(struct weir_store *store, struct slot *slot);
+
+void weir_store_confirm_guess(struct weir_store *store, struct slot *slot);
+
+/* All that were not confirmed were wrong. */
+void weir_store_drop_guesses(struct weir_store *store);
 
 /* Gives back what weir_store_keep() took; no read is under way. */
 void weir_store_forget(struct weir_store *store);

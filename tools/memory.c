@@ -63,12 +63,16 @@ void memory_print(const struct weir_model *model)
             " tiles by themselves\n"
             "experts   %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
             " evictions\n"
-            "waiting   %" PRIu64 " times for tiles, %.3f s of all threads\n",
+            "guesses   %" PRIu64 ", %" PRIu64 " right, %.1f MiB for nothing\n"
+            "waiting   %" PRIu64 " times for tiles, %.3f s of all threads; the "
+            "drive idle for %.3f s\n",
             mib(stats.pinned_bytes), mib(stats.cache_bytes),
             mib(stats.staging_bytes), mib(stats.read_bytes), gbps(&stats),
             stats.io, stats.is_direct ? "" : ", page cache", stats.n_direct,
-            stats.n_hits, stats.n_misses, stats.n_evictions, stats.n_stalls,
-            (double)stats.stall_ns * 1e-9);
+            stats.n_hits, stats.n_misses, stats.n_evictions, stats.n_guesses,
+            stats.n_guesses_right, mib(stats.guess_wasted_bytes),
+            stats.n_stalls, (double)stats.stall_ns * 1e-9,
+            (double)stats.idle_ns * 1e-9);
 }
 
 json_t *memory_json(const struct weir_model *model)
@@ -77,15 +81,20 @@ json_t *memory_json(const struct weir_model *model)
 
     weir_residency_get_stats(model->jamba->residency, &stats);
     return json_pack(
-        "{s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:f}", "io",
-        stats.io, "direct", stats.is_direct, "pinned_bytes",
+        "{s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:f, s:f}",
+        "io", stats.io, "direct", stats.is_direct, "pinned_bytes",
         (json_int_t)stats.pinned_bytes, "cache_bytes",
         (json_int_t)stats.cache_bytes, "staging_bytes",
         (json_int_t)stats.staging_bytes, "read_bytes",
         (json_int_t)stats.read_bytes, "read_s", (double)stats.read_ns * 1e-9,
         "hits", (json_int_t)stats.n_hits, "misses", (json_int_t)stats.n_misses,
-        "evictions", (json_int_t)stats.n_evictions, "stalls",
-        (json_int_t)stats.n_stalls, "stall_s", (double)stats.stall_ns * 1e-9);
+        "evictions", (json_int_t)stats.n_evictions, "guesses",
+        (json_int_t)stats.n_guesses, "guesses_right",
+        (json_int_t)stats.n_guesses_right, "guess_wasted_bytes",
+        (json_int_t)stats.guess_wasted_bytes, "stalls",
+        (json_int_t)stats.n_stalls, "stall_s", (double)stats.stall_ns * 1e-9,
+        "idle_s", (double)stats.idle_ns * 1e-9);
 }
 
 /* getrusage() would do, but that it begins with the peak of who started us. */

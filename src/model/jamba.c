@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/trace.h"
+#include "model/guess.h"
 #include "model/layers.h"
 #include "model/linear.h"
 #include "model/rows.h"
@@ -293,6 +294,7 @@ static int run_layer(struct pass *pass)
 
     weir_trace_part(mixer_name(pass), (int)pass->layer);
     want_next(pass, pass->layer);
+    weir_guess_experts(jamba, pass->layer, pass->n_tok);
     rc = each_chunk(pass, mix);
     if (rc)
         return rc;

@@ -47,6 +47,8 @@ is 0 "run"
 says err '^weights .* pinned'
 says err '^read .* GB/s'
 says err '^experts .* [1-9][0-9]* misses, [1-9][0-9]* evictions'
+says err '^guesses  *[1-9][0-9]*, [0-9]* right, [0-9.]* MiB for nothing'
+says err '^waiting .*; the drive idle for [0-9.]* s'
 says err '^plan '
 mv out wanted_text
 weir run model.weir --ids ids -n 8 --temp 0 --json

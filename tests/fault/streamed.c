@@ -188,6 +188,7 @@ static int prepare(const struct kind *kind)
 struct tally {
     unsigned n, n_same;
     uint64_t n_hits, n_misses, n_evictions, n_direct;
+    uint64_t n_guesses, n_right, n_wasted;
 };
 
 static void try_budget(uint64_t n_bytes, enum weir_io io, unsigned n_threads,
@@ -207,6 +208,9 @@ static void try_budget(uint64_t n_bytes, enum weir_io io, unsigned n_threads,
     tally->n_misses += stats.n_misses;
     tally->n_evictions += stats.n_evictions;
     tally->n_direct += stats.n_direct;
+    tally->n_guesses += stats.n_guesses;
+    tally->n_right += stats.n_guesses_right;
+    tally->n_wasted += stats.guess_wasted_bytes;
 }
 
 static void test_budgets(const struct kind *kind)
@@ -232,6 +236,12 @@ static void test_budgets(const struct kind *kind)
            (unsigned long long)tally.n_misses,
            (unsigned long long)tally.n_evictions,
            (unsigned long long)tally.n_direct);
+    tap_ok(tally.n_right && tally.n_right < tally.n_guesses && tally.n_wasted,
+           "%s: %llu experts were guessed, %llu of them right, %llu bytes for "
+           "nothing",
+           kind->name, (unsigned long long)tally.n_guesses,
+           (unsigned long long)tally.n_right,
+           (unsigned long long)tally.n_wasted);
 }
 
 /* What fits is read once. */

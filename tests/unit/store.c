@@ -10,6 +10,7 @@
 
 #include "model/config.h"
 #include "model/import.h"
+#include "offload/governor.h"
 #include "offload/residency.h"
 #include "offload/tiling.h"
 #include "tests/tap.h"
@@ -78,13 +79,14 @@ static struct weir_placement_ask ask_for(uint32_t n)
 {
     struct weir_placement_ask ask = {0, config.n_top, 1};
     struct weir_placement placement;
-    uint32_t n_here = 0;
+    uint32_t n_here = 0, n_pass = 0;
 
-    while (n_here < n) {
+    while (n_here < n || n_pass < 2 * config.n_top) {
         ask.n_bytes += 4096;
         if (weir_placement_make(&placement, units, file->n_units, &ask, NULL))
             break;
         n_here = placement.n_here;
+        n_pass = placement.trunk.n ? 0 : placement.experts.n;
         weir_placement_fini(&placement);
     }
     return ask;
@@ -92,8 +94,8 @@ static struct weir_placement_ask ask_for(uint32_t n)
 
 /* ---- what passes do ---- */
 
-/* Uses a unit: all of it has come then. */
-static void use(uint32_t unit)
+/* All of its tiles have come then, or it was not on its way. */
+static void touch(uint32_t unit)
 {
     const struct weir_unit *of = &file->units[unit];
     size_t n_bytes = weir_residency_scratch_bytes(residency);
@@ -102,7 +104,6 @@ static void use(uint32_t unit)
     int rc = 0;
 
     weir_residency_scratch_init(residency, scratch);
-    weir_residency_want(residency, unit);
     for (uint32_t i = 0; i < of->n_tensors && !rc; i++) {
         uint32_t tensor = of->first_tensor + i;
         uint64_t n = weir_tiling_n_tiles(&file->tensors[tensor]);
@@ -113,8 +114,14 @@ static void use(uint32_t unit)
     }
     if (rc)
         tap_diag("%s: %s", of->name, err.message);
-    weir_residency_done(residency, unit);
     free(scratch);
+}
+
+static void use(uint32_t unit)
+{
+    weir_residency_want(residency, unit);
+    touch(unit);
+    weir_residency_done(residency, unit);
 }
 
 static void use_pass(uint32_t group, uint32_t e)
@@ -137,6 +144,14 @@ static int counts(uint64_t n_hits, uint64_t n_misses, uint64_t n_evictions)
              (unsigned long long)stats.n_misses,
              (unsigned long long)stats.n_evictions);
     return 0;
+}
+
+static uint64_t n_direct(void)
+{
+    struct weir_residency_stats stats;
+
+    weir_residency_get_stats(residency, &stats);
+    return stats.n_direct;
 }
 
 static int begin(uint32_t n_kept)
@@ -273,6 +288,145 @@ static void test_all(void)
     end();
 }
 
+/* ---- guesses ---- */
+
+/* 1 when that many guesses were counted, and bytes of n_wasted experts */
+static int guesses(uint64_t n, uint64_t n_right, uint64_t n_wasted)
+{
+    struct weir_residency_stats stats;
+    uint64_t each = units[expert(0, 0)].n_bytes;
+
+    weir_residency_get_stats(residency, &stats);
+    if (stats.n_guesses == n && stats.n_guesses_right == n_right &&
+        stats.guess_wasted_bytes == n_wasted * each)
+        return 1;
+    tap_diag("%llu guesses, %llu right, %llu bytes wasted",
+             (unsigned long long)stats.n_guesses,
+             (unsigned long long)stats.n_guesses_right,
+             (unsigned long long)stats.guess_wasted_bytes);
+    return 0;
+}
+
+/* Guesses that have come by the time that something is wanted */
+static void guess(uint32_t group, uint32_t e)
+{
+    weir_residency_guess(residency, expert(group, e));
+    touch(expert(group, e));
+}
+
+static void test_guess(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    weir_residency_begin_pass(residency);
+    guess(0, 0);
+    guess(0, 1);
+    use(expert(0, 0));
+    tap_ok(guesses(2, 1, 0) && counts(1, 0, 0),
+           "a guess that is right is a hit");
+    use_pass(0, 1);
+    tap_ok(guesses(2, 1, 0) && counts(2, 0, 0),
+           "a wrong one stays where there is room, and is no right one later");
+    guess(0, 0);
+    guess(0, 1);
+    tap_ok(guesses(2, 1, 0), "what is there is not guessed");
+    guess(0, 3);
+    use(expert(0, 1));
+    tap_ok(guesses(3, 1, 1) && counts(3, 0, 0),
+           "a wrong guess drives nothing out where there is no room");
+    use(expert(0, 3));
+    tap_ok(guesses(3, 1, 1) && counts(3, 1, 1),
+           "so that it is read again when it is wanted");
+    end();
+}
+
+/* The first to go is what came by a guess and was never used. */
+static void test_guess_goes(void)
+{
+    if (!begin(2 * n_groups))
+        return;
+    use_pass(0, 0);
+    weir_residency_begin_pass(residency);
+    guess(0, 1);
+    use(expert(1, 0));
+    use_pass(0, 2);
+    tap_ok(guesses(1, 0, 1) && counts(0, 3, 1),
+           "which was read for nothing then");
+    use_pass(0, 0);
+    tap_ok(counts(1, 3, 1), "and not what was used before");
+    end();
+}
+
+/* Of four slots that pass experts on two are for those that are wanted. */
+static void test_guess_slots(void)
+{
+    if (!begin(0))
+        return;
+    weir_residency_begin_pass(residency);
+    for (uint32_t e = 0; e < 4; e++)
+        weir_residency_guess(residency, expert(0, e));
+    tap_ok(guesses(2, 0, 0), "two of four slots may be guessed");
+    for (uint32_t e = 0; e < 4; e++)
+        weir_residency_want(residency, expert(1, e));
+    for (uint32_t e = 0; e < 4; e++)
+        touch(expert(1, e));
+    tap_ok(counts(0, 4, 0) && n_direct() == 0,
+           "and all four hold what is wanted when four are");
+    for (uint32_t e = 0; e < 4; e++)
+        weir_residency_done(residency, expert(1, e));
+    weir_residency_begin_pass(residency);
+    for (uint32_t e = 0; e < 4; e++)
+        weir_residency_guess(residency, expert(2, e));
+    weir_residency_begin_pass(residency);
+    for (uint32_t e = 0; e < 4; e++)
+        use(expert(3, e));
+    tap_ok(counts(0, 8, 0) && n_direct() == 0,
+           "guesses of a pass that broke off are forgotten");
+    end();
+}
+
+static void test_governor(void)
+{
+    struct weir_governor governor = {0};
+    int n_allowed = 0;
+
+    for (int i = 0; i < WEIR_GOVERNOR_WINDOW - 1; i++)
+        weir_governor_note(&governor, 0);
+    tap_ok(weir_governor_allows(&governor), "few guesses say nothing");
+    weir_governor_note(&governor, 0);
+    for (int i = 0; i < WEIR_GOVERNOR_PAUSE; i++)
+        n_allowed += weir_governor_allows(&governor);
+    tap_ok(n_allowed == 0 && weir_governor_allows(&governor),
+           "wrong ones end them for %d chances", WEIR_GOVERNOR_PAUSE);
+    for (int i = 0; i < 10 * WEIR_GOVERNOR_WINDOW; i++)
+        weir_governor_note(&governor, i % 4 == 0);
+    tap_ok(weir_governor_allows(&governor), "one right one in four pays");
+    weir_governor_note(&governor, 0);
+    weir_governor_note(&governor, 0);
+    tap_ok(!weir_governor_allows(&governor), "fewer do not");
+}
+
+/* Routers that are not in memory are not asked. */
+static void test_may_guess(void)
+{
+    uint32_t router;
+    char name[64];
+    int may;
+
+    snprintf(name, sizeof(name), "layers.%u.router", layers[0]);
+    router = weir_file_find_unit(file, name);
+    if (!begin(0))
+        return;
+    may = weir_residency_may_guess(residency, router);
+    end();
+    residency = NULL;
+    if (weir_residency_new(file, NULL, &residency, &err))
+        return;
+    tap_ok(may && !weir_residency_may_guess(residency, router),
+           "a mapped model guesses nothing, one that is read does");
+    end();
+}
+
 int main(void)
 {
     char path[] = "store.XXXXXX";
@@ -289,6 +443,11 @@ int main(void)
         test_waiting();
         test_pinned();
         test_all();
+        test_guess();
+        test_guess_goes();
+        test_guess_slots();
+        test_governor();
+        test_may_guess();
     }
     weir_file_close(file);
     free(uses);
