@@ -66,8 +66,9 @@ int weir_residency_may_guess(struct weir_residency *residency, uint32_t router);
 
 /*
  * Expert `unit` may be wanted among the next that are.  It is read if there is
- * a slot to spare and when the drive has nothing else to do.  When the first of
- * those wanted is done, all guesses that were not wanted were wrong.
+ * a slot to spare and when the drive has nothing else to do; what was not begun
+ * by then does not count.  When the first of those wanted is done, all guesses
+ * that were not wanted were wrong.
  */
 void weir_residency_guess(struct weir_residency *residency, uint32_t unit);
 

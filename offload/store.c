@@ -139,9 +139,11 @@ void weir_store_begin_pass(struct weir_store *store)
 /* It is there, or comes: a guess was right. */
 static void use_slot(struct weir_store *store, struct slot *slot)
 {
-    store->n_hits += store->units[slot->unit].is_expert && !slot->in_use;
-    if (slot->guessed)
-        weir_store_confirm_guess(store, slot);
+    int is_new = store->units[slot->unit].is_expert && !slot->in_use;
+    int is_hit = !slot->guessed || weir_store_confirm_guess(store, slot);
+
+    store->n_hits += is_new && is_hit;
+    store->n_misses += is_new && !is_hit;
     slot->unused = 0;
     slot->in_use = 1;
     slot->last_pass = store->pass;
@@ -179,7 +181,7 @@ void weir_store_done(struct weir_store *store, uint32_t number)
     unit->waits = 0;
     if (unit->is_expert)
         weir_store_drop_guesses(store);
-    if (!unit->slot)
+    if (!unit->slot || (!unit->is_expert && !unit->slot->in_use))
         return;
     unit->slot->in_use = 0;
     if (unit->pool != POOL_EXPERTS || !weir_store_keep_slot(store, unit->slot))

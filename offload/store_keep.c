@@ -104,6 +104,25 @@ static int make_groups(struct weir_store *store,
     return 0;
 }
 
+static int make_turns(struct weir_store *store, struct weir_err *err)
+{
+    uint32_t n_units = store->file->n_units;
+
+    store->trunk = calloc(n_units + 1u, sizeof(*store->trunk));
+    if (!store->trunk)
+        return weir_err_nomem(err, n_units * sizeof(*store->trunk),
+                              "the trunk of a model");
+    for (uint32_t u = 0; u < n_units; u++) {
+        struct unit *unit = &store->units[u];
+
+        if (unit->pool != POOL_TRUNK || unit->is_rows || unit->pinned)
+            continue;
+        unit->turn = store->n_trunk;
+        store->trunk[store->n_trunk++] = u;
+    }
+    return 0;
+}
+
 static int make_room(struct weir_store *store,
                      const struct weir_placement *placement,
                      struct weir_err *err)
@@ -191,7 +210,10 @@ void weir_store_forget(struct weir_store *store)
         memset(&store->pools[i], 0, sizeof(store->pools[i]));
     }
     free(store->groups);
+    free(store->trunk);
     store->groups = NULL;
+    store->trunk = NULL;
+    store->n_trunk = store->next_turn = 0;
     for (uint32_t u = 0; store->units && u < store->file->n_units; u++)
         store->units[u].pinned = NULL;
 }
@@ -209,6 +231,8 @@ static int fill(struct weir_store *store,
         rc = make_groups(store, placement, err);
     if (!rc)
         rc = make_room(store, placement, err);
+    if (!rc)
+        rc = make_turns(store, err);
     if (!rc)
         rc = fill_pinned(store, err);
     if (rc)

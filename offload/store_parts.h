@@ -53,8 +53,9 @@ struct unit {
     uint8_t *pinned;   /* where it stays, or NULL */
     struct slot *slot; /* where it is, or NULL */
     int pool, is_expert;
-    int is_rows; /* read tile by tile */
-    int waits;   /* for a slot */
+    int is_rows;   /* read tile by tile */
+    int waits;     /* for a slot */
+    uint32_t turn; /* of a unit that the trunk's slots pass on: in `trunk` */
     uint32_t group;
 };
 
@@ -75,6 +76,8 @@ struct weir_store {
     struct extent *extents; /* of all units */
     uint32_t *unit_of;      /* [n_tensors] */
     struct pool pools[N_POOLS];
+    uint32_t *trunk; /* [n_trunk]: units that its slots pass on, in order */
+    uint32_t n_trunk, next_turn;
     struct group *groups;
     uint32_t n_groups;
     unsigned n_at_once;
@@ -128,7 +131,8 @@ void weir_store_empty_slot(struct weir_store *store, struct slot *slot);
 /* An expert that is done stays if its group has room, or makes room: 1 then */
 int weir_store_keep_slot(struct weir_store *store, struct slot *slot);
 
-void weir_store_confirm_guess(struct weir_store *store, struct slot *slot);
+/* What lies there, or comes, is wanted.  1 when it was worth something */
+int weir_store_confirm_guess(struct weir_store *store, struct slot *slot);
 
 /* All that were not confirmed were wrong. */
 void weir_store_drop_guesses(struct weir_store *store);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Slots, and the guesses that fill them early.
+ * Slots, and what fills them early.
+ *
+ * The order in which the trunk is used is that of the file, again and again: as
+ * soon as one of its units is done, the slot gets the next that has none, so
+ * that the drive never waits for somebody to ask.
  *
  * A guess takes a free slot, and leaves free as many as a token's experts need
  * if none of it is right; its reads are begun when the drive has nothing else
@@ -13,6 +17,8 @@
 #include <time.h>
 
 #include "offload/store_parts.h"
+
+#define NO_UNIT UINT32_MAX
 
 uint64_t weir_store_now_ns(void)
 {
@@ -162,43 +168,101 @@ static void drain(struct weir_store *store, struct pool *pool, int wait)
     }
 }
 
-static void end_guess(struct weir_store *store, struct slot *slot)
+/* How far behind unit `from` the trunk wants what is in the slot */
+static uint32_t distance(const struct weir_store *store, uint32_t from,
+                         const struct slot *slot)
 {
-    slot->guessed = 0;
-    store->n_open--;
+    uint32_t turn = store->units[slot->unit].turn;
+
+    return (turn + store->n_trunk - store->units[from].turn) % store->n_trunk;
 }
 
-/* What is wanted goes before what is guessed. */
-static int make_free(struct weir_store *store, struct pool *pool)
+/* A slot that nobody wanted yet: a guess, or what is used last of the trunk */
+static struct slot *find_spare(const struct weir_store *store,
+                               const struct pool *pool, uint32_t wanted)
 {
+    struct slot *spare = NULL;
+
+    for (uint32_t i = 0; i < pool->n_slots; i++) {
+        struct slot *slot = &pool->slots[i];
+
+        if (slot->guessed)
+            return slot;
+        if (store->units[wanted].is_expert || slot->in_use)
+            continue;
+        if (!spare ||
+            distance(store, wanted, slot) > distance(store, wanted, spare))
+            spare = slot;
+    }
+    return spare;
+}
+
+/* What is wanted goes before what is guessed or read ahead. */
+static int make_free(struct weir_store *store, struct pool *pool,
+                     uint32_t wanted)
+{
+    struct slot *spare;
+
     drain(store, pool, 0);
-    for (uint32_t i = 0;
-         i < pool->n_slots && !pool->n_free && !pool->n_draining; i++)
-        if (pool->slots[i].guessed) {
-            end_guess(store, &pool->slots[i]);
-            weir_store_empty_slot(store, &pool->slots[i]);
+    if (!pool->n_free && !pool->n_draining) {
+        spare = find_spare(store, pool, wanted);
+        if (spare) {
+            store->n_open -= spare->guessed != 0;
+            weir_store_empty_slot(store, spare);
         }
+    }
     if (!pool->n_free)
         drain(store, pool, 1);
     return pool->n_free > 0;
+}
+
+/* What waits first, NO_UNIT if nothing does */
+static uint32_t first_waiting(const struct weir_store *store, struct pool *pool)
+{
+    while (pool->n_waiting) {
+        uint32_t unit = pool->waiting[pool->first_waiting];
+
+        if (store->units[unit].waits)
+            return unit;
+        /* it was done without */
+        pool->first_waiting = (pool->first_waiting + 1) % pool->max_waiting;
+        pool->n_waiting--;
+    }
+    return NO_UNIT;
+}
+
+/* Slots of the trunk that nobody waits for are filled in the order of use. */
+static void read_ahead(struct weir_store *store, struct pool *pool)
+{
+    uint32_t unit;
+
+    drain(store, pool, 0);
+    while (pool->n_free) {
+        unit = store->trunk[store->next_turn];
+        if (store->units[unit].slot)
+            return; /* once around */
+        fill_slot(store, unit, WEIR_READ_AHEAD);
+        store->next_turn = (store->next_turn + 1) % store->n_trunk;
+    }
 }
 
 void weir_store_fill_slots(struct weir_store *store, struct pool *pool)
 {
     uint32_t unit;
 
-    while (pool->n_waiting && make_free(store, pool)) {
-        unit = pool->waiting[pool->first_waiting];
-        pool->first_waiting = (pool->first_waiting + 1) % pool->max_waiting;
-        pool->n_waiting--;
-        if (!store->units[unit].waits)
-            continue; /* it was done without */
-        store->units[unit].waits = 0;
+    while ((unit = first_waiting(store, pool)) != NO_UNIT &&
+           make_free(store, pool, unit)) {
+        struct unit *wanted = &store->units[unit];
+
+        wanted->waits = 0;
         fill_slot(store, unit,
-                  store->units[unit].is_expert ? WEIR_READ_NOW
-                                               : WEIR_READ_AHEAD)
+                  wanted->is_expert ? WEIR_READ_NOW : WEIR_READ_AHEAD)
             ->in_use = 1;
+        if (!wanted->is_expert)
+            store->next_turn = (wanted->turn + 1) % store->n_trunk;
     }
+    if (pool == &store->pools[POOL_TRUNK] && unit == NO_UNIT)
+        read_ahead(store, pool);
 }
 
 /* Of the group's kept slots the one used longest ago, in a pass before */
@@ -258,19 +322,39 @@ int weir_store_keep_slot(struct weir_store *store, struct slot *slot)
 
 /* ---- guesses ---- */
 
-void weir_store_confirm_guess(struct weir_store *store, struct slot *slot)
+static int has_begun(const struct slot *slot)
 {
-    end_guess(store, slot);
-    store->n_guesses_right++;
-    weir_governor_note(&store->governor, 1);
+    for (unsigned i = 0; i < slot->n_reads; i++)
+        if (weir_read_has_begun(&slot->reads[i]))
+            return 1;
+    return 0;
+}
+
+/* What no drive was ever asked for was no guess. */
+static int take_note(struct weir_store *store, struct slot *slot, int is_right)
+{
+    slot->guessed = 0;
+    store->n_open--;
+    if (!has_begun(slot))
+        return 0;
+    store->n_guesses++;
+    store->n_guesses_right += is_right != 0;
+    weir_governor_note(&store->governor, is_right);
+    return 1;
+}
+
+int weir_store_confirm_guess(struct weir_store *store, struct slot *slot)
+{
+    int is_right = take_note(store, slot, 1);
+
     for (unsigned i = 0; i < slot->n_reads; i++)
         weir_reader_raise(store->reader, &slot->reads[i]);
+    return is_right;
 }
 
 static void drop_guess(struct weir_store *store, struct slot *slot)
 {
-    end_guess(store, slot);
-    weir_governor_note(&store->governor, 0);
+    take_note(store, slot, 0);
     if (!is_whole(slot) || !has_room(store, slot)) {
         weir_store_empty_slot(store, slot);
         return;
@@ -309,5 +393,4 @@ void weir_store_guess(struct weir_store *store, uint32_t number)
     slot = fill_slot(store, number, WEIR_READ_GUESS);
     slot->guessed = slot->unused = 1;
     store->n_open++;
-    store->n_guesses++;
 }

@@ -154,10 +154,9 @@ static uint64_t n_direct(void)
     return stats.n_direct;
 }
 
-static int begin(uint32_t n_kept)
+static int begin_with(struct weir_placement_ask ask)
 {
     const struct weir_residency_options options = {.io = WEIR_IO_PREAD};
-    struct weir_placement_ask ask = ask_for(n_kept);
     int rc = weir_residency_new(file, &options, &residency, &err);
 
     if (!rc)
@@ -165,6 +164,11 @@ static int begin(uint32_t n_kept)
     if (rc)
         tap_ok(0, "a store: %s", err.message);
     return !rc;
+}
+
+static int begin(uint32_t n_kept)
+{
+    return begin_with(ask_for(n_kept));
 }
 
 static void end(void)
@@ -314,6 +318,14 @@ static void guess(uint32_t group, uint32_t e)
     touch(expert(group, e));
 }
 
+static uint64_t n_tiles(uint32_t unit)
+{
+    struct weir_extent extent;
+
+    weir_extent_find(file, &file->units[unit], &extent);
+    return extent.n_tiles;
+}
+
 static void test_guess(void)
 {
     if (!begin(2 * n_groups))
@@ -360,17 +372,23 @@ static void test_guess_goes(void)
 /* Of four slots that pass experts on two are for those that are wanted. */
 static void test_guess_slots(void)
 {
+    uint64_t before;
+
     if (!begin(0))
         return;
     weir_residency_begin_pass(residency);
     for (uint32_t e = 0; e < 4; e++)
         weir_residency_guess(residency, expert(0, e));
-    tap_ok(guesses(2, 0, 0), "two of four slots may be guessed");
+    for (uint32_t e = 0; e < 4; e++)
+        touch(expert(0, e));
+    before = n_direct();
+    tap_ok(before == 2 * n_tiles(expert(0, 0)),
+           "two of four slots may be guessed");
     for (uint32_t e = 0; e < 4; e++)
         weir_residency_want(residency, expert(1, e));
     for (uint32_t e = 0; e < 4; e++)
         touch(expert(1, e));
-    tap_ok(counts(0, 4, 0) && n_direct() == 0,
+    tap_ok(counts(0, 4, 0) && n_direct() == before,
            "and all four hold what is wanted when four are");
     for (uint32_t e = 0; e < 4; e++)
         weir_residency_done(residency, expert(1, e));
@@ -380,9 +398,56 @@ static void test_guess_slots(void)
     weir_residency_begin_pass(residency);
     for (uint32_t e = 0; e < 4; e++)
         use(expert(3, e));
-    tap_ok(counts(0, 8, 0) && n_direct() == 0,
+    tap_ok(counts(0, 8, 0) && n_direct() == before,
            "guesses of a pass that broke off are forgotten");
     end();
+}
+
+/* ---- the trunk ---- */
+
+/* Memory in which the trunk passes through three slots; lists what does. */
+static struct weir_placement_ask ask_streaming(uint32_t *list, uint32_t *n)
+{
+    struct weir_placement_ask ask = {0, config.n_top, 1};
+    struct weir_placement placement = {0};
+
+    while (placement.trunk.n < 3) {
+        weir_placement_fini(&placement);
+        ask.n_bytes += 4096;
+        if (weir_placement_make(&placement, units, file->n_units, &ask, NULL))
+            break;
+    }
+    *n = 0;
+    for (uint32_t u = 0; u < file->n_units; u++)
+        if (uses[u].kind == WEIR_USE_TRUNK &&
+            placement.places[u] == WEIR_STREAMED)
+            list[(*n)++] = u;
+    weir_placement_fini(&placement);
+    return ask;
+}
+
+/* Units of the trunk come in turn, without being asked for. */
+static void test_ahead(void)
+{
+    uint32_t *list = calloc(file->n_units, sizeof(*list)), n;
+
+    if (!begin_with(ask_streaming(list, &n)))
+        return;
+    weir_residency_begin_pass(residency);
+    use(list[n - 2]);
+    for (uint32_t i = n - 1; i < n + 2; i++)
+        touch(list[i % n]);
+    tap_ok(n > 5 && n_direct() == 0,
+           "behind a unit of the trunk three follow, around the end");
+    touch(list[2]);
+    tap_ok(n_direct() == n_tiles(list[2]), "but no more than have slots");
+    weir_residency_begin_pass(residency);
+    for (uint32_t i = n / 2; i < n; i++)
+        use(list[i]);
+    tap_ok(n_direct() == n_tiles(list[2]),
+           "another that is wanted takes their place");
+    end();
+    free(list);
 }
 
 static void test_governor(void)
@@ -446,6 +511,7 @@ int main(void)
         test_guess();
         test_guess_goes();
         test_guess_slots();
+        test_ahead();
         test_governor();
         test_may_guess();
     }
