@@ -78,16 +78,32 @@ static int take_rooms(struct weir_store *store, struct weir_err *err)
     return rc;
 }
 
+/* What one reader has counted goes on with the next. */
+int weir_store_open_reader(struct weir_store *store, struct weir_err *err)
+{
+    struct weir_reader_stats before;
+    struct weir_reader *reader;
+    int rc = weir_reader_new(&store->reading, store->drives.files,
+                             store->drives.n_files, &reader, err);
+
+    if (rc)
+        return rc;
+    if (store->reader) {
+        weir_reader_get_stats(store->reader, &before);
+        store->read_bytes += before.n_bytes;
+        store->read_ns += before.busy_ns;
+        weir_reader_free(store->reader);
+    }
+    store->reader = reader;
+    return 0;
+}
+
 int weir_store_new(const struct weir_file *file,
                    const struct weir_residency_options *options,
                    atomic_uchar *verified, struct weir_store **out,
                    struct weir_err *err)
 {
     struct weir_store *store = calloc(1, sizeof(*store));
-    struct weir_reader_options reading = {.io = options->io,
-                                          .deadline_ms = options->deadline_ms,
-                                          .most_gbps = options->most_gbps,
-                                          .calls = options->calls};
     int rc;
 
     *out = NULL;
@@ -97,13 +113,17 @@ int weir_store_new(const struct weir_file *file,
     store->verified = verified;
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->room_free, NULL);
+    store->reading =
+        (struct weir_reader_options){.io = options->io,
+                                     .deadline_ms = options->deadline_ms,
+                                     .most_gbps = options->most_gbps,
+                                     .calls = options->calls};
     weir_drives_get(file, &store->drives);
     rc = take_tables(store, err);
     if (!rc)
         rc = take_rooms(store, err);
     if (!rc)
-        rc = weir_reader_new(&reading, store->drives.files,
-                             store->drives.n_files, &store->reader, err);
+        rc = weir_store_open_reader(store, err);
     if (rc)
         weir_store_free(store);
     else
@@ -211,8 +231,8 @@ void weir_store_get_stats(struct weir_store *store,
         .pinned_bytes = store->pinned_bytes,
         .cache_bytes = store->cache_bytes,
         .staging_bytes = store->staging_bytes,
-        .read_bytes = reading.n_bytes,
-        .read_ns = reading.busy_ns,
+        .read_bytes = store->read_bytes + reading.n_bytes,
+        .read_ns = store->read_ns + reading.busy_ns,
         .n_hits = store->n_hits,
         .n_misses = store->n_misses,
         .n_evictions = store->n_evicted,

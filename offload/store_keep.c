@@ -150,6 +150,28 @@ static int make_room(struct weir_store *store,
     return 0;
 }
 
+/*
+ * Slots that are filled again and again are registered with the system, so that
+ * it need not look their pages up at each read.  That takes the memory at once:
+ * what is filled once, as the pinned part and slots for all experts are, is not
+ * worth it.
+ */
+static int register_slots(struct weir_store *store, struct weir_err *err)
+{
+    const struct pool *experts = &store->pools[POOL_EXPERTS];
+    const struct pool *trunk = &store->pools[POOL_TRUNK];
+    size_t n_bytes = trunk->n_slots * trunk->slot_bytes;
+
+    if (store->staging_bytes > n_bytes)
+        n_bytes += experts->n_slots * experts->slot_bytes;
+    if (!n_bytes)
+        return 0;
+    store->refilled = (struct weir_region){
+        .base = store->region.base + store->pinned_bytes, .n_bytes = n_bytes};
+    store->reading.region = &store->refilled;
+    return weir_store_open_reader(store, err);
+}
+
 /* Hands in the next piece of what is pinned; 0 when there is none. */
 struct filler {
     struct weir_store *store;
@@ -233,6 +255,8 @@ static int fill(struct weir_store *store,
         rc = make_room(store, placement, err);
     if (!rc)
         rc = make_turns(store, err);
+    if (!rc)
+        rc = register_slots(store, err);
     if (!rc)
         rc = fill_pinned(store, err);
     if (rc)

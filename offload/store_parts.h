@@ -69,9 +69,12 @@ struct group {
 struct weir_store {
     const struct weir_file *file;
     atomic_uchar *verified;
+    struct weir_reader_options reading;
     struct weir_reader *reader;
+    uint64_t read_bytes, read_ns; /* by another reader before */
     struct weir_drives drives;
     struct weir_region region;
+    struct weir_region refilled; /* the part of it that is read into often */
     struct unit *units;
     struct extent *extents; /* of all units */
     uint32_t *unit_of;      /* [n_tensors] */
@@ -118,6 +121,9 @@ struct pieces {
  */
 int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
                           struct weir_read *read, unsigned *number);
+
+/* Opens the reader, or another one in its place; none has anything to read. */
+int weir_store_open_reader(struct weir_store *store, struct weir_err *err);
 
 uint64_t weir_store_now_ns(void);
 

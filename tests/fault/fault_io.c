@@ -100,8 +100,11 @@ static int fault_init(void *ring, unsigned n_entries)
 
 static int fault_buffers(void *ring, const void *iovecs, unsigned n)
 {
-    return fault_io.buffers_rc ? fault_io.buffers_rc
-                               : weir_io_system.ring_buffers(ring, iovecs, n);
+    int rc = fault_io.buffers_rc ? fault_io.buffers_rc
+                                 : weir_io_system.ring_buffers(ring, iovecs, n);
+
+    fault_io.n_registered += rc == 0;
+    return rc;
 }
 
 static int fault_files(void *ring, const int *fds, unsigned n)

@@ -22,6 +22,7 @@ struct fault_io {
     int stall_at;       /* > 0: it is set after so many answers */
     atomic_int n_calls; /* answers so far */
     uint64_t mute_from; /* > 0: no answer comes to reads from there on */
+    int n_registered;   /* times that buffers were */
 
     int apart; /* each file has a drive of its own */
 
