@@ -148,17 +148,24 @@ static float *hidden_of(const struct pass *pass, const struct chunk *chunk)
     return jamba->work.hidden + chunk->row * jamba->config.n_hidden;
 }
 
-static int embed(const struct pass *pass, const struct chunk *chunk)
+/* Of a sequence all at once: a tile of the embedding has many tokens' rows. */
+static int embed(const struct pass *pass)
 {
     struct weir_jamba *jamba = pass->jamba;
-    const struct weir_run *runs = jamba->work.runs;
-    float *hidden = hidden_of(pass, chunk);
+    struct place place = pass->from;
+    size_t n;
     int rc = 0;
 
-    for (size_t i = 0; i < chunk->n_runs && !rc; i++)
-        rc = weir_linear_rows(
-            jamba, jamba->bind.embed, runs[i].ids, runs[i].n_tok,
-            hidden + runs[i].row * jamba->config.n_hidden, pass->err);
+    for (size_t row = 0; row < pass->n_tok && !rc; row += n) {
+        n = tokens_left(pass, &place);
+        if (n > pass->n_tok - row)
+            n = pass->n_tok - row;
+        rc = weir_linear_rows(jamba, jamba->bind.embed,
+                              pass->sequences[place.sequence].ids + place.at, n,
+                              jamba->work.hidden + row * jamba->config.n_hidden,
+                              pass->err);
+        place.at += n;
+    }
     return rc;
 }
 
@@ -410,7 +417,7 @@ static int run_span(struct pass *pass)
     weir_residency_begin_pass(residency);
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
     weir_trace_part("embedding", -1);
-    rc = each_chunk(pass, embed);
+    rc = embed(pass);
     for (pass->layer = 0; pass->layer < jamba->config.n_layers && !rc;
          pass->layer++)
         rc = run_layer(pass);

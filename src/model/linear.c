@@ -348,37 +348,106 @@ static uint64_t group_of(const struct weir_tensor *tensor, uint64_t row,
     return row / part_rows * part_groups + in_part / tensor->tile_rows;
 }
 
+/*
+ * Each tile is asked for once: an item is the tokens of some groups of rows,
+ * chained in the order of their groups.
+ */
 struct embedding {
     struct weir_jamba *jamba;
     uint32_t tensor;
     const int32_t *ids;
+    size_t n_tok;
+    uint32_t *first, *next; /* [n_tok]: of an item's chain, behind a token */
     float *y;
 };
 
-static void widen_row(void *ctx, size_t item, unsigned number)
+#define NO_TOKEN UINT32_MAX
+
+static const struct weir_tensor *table_of(const struct embedding *embedding)
 {
-    const struct embedding *embedding = ctx;
-    struct weir_jamba *jamba = embedding->jamba;
-    struct weir_worker *worker = &jamba->work.workers[number];
-    const struct weir_tensor *tensor = &jamba->file->tensors[embedding->tensor];
+    return &embedding->jamba->file->tensors[embedding->tensor];
+}
+
+static uint64_t find_row(const struct embedding *embedding, uint32_t token,
+                         uint64_t *in_group)
+{
+    return group_of(table_of(embedding), (uint64_t)embedding->ids[token],
+                    in_group);
+}
+
+static int is_of_group(const struct embedding *embedding, uint32_t token,
+                       uint64_t group)
+{
+    uint64_t in_group;
+
+    return token != NO_TOKEN && find_row(embedding, token, &in_group) == group;
+}
+
+static void chain_token(struct embedding *embedding, uint32_t token)
+{
+    uint64_t in_group, group = find_row(embedding, token, &in_group);
+    uint32_t *at = &embedding->first[group % embedding->n_tok];
+
+    while (*at != NO_TOKEN && find_row(embedding, *at, &in_group) < group)
+        at = &embedding->next[*at];
+    embedding->next[token] = *at;
+    *at = token;
+}
+
+static void chain_tokens(struct embedding *embedding)
+{
+    for (size_t i = 0; i < embedding->n_tok; i++)
+        embedding->first[i] = NO_TOKEN;
+    for (size_t i = 0; i < embedding->n_tok; i++)
+        chain_token(embedding, (uint32_t)i);
+}
+
+/* The rows of `token` and of those behind it whose rows lie in that tile */
+static void widen_rows(const struct embedding *embedding, uint32_t token,
+                       uint64_t group, uint32_t block, const uint8_t *tile)
+{
+    const struct weir_tensor *tensor = table_of(embedding);
     size_t cols = weir_tiling_block_cols(tensor);
     size_t row_bytes = weir_tiling_row_bytes(tensor);
-    float *y = embedding->y + item * tensor->cols;
     uint64_t in_group;
-    uint64_t group =
-        group_of(tensor, (uint64_t)embedding->ids[item], &in_group);
-    const void *data;
 
-    for (uint32_t block = 0; block < tensor->col_blocks && !worker->rc;
-         block++) {
-        worker->item = item;
-        worker->rc = weir_residency_tile(jamba->residency, embedding->tensor,
-                                         group * tensor->col_blocks + block,
-                                         worker->tile, &data, &worker->err);
+    for (; is_of_group(embedding, token, group);
+         token = embedding->next[token]) {
+        find_row(embedding, token, &in_group);
+        weir_dtype_widen(tensor->dtype, tile + in_group * row_bytes,
+                         embedding->y + token * tensor->cols + block * cols,
+                         cols);
+    }
+}
+
+static void widen_group(const struct embedding *embedding, uint32_t token,
+                        uint64_t group, struct weir_worker *worker)
+{
+    uint32_t n_blocks = table_of(embedding)->col_blocks;
+    const void *tile;
+
+    for (uint32_t block = 0; block < n_blocks && !worker->rc; block++) {
+        worker->rc = weir_residency_tile(
+            embedding->jamba->residency, embedding->tensor,
+            group * n_blocks + block, worker->tile, &tile, &worker->err);
         if (!worker->rc)
-            weir_dtype_widen(tensor->dtype,
-                             (const uint8_t *)data + in_group * row_bytes,
-                             y + block * cols, cols);
+            widen_rows(embedding, token, group, block, tile);
+    }
+}
+
+static void widen_item(void *ctx, size_t item, unsigned number)
+{
+    const struct embedding *embedding = ctx;
+    struct weir_worker *worker = &embedding->jamba->work.workers[number];
+    uint32_t token = embedding->first[item];
+    uint64_t group, in_group;
+
+    while (token != NO_TOKEN && !worker->rc) {
+        worker->item = item;
+        group = find_row(embedding, token, &in_group);
+        widen_group(embedding, token, group, worker);
+        while (is_of_group(embedding, token, group))
+            token = embedding->next[token];
     }
 }
 
@@ -386,11 +455,20 @@ int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
                      const int32_t *ids, size_t n_tok, float *y,
                      struct weir_err *err)
 {
-    struct embedding embedding = {jamba, tensor, ids, y};
+    struct embedding embedding = {
+        .jamba = jamba,
+        .tensor = tensor,
+        .ids = ids,
+        .n_tok = n_tok,
+        .first = jamba->work.expert,
+        .next = jamba->work.order,
+        .y = y,
+    };
 
+    chain_tokens(&embedding);
     for (size_t i = 0; i < jamba->work.n_workers; i++)
         jamba->work.workers[i].rc = 0;
     weir_trace_name("embedding");
-    weir_pool_run(jamba->pool, n_tok, widen_row, &embedding);
+    weir_pool_run(jamba->pool, n_tok, widen_item, &embedding);
     return first_failure(&jamba->work, err);
 }

@@ -86,8 +86,9 @@ int weir_linear_apply_exact(struct weir_jamba *jamba,
                             struct weir_err *err);
 
 /*
- * Widens row ids[t] of the matrix `tensor` into y[t] [cols], for n_tok tokens:
- * embeddings.
+ * Widens row ids[t] of the matrix `tensor` into y[t] [cols], for n_tok tokens
+ * of a span: embeddings.  Asks for each tile once, however many rows of it are
+ * wanted.  Uses work.expert and work.order.
  */
 int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
                      const int32_t *ids, size_t n_tok, float *y,

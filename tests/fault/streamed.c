@@ -14,6 +14,7 @@
 #include "model/import.h"
 #include "model/jamba.h"
 #include "offload/stripe.h"
+#include "offload/tiling.h"
 #include "tests/fault/fault_io.h"
 #include "tests/tap.h"
 
@@ -312,6 +313,55 @@ static void test_scan(const struct kind *kind)
     weir_jamba_close(jamba);
 }
 
+/* One pass of tokens that are each id twice, in chunks */
+static int pass_all_ids(uint64_t weight_bytes, uint64_t *n_tiles)
+{
+    struct weir_jamba_options options = {.n_threads = 2,
+                                         .io = WEIR_IO_PREAD,
+                                         .weight_bytes = weight_bytes,
+                                         .span_tok = 2048};
+    struct weir_state state = {0};
+    struct weir_sequence sequence = {.state = &state};
+    struct weir_jamba *jamba;
+    int32_t *ids;
+    int rc = weir_jamba_open(path, &options, &jamba, &err);
+
+    if (rc)
+        return rc;
+    sequence.n_ids = 2 * jamba->config.n_vocab;
+    sequence.ids = ids = calloc(sequence.n_ids, sizeof(*ids));
+    for (size_t i = 0; i < sequence.n_ids; i++)
+        ids[i] = (int32_t)(i * 37 % jamba->config.n_vocab);
+    rc = weir_budget_take(jamba, 0, sequence.n_ids, &err);
+    if (!rc)
+        rc = weir_state_init(&state, &jamba->config, sequence.n_ids, WEIR_F32,
+                             &err);
+    if (!rc)
+        rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
+    weir_residency_get_stats(jamba->residency, &stats);
+    *n_tiles = weir_tiling_n_tiles(&jamba->file->tensors[jamba->bind.embed]);
+    weir_state_fini(&state);
+    weir_jamba_close(jamba);
+    free(ids);
+    return rc;
+}
+
+/* A long prompt reads each tile of the embedding once. */
+static void test_embedding(const struct kind *kind)
+{
+    uint64_t n_tiles, n_before;
+    int rc = pass_all_ids(2 * file_bytes(), &n_tiles);
+
+    n_before = stats.n_direct;
+    if (!rc)
+        rc = pass_all_ids(stats.pinned_bytes + stats.cache_bytes - 4096,
+                          &n_tiles);
+    tap_ok(!rc && stats.n_direct == n_before + n_tiles,
+           "%s: a long prompt reads %llu tiles of the embedding, %llu in all",
+           kind->name, (unsigned long long)n_tiles,
+           (unsigned long long)(stats.n_direct - n_before));
+}
+
 /* ---- faults ---- */
 
 /* The place of a tile of the tensor called `name` */
@@ -494,6 +544,7 @@ int main(void)
     }
     unlink(path);
     if (prepare(&kinds[1])) {
+        test_embedding(&kinds[1]);
         test_faults(WEIR_IO_PREAD);
         test_faults(WEIR_IO_AUTO);
     }
