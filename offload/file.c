@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/buf.h"
+#include "offload/checksum.h"
 #include "offload/index.h"
 #include "offload/parts.h"
 #include "offload/tiling.h"
@@ -275,7 +275,7 @@ int weir_file_read_blob(const struct weir_file *file, const char *name,
         return weir_err_nomem(err, blob->n_bytes, name);
     rc = weir_pread_all(file->fd, *data, blob->n_bytes, blob->offset,
                         file->path, err);
-    if (!rc && XXH3_64bits(*data, blob->n_bytes) != blob->xxh3)
+    if (!rc && weir_checksum(*data, blob->n_bytes) != blob->xxh3)
         rc = weir_err_at(err, WEIR_ECORRUPT, blob->offset,
                          "%s: offset %llu: the checksum of %s is wrong; the "
                          "file is damaged: fetch or pack it again",

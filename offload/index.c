@@ -4,9 +4,9 @@
  * passes can be used without further checks.
  */
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "base/le.h"
+#include "offload/checksum.h"
 #include "offload/index_layout.h"
 #include "offload/tiling.h"
 
@@ -39,7 +39,8 @@ static int decode_identity(const uint8_t *header, const struct weir_file *file,
                            "%s: format version %u; this weir reads version %d: "
                            "use a matching weir or pack the model again",
                            file->path, version, WEIR_FILE_VERSION);
-    if (weir_le64(header + HEADER_SUM_AT) != XXH3_64bits(header, HEADER_SUM_AT))
+    if (weir_le64(header + HEADER_SUM_AT) !=
+        weir_checksum(header, HEADER_SUM_AT))
         return weir_err_at(err, WEIR_ECORRUPT, 0,
                            "%s: the header's checksum is wrong; the file is "
                            "damaged: fetch or pack it again",
@@ -515,7 +516,7 @@ int weir_index_decode(struct weir_file *file,
                          .err = err};
     int rc;
 
-    if (XXH3_64bits(file->index, header->index_bytes) != header->index_xxh3)
+    if (weir_checksum(file->index, header->index_bytes) != header->index_xxh3)
         return weir_err_at(err, WEIR_ECORRUPT, WEIR_FILE_PAGE,
                            "%s: the index's checksum is wrong; the file is "
                            "damaged: fetch or pack it again",

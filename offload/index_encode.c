@@ -3,9 +3,8 @@
  * The index is a run of sections without gaps: file records, blob records, unit
  * records, tensor records, tile records, names.
  */
-#include <xxhash.h>
-
 #include "base/le.h"
+#include "offload/checksum.h"
 #include "offload/index_layout.h"
 
 const uint8_t weir_file_magic[8] = {0x89, 'W', 'E', 'I', 'R', '\r', '\n', 0x1a};
@@ -159,12 +158,12 @@ void weir_index_encode_header(const struct weir_file *file,
     weir_le64_put(header + 16, file->n_bytes);
     weir_le64_put(header + 24, WEIR_FILE_PAGE);
     weir_le64_put(header + 32, at.end);
-    weir_le64_put(header + 40, XXH3_64bits(index, at.end));
+    weir_le64_put(header + 40, weir_checksum(index, at.end));
     weir_le64_put(header + 48, strings_bytes);
     weir_le64_put(header + 56, file->n_tiles);
     weir_le32_put(header + 64, file->n_parts);
     weir_le32_put(header + 68, file->n_blobs);
     weir_le32_put(header + 72, file->n_units);
     weir_le32_put(header + 76, file->n_tensors);
-    weir_le64_put(header + HEADER_SUM_AT, XXH3_64bits(header, HEADER_SUM_AT));
+    weir_le64_put(header + HEADER_SUM_AT, weir_checksum(header, HEADER_SUM_AT));
 }

@@ -3,10 +3,10 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "base/buf.h"
 #include "kernels/quantize.h"
+#include "offload/checksum.h"
 #include "offload/safetensors.h"
 
 struct weir_band_worker {
@@ -152,7 +152,7 @@ static void end_tile(struct weir_band_worker *worker,
            weir_page_up(coded->n_bytes) - coded->n_bytes);
     record->offset = out->n_bytes;
     record->stored_bytes = (uint32_t)coded->n_bytes;
-    record->xxh3 = XXH3_64bits(at, coded->n_bytes);
+    record->xxh3 = weir_checksum(at, coded->n_bytes);
     record->file = 0;
     record->codec = (uint8_t)coded->codec;
     out->n_bytes += weir_page_up(coded->n_bytes);

@@ -13,11 +13,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/buf.h"
 #include "base/le.h"
 #include "base/path.h"
+#include "offload/checksum.h"
 #include "offload/parts.h"
 
 #define PART_MAGIC "WEIRPART"
@@ -51,9 +51,9 @@ static void put_part_page(struct weir_packer *packer, uint32_t n_units,
     weir_le64_put(page + 8, packer->identity);
     weir_le64_put(page + 16, n_units);
     weir_le64_put(page + 24, offset);
-    weir_le64_put(page + 32, XXH3_64bits(weir_packer_tile(packer, 0),
-                                         n_tiles * WEIR_TILE_RECORD_BYTES));
-    weir_le64_put(page + 40, XXH3_64bits(page, 40));
+    weir_le64_put(page + 32, weir_checksum(weir_packer_tile(packer, 0),
+                                           n_tiles * WEIR_TILE_RECORD_BYTES));
+    weir_le64_put(page + 40, weir_checksum(page, 40));
 }
 
 /* From the last tile backwards, until each part has been seen. */
@@ -140,7 +140,7 @@ static void put_other_page(const struct weir_packer *packer, unsigned part,
     memcpy(page, PART_MAGIC, 8);
     weir_le64_put(page + 8, packer->identity);
     weir_le64_put(page + 16, part);
-    weir_le64_put(page + 24, XXH3_64bits(page, 24));
+    weir_le64_put(page + 24, weir_checksum(page, 24));
 }
 
 /*

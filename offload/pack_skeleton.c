@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "offload/pack_state.h"
+#include "offload/checksum.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 #include <zstd.h>
 
 uint8_t *weir_packer_tile(struct weir_packer *packer, uint64_t tile)
@@ -87,7 +87,7 @@ static void lay_blobs(struct weir_packer *packer)
 
         to->offset = at;
         to->n_bytes = from[i].n_bytes;
-        to->xxh3 = XXH3_64bits(from[i].data, from[i].n_bytes);
+        to->xxh3 = weir_checksum(from[i].data, from[i].n_bytes);
         at = weir_page_up(at + to->n_bytes);
     }
     packer->data_at = at;

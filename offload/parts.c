@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/buf.h"
 #include "base/le.h"
 #include "base/path.h"
+#include "offload/checksum.h"
 #include "offload/index.h"
 
 #define HEADER_SUM_AT (WEIR_FILE_PAGE - 8)
@@ -31,10 +31,10 @@ void weir_part_encode(const struct weir_file *file, unsigned part,
     weir_le32_put(page + 12, part);
     weir_le64_put(page + 16, file->parts[part].n_bytes);
     weir_le64_put(page + 24,
-                  XXH3_64bits(file->tile_records,
-                              file->n_tiles * WEIR_TILE_RECORD_BYTES));
+                  weir_checksum(file->tile_records,
+                                file->n_tiles * WEIR_TILE_RECORD_BYTES));
     weir_le32_put(page + 32, file->n_parts);
-    weir_le64_put(page + HEADER_SUM_AT, XXH3_64bits(page, HEADER_SUM_AT));
+    weir_le64_put(page + HEADER_SUM_AT, weir_checksum(page, HEADER_SUM_AT));
 }
 
 /* ---- where it is ---- */
@@ -139,7 +139,7 @@ static int check_page(const struct weir_file *file, unsigned number,
         return 0;
     if (memcmp(page, magic, sizeof(magic)))
         return refuse(part, "not a part of a weir file", err);
-    if (weir_le64(page + HEADER_SUM_AT) != XXH3_64bits(page, HEADER_SUM_AT))
+    if (weir_le64(page + HEADER_SUM_AT) != weir_checksum(page, HEADER_SUM_AT))
         return refuse(part, "the checksum of its first page is wrong", err);
     if (memcmp(page + 24, wanted + 24, 8))
         return refuse(part, "belongs to another model", err);

@@ -6,9 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <xxhash.h>
 
 #include "base/trace.h"
+#include "offload/checksum.h"
 #include "offload/codec.h"
 #include "offload/store.h"
 #include "offload/tiling.h"
@@ -321,7 +321,7 @@ static int is_good(const struct request *request, const uint8_t *stored)
 {
     const struct weir_tile_record *record = &request->record;
     uint64_t start = weir_trace_begin();
-    int good = XXH3_64bits(stored, record->stored_bytes) == record->xxh3;
+    int good = weir_checksum(stored, record->stored_bytes) == record->xxh3;
 
     weir_trace_end(start, WEIR_TRACE_CHECK, "xxh3", record->stored_bytes);
     return good;

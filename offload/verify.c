@@ -10,10 +10,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "base/buf.h"
 #include "base/pool.h"
+#include "offload/checksum.h"
 #include "offload/codec.h"
 #include "offload/drives.h"
 #include "offload/runs.h"
@@ -78,7 +78,7 @@ static const char *check_tile(const struct scratch *scratch,
 {
     uint64_t pages = weir_page_up(record->stored_bytes);
 
-    if (XXH3_64bits(stored, record->stored_bytes) != record->xxh3)
+    if (weir_checksum(stored, record->stored_bytes) != record->xxh3)
         return "wrong checksum";
     if (!weir_is_all_zero(stored + record->stored_bytes,
                           pages - record->stored_bytes))
