@@ -147,10 +147,14 @@ int stream_begin(struct stream *stream, const weir_model *model,
     return 0;
 }
 
-void stream_start(struct stream *stream, const weir_model *model)
+int stream_start(struct stream *stream, const weir_model *model,
+                 const struct probe *probe, struct weir_err *err)
 {
+    int rc = stream->args->on ? measure_drive(stream, model, probe, err) : 0;
+
     weir_residency_get_stats(model->jamba->residency, &stream->from);
     stream->from_s = progress_seconds();
+    return rc;
 }
 
 void stream_stop(struct stream *stream, const weir_model *model)

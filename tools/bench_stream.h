@@ -78,8 +78,9 @@ int stream_end(struct stream *stream, const weir_model *model,
                const struct probe *probe, const struct stream_test *test,
                size_t n_repeats, struct bench_row *row, struct weir_err *err);
 
-/* Around each timed repeat */
-void stream_start(struct stream *stream, const weir_model *model);
+/* Around each timed repeat; the drive is measured before it. */
+int stream_start(struct stream *stream, const weir_model *model,
+                 const struct probe *probe, struct weir_err *err);
 void stream_stop(struct stream *stream, const weir_model *model);
 
 /* Further columns of a table, of CSV, and keys of an object */

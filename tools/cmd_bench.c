@@ -284,7 +284,8 @@ static int run_once(struct bench *bench, const struct test *test, double *tps,
     double start, n_tok = (double)(bench->args.batch * test->n_tok);
     int rc = begin(bench, err);
 
-    stream_start(&bench->stream, bench->model);
+    if (!rc)
+        rc = stream_start(&bench->stream, bench->model, &bench->probe, err);
     start = progress_seconds();
     for (size_t at = from; at < to && !rc; at += test->step)
         rc = evaluate(bench, at, test->step, 1, NULL, err);
