@@ -96,13 +96,13 @@ static void finish(struct weir_lane *lane, struct weir_read *read, int errnum)
     void (*done)(struct weir_read *) = read->done;
 
     read->errnum = errnum;
-    weir_trace_end_read(read->traced, errnum ? "failed" : "read", read->offset,
-                        read->n_bytes);
     pthread_mutex_lock(&lane->lock);
     if (!errnum) {
         lane->stats.n_reads++;
         lane->stats.n_bytes += read->n_bytes;
     }
+    weir_trace_end_read(read->traced, errnum ? "failed" : "read", read->offset,
+                        read->n_bytes);
     set_clock(lane, now_ns());
     atomic_store_explicit(&read->state, DONE, memory_order_release);
     if (!done)
