@@ -2,7 +2,11 @@
 #include "kernels/cpu/avx2_vec.h"
 #include "kernels/cpu/tables.h"
 
-#define MATMUL_TOK 2
+#define MATMUL_FEW   2
+#define MATMUL_ROWS  3
+#define MATMUL_TOK   4
+#define MATMUL_COLS  1024
+#define MATMUL_GROUP 48
 
 #include "kernels/cpu/matmul.h"
 

@@ -189,6 +189,17 @@ INLINE float vec_sum(vec v)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+/* Lanes added 1, 2, 4 apart */
+INLINE float vec_sum_alone(vec v)
+{
+    __m128 half;
+
+    v += _mm256_movehdup_ps(v);
+    v += _mm256_permute_ps(v, 0x4e);
+    half = _mm_add_ss(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    return _mm_cvtss_f32(half);
+}
+
 INLINE float vec_largest(vec v)
 {
     __m128 half =
@@ -198,7 +209,7 @@ INLINE float vec_largest(vec v)
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 
-/* Lane i: the sum of v[i], its lanes added 1, 2, 4 apart */
+/* Lane i: vec_sum_alone() of v[i] */
 INLINE vec vec_sum_each(const vec v[LANES])
 {
     vec low =

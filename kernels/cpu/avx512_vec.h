@@ -188,6 +188,16 @@ INLINE float vec_sum(vec v)
     return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
 }
 
+/* Lanes added 2, 1, 8, 4 apart */
+INLINE float vec_sum_alone(vec v)
+{
+    v += _mm512_permute_ps(v, 0x4e);
+    v += _mm512_permute_ps(v, 0xb1);
+    v += _mm512_shuffle_f32x4(v, v, 0x4e);
+    v += _mm512_shuffle_f32x4(v, v, 0xb1);
+    return _mm512_cvtss_f32(v);
+}
+
 INLINE float vec_largest(vec v)
 {
     return _mm512_reduce_max_ps(v);
@@ -208,7 +218,7 @@ INLINE vec add_halves(vec a, vec b)
            _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
 }
 
-/* Lane i: the sum of v[i], its lanes added 2, 1, 8, 4 apart */
+/* Lane i: vec_sum_alone() of v[i] */
 INLINE vec vec_sum_each(const vec v[LANES])
 {
     vec four[4], low, high;
