@@ -5,7 +5,13 @@
  * before it sleeps.  Not for long: where another process wants the core, a
  * thread that spins keeps away the one that it waits for, and one that sleeps
  * lets the scheduler move that one over.  For the same reason threads are not
- * bound to cores.
+ * bound to cores.  A look in vain makes the next one half as long: threads that
+ * share a core never see each other come.
+ *
+ * Where no core is idle a worker that is woken may take the caller's, which
+ * gains nothing and costs the switches.  It moves to another core; if it comes
+ * back even so, because others want that one as much, it rests for a while and
+ * leaves the caller's core to the caller.
  *
  * The gate is one number: that of the round, whether it is open, and how many
  * workers are inside.  A worker enters an open round that it has not seen; the
@@ -29,9 +35,22 @@
 
 #include "base/trace.h"
 
-/* How long a waiter looks before it sleeps, and how often at the clock */
+/* How long a waiter looks at most, and how often at the clock */
 #define SPIN_NS     30000
 #define SPIN_CHECKS 64
+
+/* A worker that runs so soon on the CPU of who woke it took it from there */
+#define TAKEN_NS 50000
+
+/*
+ * It moves away the first time in FORGET_NS.  How long it may go on when that
+ * did not help, before it rests; how long it rests; and how long it may go on
+ * when the caller had not all of its core meanwhile, since others want that too
+ */
+#define FORGET_NS 300000000
+#define SHARE_NS  10000000
+#define REST_NS   300000000
+#define INSIST_NS 1000000000
 
 /* The gate: round number, open, workers inside */
 #define ROUND  (UINT64_C(1) << 32)
@@ -41,15 +60,23 @@
 struct worker {
     struct weir_pool *pool;
     unsigned number;
+    long spin_ns;      /* how long it looks next time */
+    long may_share_ns; /* how long it may take the caller's core */
+    long share_ns;     /* and until when it does */
     pthread_t thread;
 };
 
 struct weir_pool {
     unsigned n_threads;
     unsigned n_started; /* threads besides the caller */
+    long spin_ns;       /* as a worker has it, of the caller */
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* a round is open */
-    pthread_cond_t idle; /* nobody is inside */
+    pthread_cond_t wake;  /* a round is open */
+    pthread_cond_t idle;  /* nobody is inside */
+    pthread_cond_t rest;  /* rests are over */
+    long woke_ns;         /* when the caller woke workers, under the lock */
+    int woke_cpu;         /* and from where */
+    clockid_t woke_clock; /* of its own time */
     atomic_uint_least64_t gate;
     atomic_uint n_asleep;
     atomic_int caller_asleep;
@@ -96,12 +123,18 @@ static void relax(void)
 #endif
 }
 
-static long now_ns(void)
+static long clock_ns(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    if (clock_gettime(clock, &t))
+        return 0;
     return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static long now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* Enters the open round if it is not round `seen`, which it then is. */
@@ -117,25 +150,6 @@ static int enter(struct weir_pool *pool, uint64_t *seen)
     return 0;
 }
 
-static void wait_and_enter(struct weir_pool *pool, uint64_t *seen)
-{
-    long end = now_ns() + SPIN_NS;
-
-    do {
-        for (int i = 0; i < SPIN_CHECKS; i++) {
-            if (enter(pool, seen))
-                return;
-            relax();
-        }
-    } while (now_ns() < end);
-    pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->n_asleep, 1);
-    while (!enter(pool, seen))
-        pthread_cond_wait(&pool->wake, &pool->lock);
-    atomic_fetch_sub(&pool->n_asleep, 1);
-    pthread_mutex_unlock(&pool->lock);
-}
-
 static void leave(struct weir_pool *pool)
 {
     uint64_t left = atomic_fetch_sub(&pool->gate, 1) - 1;
@@ -147,6 +161,99 @@ static void leave(struct weir_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Whether a round was entered while looking */
+static int look_and_enter(struct worker *self, uint64_t *seen)
+{
+    long end = now_ns() + self->spin_ns;
+
+    do {
+        for (int i = 0; i < SPIN_CHECKS; i++) {
+            if (enter(self->pool, seen)) {
+                if (self->spin_ns != SPIN_NS)
+                    self->spin_ns = SPIN_NS;
+                return 1;
+            }
+            relax();
+        }
+    } while (now_ns() < end);
+    self->spin_ns /= 2;
+    return 0;
+}
+
+/* To another CPU, if this thread may use one */
+static void move_from(int cpu)
+{
+    cpu_set_t all, others;
+
+    if (sched_getaffinity(0, sizeof(all), &all))
+        return;
+    others = all;
+    CPU_CLR((size_t)cpu, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof(others), &others))
+        sched_setaffinity(0, sizeof(all), &all);
+}
+
+/* Whether a worker that has woken had better not have */
+static int is_to_rest(struct worker *self)
+{
+    const struct weir_pool *pool = self->pool;
+    long now = now_ns();
+
+    if (pool->stop || sched_getcpu() != pool->woke_cpu ||
+        now - pool->woke_ns > TAKEN_NS)
+        return 0;
+    if (now - self->share_ns > FORGET_NS) {
+        self->share_ns = now + self->may_share_ns;
+        move_from(pool->woke_cpu);
+    }
+    return now > self->share_ns;
+}
+
+/* Sleeps until there is a round; 0 if it should not have part in it. */
+static int sleep_and_enter(struct worker *self, uint64_t *seen)
+{
+    struct weir_pool *pool = self->pool;
+    int rests;
+
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->n_asleep, 1);
+    while (!enter(pool, seen))
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->n_asleep, 1);
+    rests = is_to_rest(self);
+    pthread_mutex_unlock(&pool->lock);
+    return !rests;
+}
+
+static void rest(struct worker *self)
+{
+    struct weir_pool *pool = self->pool;
+    long start = now_ns(), end = start + REST_NS, used;
+    struct timespec t = {.tv_sec = end / 1000000000L,
+                         .tv_nsec = end % 1000000000L};
+    clockid_t caller;
+
+    pthread_mutex_lock(&pool->lock);
+    caller = pool->woke_clock;
+    used = clock_ns(caller);
+    while (!pool->stop && !pthread_cond_timedwait(&pool->rest, &pool->lock, &t))
+        continue;
+    pthread_mutex_unlock(&pool->lock);
+    used = clock_ns(caller) - used;
+    end = now_ns();
+    self->may_share_ns = used > (end - start) / 10 * 9 ? SHARE_NS : INSIST_NS;
+    self->share_ns = end - FORGET_NS; /* now it is the first time */
+}
+
+static void wait_and_enter(struct worker *self, uint64_t *seen)
+{
+    while (!look_and_enter(self, seen) && !sleep_and_enter(self, seen)) {
+        leave(self->pool);
+        *seen = 0; /* that round may still want it later */
+        rest(self);
+    }
+}
+
 /* The gate is closed with nobody inside, so that it is the caller's alone. */
 static void open_round(struct weir_pool *pool)
 {
@@ -154,6 +261,9 @@ static void open_round(struct weir_pool *pool)
     if (!atomic_load(&pool->n_asleep))
         return;
     pthread_mutex_lock(&pool->lock);
+    pool->woke_ns = now_ns();
+    pool->woke_cpu = sched_getcpu();
+    pthread_getcpuclockid(pthread_self(), &pool->woke_clock);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -164,14 +274,18 @@ static void close_round(struct weir_pool *pool)
 
     if (!(atomic_fetch_and(&pool->gate, ~OPEN) & INSIDE))
         return;
-    end = now_ns() + SPIN_NS;
+    end = now_ns() + pool->spin_ns;
     do {
         for (int i = 0; i < SPIN_CHECKS; i++) {
-            if (!(atomic_load(&pool->gate) & INSIDE))
+            if (!(atomic_load(&pool->gate) & INSIDE)) {
+                if (pool->spin_ns != SPIN_NS)
+                    pool->spin_ns = SPIN_NS;
                 return;
+            }
             relax();
         }
     } while (now_ns() < end);
+    pool->spin_ns /= 2;
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->caller_asleep, 1);
     while (atomic_load(&pool->gate) & INSIDE)
@@ -189,7 +303,7 @@ static void *worker_main(void *arg)
     weir_trace_call_thread("thread", self->number);
     for (;;) {
         start = weir_trace_begin();
-        wait_and_enter(pool, &seen);
+        wait_and_enter(self, &seen);
         if (pool->stop)
             break;
         if (WEIR_TRACE_ON)
@@ -206,6 +320,7 @@ static void *worker_main(void *arg)
 int weir_pool_new(unsigned n_threads, struct weir_pool **out,
                   struct weir_err *err)
 {
+    pthread_condattr_t monotonic;
     struct weir_pool *pool;
     size_t n_bytes;
     int rc;
@@ -221,14 +336,22 @@ int weir_pool_new(unsigned n_threads, struct weir_pool **out,
     if (!pool)
         return weir_err_nomem(err, n_bytes, "a thread pool");
     pool->n_threads = n_threads;
+    pool->spin_ns = SPIN_NS;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->idle, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->rest, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     for (unsigned i = 0; i + 1 < n_threads; i++) {
         struct worker *worker = &pool->workers[i];
 
         worker->pool = pool;
         worker->number = i + 1;
+        worker->spin_ns = SPIN_NS;
+        worker->may_share_ns = SHARE_NS;
+        worker->share_ns = -FORGET_NS;
         rc = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (rc) {
             weir_pool_free(pool);
@@ -244,10 +367,14 @@ void weir_pool_free(struct weir_pool *pool)
 {
     if (!pool)
         return;
+    pthread_mutex_lock(&pool->lock);
     pool->stop = 1;
+    pthread_cond_broadcast(&pool->rest);
+    pthread_mutex_unlock(&pool->lock);
     open_round(pool);
     for (unsigned i = 0; i < pool->n_started; i++)
         pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->rest);
     pthread_cond_destroy(&pool->idle);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);

@@ -165,6 +165,61 @@ static void check_held(void)
     weir_pool_free(pool);
 }
 
+/* ---- threads that have one CPU ---- */
+
+#define N_ALONE 100 /* rounds one behind the other */
+
+static atomic_uint n_of_worker;
+
+static void burn(void *ctx, size_t item, unsigned worker)
+{
+    (void)ctx;
+    (void)item;
+    atomic_fetch_add(&n_of_worker, worker);
+    for (volatile unsigned i = 0; i < 20000; i++)
+        continue;
+}
+
+/*
+ * A worker that only ever takes the caller's CPU stops doing so for a while:
+ * many slices of the scheduler pass in which it would have had its turn.
+ */
+static int worker_rests(void)
+{
+    struct weir_pool *pool;
+    struct weir_err err;
+    unsigned n_alone = 0;
+
+    if (weir_pool_new(2, &pool, &err))
+        return 0;
+    alarm(60);
+    while (n_alone < N_ALONE) {
+        weir_pool_run(pool, 10, burn, NULL);
+        n_alone = atomic_exchange(&n_of_worker, 0) ? 0 : n_alone + 1;
+    }
+    alarm(0);
+    weir_pool_free(pool);
+    return 1;
+}
+
+static void check_one_cpu(void)
+{
+    cpu_set_t cpus, one;
+    int i = 0;
+
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof(cpus), &cpus)) {
+        tap_ok(0, "the CPUs of this process");
+        return;
+    }
+    while (!CPU_ISSET(i, &cpus))
+        i++;
+    CPU_SET(i, &one);
+    sched_setaffinity(0, sizeof(one), &one);
+    tap_ok(worker_rests(), "a worker that has no CPU of its own rests");
+    sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 /* ---- the benchmark ---- */
 
 #define N_TURNS 9
@@ -188,7 +243,7 @@ static double time_rounds(unsigned n_threads)
     if (weir_pool_new(n_threads, &pool, &err))
         exit(99);
     clock_gettime(CLOCK_MONOTONIC, &start);
-    for (unsigned i = 0; i < 400; i++)
+    for (unsigned i = 0; i < 4000; i++)
         weir_pool_run(pool, i % 4 ? 2 : 24, work, NULL);
     clock_gettime(CLOCK_MONOTONIC, &end);
     weir_pool_free(pool);
@@ -276,5 +331,6 @@ int main(int argc, char **argv)
     tap_ok(weir_pool_new(WEIR_POOL_MAX_THREADS + 1, &pool, &err) == WEIR_EARG,
            "too many threads: %s", err.message);
     check_held();
+    check_one_cpu();
     return tap_done();
 }
