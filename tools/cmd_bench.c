@@ -475,8 +475,8 @@ static int bench_main(int argc, char **argv)
         return bench_kernels(&bench.args, &err)
                    ? cli_fail(&bench.args.cli, &err)
                    : cli_finish(&bench.args.cli);
-    rc = trace_record_begin(&bench.args.trace, most_threads(&bench.args),
-                            bench.args.model, &err);
+    rc = trace_record_begin(&bench.args.trace, &bench.args.cli,
+                            most_threads(&bench.args), bench.args.model, &err);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";

@@ -262,8 +262,9 @@ static int eval_main(int argc, char **argv)
     parse(&eval.args, argc, argv);
     progress_init(&eval.progress, eval.args.quiet);
     eval.progress.unit = "tokens";
-    rc = trace_record_begin(&eval.args.trace, eval.args.model_options.n_threads,
-                            eval.args.model, &err);
+    rc = trace_record_begin(&eval.args.trace, &eval.args.cli,
+                            eval.args.model_options.n_threads, eval.args.model,
+                            &err);
     if (!rc)
         rc = weir_model_open(eval.args.model, &eval.args.model_options,
                              &eval.model, &err);

@@ -419,8 +419,9 @@ static int run_main(int argc, char **argv)
     progress_init(&run.progress, 0);
     run.progress.unit = "tokens";
     signal(SIGPIPE, SIG_IGN);
-    rc = trace_record_begin(&run.args.trace, run.args.model_options.n_threads,
-                            run.args.model, &err);
+    rc = trace_record_begin(&run.args.trace, &run.args.cli,
+                            run.args.model_options.n_threads, run.args.model,
+                            &err);
     if (!rc)
         rc = prepare(&run, &err);
     if (!rc)

@@ -33,34 +33,6 @@ static const char *const kinds[WEIR_TRACE_N_KINDS] = {
     [WEIR_TRACE_READ] = "read",
 };
 
-int trace_record_begin(struct trace_record *record, unsigned n_threads,
-                       const char *input, struct weir_err *err)
-{
-    unsigned n_lanes;
-    size_t size;
-    int rc;
-
-    if (!record->path)
-        return 0;
-    rc = weir_path_check_output(record->path, input, err);
-    if (rc)
-        return rc;
-    size = strlen(record->path) + sizeof(".part");
-    record->part = malloc(size);
-    if (!record->part)
-        return weir_err_nomem(err, size, "a file name");
-    snprintf(record->part, size, "%s.part", record->path);
-    record->file = fopen(record->part, "we");
-    if (!record->file)
-        return weir_err_errno(err, errno, "create", record->part);
-    n_lanes =
-        (n_threads ? n_threads : weir_pool_default_threads()) + 1 + MOST_DRIVES;
-    rc = weir_trace_start(n_lanes, MAX_EVENTS / n_lanes, err);
-    if (!rc)
-        weir_trace_part("loading", -1);
-    return rc;
-}
-
 /* ---- what was recorded ---- */
 
 /* Where all lanes have their spans from, and where the last one ends */
@@ -272,11 +244,11 @@ static int write_all(FILE *file, const char *command, struct weir_err *err)
     return rc;
 }
 
-static int finish(struct trace_record *record, const char *command,
-                  struct weir_err *err)
+/* The file under its name, or nothing */
+static int finish(struct trace_record *record, struct weir_err *err)
 {
     FILE *file = record->file;
-    int rc = write_all(file, command, err), failed;
+    int rc = write_all(file, record->command, err), failed;
 
     failed = fflush(file) || ferror(file);
     record->file = NULL;
@@ -290,16 +262,134 @@ static int finish(struct trace_record *record, const char *command,
     return rc;
 }
 
+/* ---- being interrupted ---- */
+
+/* As if nobody had waited for it */
+static void die_of(int number)
+{
+    sigset_t set;
+
+    signal(number, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(number);
+}
+
+/* All other threads go on meanwhile, and record nothing more. */
+static void *watch(void *arg)
+{
+    struct trace_record *record = arg;
+    struct cli cli = {.command = record->command};
+    struct weir_err err;
+    int number;
+
+    if (sigwait(&record->signals, &number))
+        return NULL;
+    atomic_store(&record->signal, number);
+    if (atomic_flag_test_and_set(&record->is_ended))
+        return NULL;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    weir_trace_stop();
+    if (finish(record, &err))
+        cli_fail(&cli, &err);
+    die_of(number);
+    return NULL;
+}
+
+/* Who started us may want it to be ignored, as nohup and `&` do. */
+static void add_signal(sigset_t *set, int number)
+{
+    struct sigaction action;
+
+    if (!sigaction(number, NULL, &action) && action.sa_handler != SIG_IGN)
+        sigaddset(set, number);
+}
+
+/* Threads that are started later inherit the mask. */
+static void hold_signals(struct trace_record *record)
+{
+    sigemptyset(&record->signals);
+    add_signal(&record->signals, SIGINT);
+    add_signal(&record->signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &record->signals, &record->mask);
+}
+
+static int start_watcher(struct trace_record *record, struct weir_err *err)
+{
+    int failed;
+
+    atomic_flag_clear(&record->is_ended);
+    failed = pthread_create(&record->watcher, NULL, watch, record);
+    record->has_watcher = !failed;
+    return failed ? weir_err_errno(err, failed, "start", "a thread") : 0;
+}
+
+/* Does not return when the process is ending of a signal. */
+static void end_watcher(struct trace_record *record)
+{
+    if (!record->has_watcher)
+        return;
+    while (atomic_flag_test_and_set(&record->is_ended))
+        pause();
+    pthread_cancel(record->watcher);
+    pthread_join(record->watcher, NULL);
+    record->has_watcher = 0;
+}
+
+/* ---- the option ---- */
+
+int trace_record_begin(struct trace_record *record, const struct cli *cli,
+                       unsigned n_threads, const char *input,
+                       struct weir_err *err)
+{
+    unsigned n_lanes;
+    size_t size;
+    int rc;
+
+    if (!record->path)
+        return 0;
+    record->command = cli->command;
+    rc = weir_path_check_output(record->path, input, err);
+    if (rc)
+        return rc;
+    size = strlen(record->path) + sizeof(".part");
+    record->part = malloc(size);
+    if (!record->part)
+        return weir_err_nomem(err, size, "a file name");
+    snprintf(record->part, size, "%s.part", record->path);
+    hold_signals(record);
+    record->file = fopen(record->part, "we");
+    if (!record->file) {
+        rc = weir_err_errno(err, errno, "create", record->part);
+        pthread_sigmask(SIG_SETMASK, &record->mask, NULL);
+        return rc;
+    }
+    n_lanes =
+        (n_threads ? n_threads : weir_pool_default_threads()) + 1 + MOST_DRIVES;
+    rc = weir_trace_start(n_lanes, MAX_EVENTS / n_lanes, err);
+    if (!rc)
+        rc = start_watcher(record, err);
+    if (!rc)
+        weir_trace_part("loading", -1);
+    return rc;
+}
+
 int trace_record_end(struct trace_record *record, const struct cli *cli,
                      int status)
 {
     struct weir_err err;
-    int failed = 0;
+    int failed = 0, number;
 
     if (record->file) {
+        end_watcher(record);
         weir_trace_stop();
-        failed = finish(record, cli->command, &err);
+        failed = finish(record, &err);
         weir_trace_free();
+        pthread_sigmask(SIG_SETMASK, &record->mask, NULL);
+        number = atomic_load(&record->signal);
+        if (number)
+            die_of(number);
     }
     free(record->part);
     record->part = NULL;

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A lane is written by the one thread that holds it, and read when nobody
- * writes any more.  A thread takes its lane with the first span that it
+ * writes any more: whoever ends a trace waits for the spans that are just being
+ * written.  A writer says that it writes and then looks whether a trace is
+ * taken; who ends it says so and then looks whether somebody writes; so one of
+ * them sees the other.  A thread takes its lane with the first span that it
  * records; a thread of the same name takes that of one that has ended, so that
  * the worker of a pool goes on where the same worker of the pool before ended.
  */
 #include "base/trace.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +20,7 @@ struct lane {
     const char *who; /* NULL: nobody has had it */
     unsigned number;
     int taken;
+    atomic_int writing;
     uint64_t n; /* spans that were written, the last of which are there */
     struct weir_trace_event *events;
 };
@@ -78,7 +83,12 @@ int weir_trace_start(unsigned n_lanes, size_t n_events, struct weir_err *err)
 void weir_trace_stop(void)
 {
     weir_trace_part(NULL, -1);
+    pthread_mutex_lock(&trace.lock);
     atomic_store(&weir_trace_is_on, 0);
+    pthread_mutex_unlock(&trace.lock);
+    for (unsigned i = 0; i < trace.n_lanes; i++)
+        while (atomic_load(&trace.lanes[i].writing))
+            sched_yield();
 }
 
 void weir_trace_free(void)
@@ -116,7 +126,7 @@ static void take_lane(void)
     struct lane *lane;
 
     pthread_mutex_lock(&trace.lock);
-    lane = find_lane(who, me.number);
+    lane = WEIR_TRACE_ON ? find_lane(who, me.number) : NULL;
     if (lane) {
         lane->who = who;
         lane->number = me.number;
@@ -170,16 +180,19 @@ void weir_trace_add(uint64_t start, enum weir_trace_kind kind, const char *name,
         atomic_fetch_add(&trace.n_lost, 1);
         return;
     }
-    lane->events[lane->n++ % trace.n_events] = (struct weir_trace_event){
-        .start_ns = start - zero,
-        .end_ns = end - zero,
-        .name = name,
-        .part = me.label.part,
-        .offset = offset,
-        .n_bytes = n_bytes < UINT32_MAX ? (uint32_t)n_bytes : UINT32_MAX,
-        .layer = (int16_t)me.label.layer,
-        .kind = (uint8_t)kind,
-    };
+    atomic_store(&lane->writing, 1);
+    if (atomic_load(&weir_trace_is_on))
+        lane->events[lane->n++ % trace.n_events] = (struct weir_trace_event){
+            .start_ns = start - zero,
+            .end_ns = end - zero,
+            .name = name,
+            .part = me.label.part,
+            .offset = offset,
+            .n_bytes = n_bytes < UINT32_MAX ? (uint32_t)n_bytes : UINT32_MAX,
+            .layer = (int16_t)me.label.layer,
+            .kind = (uint8_t)kind,
+        };
+    atomic_store(&lane->writing, 0);
 }
 
 void weir_trace_add_round(uint64_t start)

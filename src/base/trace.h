@@ -61,7 +61,10 @@ extern atomic_int weir_trace_is_on;
  */
 int weir_trace_start(unsigned n_lanes, size_t n_events, struct weir_err *err);
 
-/* Ends it; what was recorded stays until weir_trace_free(). */
+/*
+ * Ends it; what was recorded stays until weir_trace_free().  Any thread may
+ * call it, while others record.
+ */
 void weir_trace_stop(void);
 
 /* The threads that recorded something have ended, or are the caller. */

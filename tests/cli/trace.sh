@@ -68,6 +68,35 @@ weir bench demo.weir -p 0 -n 1 -r 1 -t 1 --trace t.json
 is 0 "bench"
 check some "has spans"
 
+# ---- interrupted ----
+
+# interrupt SIGNAL: a run that would not end soon, once it has answered
+interrupt() {
+    rm -f t.json out
+    env --default-signal="$1" "$WEIR" run demo.weir -p And -n 100000 --temp 0 \
+        --ignore-eos -t 2 --trace t.json >out 2>err &
+    while ! [ -s out ] && kill -0 $! 2>err2; do
+        sleep 0.1
+    done
+    kill -s "$1" $!
+    status=0
+    wait $! || status=$?
+}
+
+if env --default-signal=INT true 2>err; then
+    interrupt INT
+    is 130 "a run dies of SIGINT"
+    check cut "and leaves what was recorded until then"
+    interrupt TERM
+    is 143 "it dies of SIGTERM"
+    check cut "and leaves it likewise"
+    tap_run "no .part is left" test ! -e t.json.part
+    weir trace t.json
+    is 0 "it can be summed up"
+else
+    tap_skip "env does not set signals back"
+fi
+
 # ---- mistakes ----
 
 printf 'a\377b' >latin.txt
