@@ -322,7 +322,7 @@ static int check_drive(const struct planner *planner)
     return weir_err_set(planner->err, WEIR_EARG,
                         "%.2f GB of this model do not fit in RAM and would "
                         "be read from the drive, whose speed is not known; "
-                        "give it with --disk-gbps",
+                        "give it to weir plan with --disk-gbps",
                         (double)bytes / 1e9);
 }
 

@@ -49,7 +49,7 @@ says err '^read .* GB/s'
 says err '^experts .* [1-9][0-9]* misses, [1-9][0-9]* evictions'
 says err '^guesses  *[1-9][0-9]*, [0-9]* right, [0-9.]* MiB for nothing'
 says err '^waiting .*; the drive idle for [0-9.]* s'
-says err '^plan '
+says err '^plan  *none: .*give it to weir plan with --disk-gbps$'
 mv out wanted_text
 weir run model.weir --ids ids -n 8 --temp 0 --json
 says out '"weights":{"io":"mmap"'

@@ -71,7 +71,7 @@ is 3 "or a long context"
 says err 'KV cache'
 shared --ram "${least}M"
 is 2 "a file that is too small to measure its drive with"
-says err 'give it with --disk-gbps'
+says err 'give it to weir plan with --disk-gbps'
 shared --ram 300M --disk-gbps 2 --json
 is 0 "between the least and all of it"
 says out '"limit":"disk"'
