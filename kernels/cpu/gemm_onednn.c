@@ -36,7 +36,7 @@ static int multiply_slice(const struct slice *slice)
     return status != dnnl_success;
 }
 
-SLICES_FUNCTIONS(onednn_f32, 1)
+GEMM_FUNCTIONS(onednn_f32, 1)
 
 static const struct weir_gemm gemm = SLICES_TABLE(onednn_f32, 1);
 

@@ -48,8 +48,8 @@ static int multiply_slice(const struct slice *slice)
     return status != dnnl_success;
 }
 
-SLICES_FUNCTIONS(onednn, 1)
-SLICES_FUNCTIONS(onednn_fine, 2)
+GEMM_FUNCTIONS(onednn, 1)
+GEMM_FUNCTIONS(onednn_fine, 2)
 
 static const struct weir_gemm gemm = SLICES_TABLE(onednn, 1);
 static const struct weir_gemm fine = SLICES_TABLE(onednn_fine, 2);

@@ -32,7 +32,7 @@ static int multiply_slice(const struct slice *slice)
     return 0;
 }
 
-SLICES_FUNCTIONS(openblas, 1)
+GEMM_FUNCTIONS(openblas, 1)
 
 static const struct weir_gemm gemm = SLICES_TABLE(openblas, 1);
 

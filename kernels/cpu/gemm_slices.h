@@ -27,6 +27,7 @@
 
 #include <string.h>
 
+#include "kernels/cpu/gemm_functions.h"
 #include "kernels/kernels.h"
 
 #define SLICE_WORDS (SLICE_COLS / GEMM_COLS)
@@ -176,24 +177,6 @@ INLINE void multiply_of(unsigned terms, const struct weir_tile *w,
                    n_tok * sizeof(*c));
     }
 }
-
-/* The functions of a table, whose names begin with `name` */
-#define SLICES_FUNCTIONS(name, terms)                                          \
-    static size_t name##_packed_bytes(size_t n_tok, size_t cols)               \
-    {                                                                          \
-        return packed_bytes_of(terms, n_tok, cols);                            \
-    }                                                                          \
-    static void name##_pack(const float *x, size_t ld_x, size_t n_tok,         \
-                            size_t cols, void *packed)                         \
-    {                                                                          \
-        pack_of(terms, x, ld_x, n_tok, cols, packed);                          \
-    }                                                                          \
-    static void name##_multiply(const struct weir_tile *w, const void *packed, \
-                                size_t n_tok, float *c, size_t ld_c,           \
-                                void *scratch)                                 \
-    {                                                                          \
-        multiply_of(terms, w, packed, n_tok, c, ld_c, scratch);                \
-    }
 
 #define SLICES_TABLE(function, n_terms)                                        \
     {                                                                          \

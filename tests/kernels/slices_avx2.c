@@ -23,6 +23,6 @@ static int multiply_slice(const struct slice *slice)
     return -1;
 }
 
-SLICES_FUNCTIONS(plain, 1)
+GEMM_FUNCTIONS(plain, 1)
 
 const struct weir_gemm slices_avx2 = SLICES_TABLE(plain, 1);
