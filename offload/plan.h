@@ -60,7 +60,7 @@ struct weir_plan_machine {
     uint64_t ram_bytes; /* available: what a map without a budget can fill */
 };
 
-/* What one core decodes, in GB of unpacked bytes a second. */
+/* What one core decodes, in GB of unpacked bytes a second, if not measured. */
 #define WEIR_PLAN_PLANES_GBPS 5.0
 #define WEIR_PLAN_ZSTD_GBPS   1.8
 

@@ -117,7 +117,8 @@ static void foretell(struct stream *stream, const weir_model *model,
     budget.n_ctx = test->n_ctx;
     budget.n_prompt = test->is_prompt ? test->n_tok : n_past ? n_past : 1;
     stream->row.plan_by = "none";
-    if (!forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
+    if (!forecast_measure_decoding(&machine, jamba->pool, NULL) &&
+        !forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
                        test->kv, NULL)) {
         stream->row.plan_tps = speed->tps;
         stream->row.plan_by = weir_plan_resource_name(speed->limit);

@@ -5,6 +5,7 @@
 #include "offload/drives.h"
 #include "offload/machine.h"
 #include "tools/bench_probe.h"
+#include "tools/probe_decode.h"
 
 void forecast_init(struct weir_plan_machine *machine,
                    struct weir_plan_budget *budget)
@@ -17,6 +18,18 @@ void forecast_init(struct weir_plan_machine *machine,
                                         .batch = 1};
 }
 
+int forecast_measure_decoding(struct weir_plan_machine *machine,
+                              struct weir_pool *pool, struct weir_err *err)
+{
+    int rc = 0;
+
+    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS && !rc; i++) {
+        rc = probe_decode(pool, i, &machine->decode_gbps[i], err);
+        machine->decode_gbps[i] /= 1e9;
+    }
+    return rc;
+}
+
 int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
                      uint64_t most_bytes, struct weir_err *err)
 {
@@ -26,7 +39,9 @@ int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
 
     if (machine->gflops && machine->dram_gbps)
         return 0;
-    rc = weir_kernels_select(&kernels, err);
+    rc = forecast_measure_decoding(machine, pool, err);
+    if (!rc)
+        rc = weir_kernels_select(&kernels, err);
     if (!rc && !machine->gflops)
         machine->gflops = probe_flop(pool, &kernels) / 1e9;
     if (!rc && !machine->dram_gbps) {

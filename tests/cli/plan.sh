@@ -116,6 +116,10 @@ weir plan moe.weir -t 1 --dram-gbps 40 --json
 is 0 "arithmetic that is measured"
 ! grep -q '"gflops":0\.0' out
 tap_ok $? "has one too"
+! grep -q -e '"planes_gbps":5\.0,' -e '"zstd_gbps":1\.8[,0]' out
+tap_ok $? "decoding is measured besides"
+plan --json
+says out '"planes_gbps":5.0,"zstd_gbps":1.8'
 
 # The index alone is read: tiles may be damaged, which nobody sees.
 size=$(wc -c <moe.weir)
