@@ -26,10 +26,12 @@
  *                      unpacked bytes / (rate of one thread * threads)
  *
  * and the time is between their maximum, when all of it overlaps, and their
- * sum, when nothing does.  A prompt of N tokens goes through the layers in
- * chunks; tokens of one span share what is read from the drive.  What a span
- * is takes memory, of each token what waits between two layers: a quarter of
- * what is free is given to it at most.
+ * sum, when nothing does: plan_speed.c says where.
+ *
+ * A prompt of N tokens goes through the layers in chunks; tokens of one span
+ * share what is read from the drive.  What a span is takes memory, of each
+ * token what waits between two layers: a quarter of what is free is given to it
+ * at most.
  *
  * Where things go is what placement.c says of the rest, so that it is what a
  * run does with as much.

@@ -26,6 +26,7 @@ struct weir_plan_unit {
     enum weir_plan_kind kind;
     unsigned class;        /* of the caller, below WEIR_PLAN_CLASSES */
     unsigned group;        /* of experts: counted from 0, each in one run */
+    unsigned stage;        /* a layer: like its neighbours' that run with it */
     uint64_t stored_bytes; /* on the drive */
     uint64_t held_bytes;   /* in RAM: whole pages, with what is kept besides;
                               0: it can only be read tile by tile */
@@ -49,6 +50,7 @@ struct weir_plan_model {
     double seen_flop;     /* for each token and position that it sees */
     uint32_t chunk_tok;   /* most that go through a unit at once */
     unsigned n_top;       /* experts of a group that a token uses */
+    uint32_t guess_tok;   /* most in a step whose experts are guessed */
 };
 
 struct weir_plan_machine {
@@ -63,6 +65,10 @@ struct weir_plan_machine {
 /* What one core decodes, in GB of unpacked bytes a second, if not measured. */
 #define WEIR_PLAN_PLANES_GBPS 5.0
 #define WEIR_PLAN_ZSTD_GBPS   1.8
+
+/* Experts that are read before they are chosen, of those that are read at all,
+ * where they are guessed */
+#define WEIR_PLAN_GUESSED 0.5
 
 struct weir_plan_budget {
     uint64_t ram_bytes;   /* of the whole process; 0: the file is mapped */
@@ -90,7 +96,8 @@ struct weir_plan_speed {
     double disk_bytes, dram_bytes, decode_bytes, flop;
     double seconds[WEIR_PLAN_RESOURCES];
     enum weir_plan_resource limit; /* takes most of them */
-    double tps;                    /* when all overlap: 1 / the most */
+    double tps;                    /* expected (plan_speed.c) */
+    double overlap_tps;            /* when all overlap: 1 / the most */
     double serial_tps;             /* when nothing does: 1 / the sum */
 };
 

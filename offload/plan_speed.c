@@ -1,4 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What overlaps.  The trunk is used in an order that is known, so that it is
+ * read while anything else happens.  Experts are known when their router has
+ * run: from then on they are read, and computed as they come, but nothing goes
+ * on without them.  With Rt and Re seconds of the drive for the trunk and for
+ * experts, Ct and Ce seconds to compute with each (DRAM or cores, what takes
+ * longer), and a share g of the experts' reads begun by a good guess before,
+ * beside the trunk's computation,
+ *
+ *     T = max(Rt + Re, DRAM, Ct + max(Ce, (1 - g) Re))
+ *
+ * The drive is never done before Rt + Re.  If it has time left, the gaps that
+ * experts leave it are enough for the trunk: Ct, and of Ce what is above Re.
+ * Then the cores are what is waited for, and they wait for experts alone.  The
+ * traffic of the drive is part of DRAM, which is a bound by itself.
+ *
+ * That would be the time of a token if everything could be read long before it
+ * is used.  But the trunk's slots let the drive be two units ahead, which is a
+ * layer: where it has more to read than there is to compute, it is waited for,
+ * and what it could have done meanwhile at another layer is lost.  So layers
+ * (the stages of a model) are added up, each as long as T says of it.
+ *
+ * More memory takes from Re, Rt or both of a stage, but never from one to give
+ * the other, since no expert is kept before all of the trunk is: so no stage
+ * grows.
+ */
 #include "offload/plan_parts.h"
 
 #include <math.h>
@@ -8,8 +34,10 @@
 
 /* What some tokens ask of the machine. */
 struct load {
-    double disk, dram, flop;
-    double decoded[WEIR_N_CODECS]; /* unpacked bytes of compressed tiles */
+    struct demand {
+        double disk, dram, flop;       /* of DRAM: what is computed with */
+        double decoded[WEIR_N_CODECS]; /* unpacked bytes of compressed tiles */
+    } trunk, experts;
 };
 
 /* Tokens on their way through all units. */
@@ -33,11 +61,11 @@ double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok)
                                              : 1;
 }
 
-static void decode(struct load *load, const struct weir_plan_unit *unit,
+static void decode(struct demand *demand, const struct weir_plan_unit *unit,
                    double times)
 {
     for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
-        load->decoded[i] += times * (double)unit->unpacked_bytes[i];
+        demand->decoded[i] += times * (double)unit->unpacked_bytes[i];
 }
 
 /* How often a pass wants a unit that each `part` of its tokens wants once */
@@ -61,12 +89,20 @@ static double read_bytes(const struct weir_plan *plan,
     return (double)(by_tile ? unit->stored_bytes : unit->held_bytes);
 }
 
+static struct demand *demand_of(struct load *load,
+                                const struct weir_plan_unit *unit)
+{
+    return unit->kind == WEIR_PLAN_EXPERT ? &load->experts : &load->trunk;
+}
+
 static void add_unit(struct load *load, const struct weir_plan *plan,
                      uint32_t number, const struct weir_plan_unit *unit,
                      const struct pass *pass)
 {
+    struct demand *demand = demand_of(load, unit);
     double reads = times_wanted(unit, pass, pass->span), hits;
     double uses = times_wanted(unit, pass, pass->chunk);
+    double n_tok = unit->kind == WEIR_PLAN_HEAD ? pass->n_last : pass->n_tok;
 
     if (unit->kind == WEIR_PLAN_HEAD)
         reads = uses = 1;
@@ -75,41 +111,161 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
     hits = plan->places[number] == WEIR_PINNED   ? 1
            : plan->places[number] == WEIR_CACHED ? plan->hit_rate
                                                  : 0;
-    load->disk += (1 - hits) * reads * read_bytes(plan, unit);
-    load->dram += (1 - hits) * reads * read_bytes(plan, unit) +
-                  uses * (double)unit->stored_bytes;
-    decode(load, unit, uses);
+    demand->disk += (1 - hits) * reads * read_bytes(plan, unit);
+    demand->dram += uses * (double)unit->stored_bytes;
+    demand->flop += n_tok * unit->share * unit->flop;
+    decode(demand, unit, uses);
 }
 
-static void add_flop(struct load *load, const struct weir_plan_unit *unit,
-                     const struct pass *pass)
+static double disk_of(const struct load *load)
 {
-    double n_tok = unit->kind == WEIR_PLAN_HEAD ? pass->n_last : pass->n_tok;
-
-    load->flop += n_tok * unit->share * unit->flop;
+    return load->trunk.disk + load->experts.disk;
 }
 
-static void finish(struct weir_plan_speed *speed, const struct load *load,
-                   const struct weir_plan_machine *machine, double n_tok)
+/* What is read from the drive is written to DRAM. */
+static double dram_of(const struct load *load)
 {
-    double most = 0, sum = 0, decoding = 0;
+    return load->trunk.dram + load->experts.dram + disk_of(load);
+}
+
+static double greater(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static double core_seconds(const struct demand *demand,
+                           const struct weir_plan_machine *machine)
+{
+    double seconds = demand->flop / (machine->gflops * GIGA);
+
+    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
+        seconds += demand->decoded[i] /
+                   (machine->decode_gbps[i] * machine->n_threads * GIGA);
+    return seconds;
+}
+
+static double compute_seconds(const struct demand *demand,
+                              const struct weir_plan_machine *machine)
+{
+    return greater(demand->dram / (machine->dram_gbps * GIGA),
+                   core_seconds(demand, machine));
+}
+
+static double drive_seconds(const struct demand *demand,
+                            const struct weir_plan_machine *machine)
+{
+    return demand->disk > 0 && machine->disk_gbps > 0
+               ? demand->disk / (machine->disk_gbps * GIGA)
+               : 0;
+}
+
+/* What waits for what: the essay above */
+static double expected_seconds(const struct load *load,
+                               const struct weir_plan_machine *machine,
+                               double guessed)
+{
+    double experts = drive_seconds(&load->experts, machine);
+    double drive = drive_seconds(&load->trunk, machine) + experts;
+    double dram = dram_of(load) / (machine->dram_gbps * GIGA);
+    double cores = compute_seconds(&load->trunk, machine) +
+                   greater(compute_seconds(&load->experts, machine),
+                           (1 - guessed) * experts);
+
+    return greater(greater(drive, dram), cores);
+}
+
+static void add_demand(struct demand *demand, const struct demand *more,
+                       double times)
+{
+    demand->disk += times * more->disk;
+    demand->dram += times * more->dram;
+    demand->flop += times * more->flop;
+    for (int i = 0; i < WEIR_N_CODECS; i++)
+        demand->decoded[i] += times * more->decoded[i];
+}
+
+static void add_load(struct load *load, const struct load *more, double times)
+{
+    add_demand(&load->trunk, &more->trunk, times);
+    add_demand(&load->experts, &more->experts, times);
+}
+
+/* What all stages are made of, and how long they take one after the other */
+struct course {
+    const struct weir_plan_machine *machine;
+    const struct weir_plan_model *model;
+    const struct pass *pass;
+    double guessed;
+    struct load beside; /* what is no unit's, of all stages together */
+    struct load all;
+    double seconds;
+};
+
+static int ends_stage(const struct weir_plan_model *model, uint32_t i)
+{
+    return i + 1 == model->n_units ||
+           model->units[i].stage != model->units[i + 1].stage;
+}
+
+/* Per token, classes get what their units read. */
+static void run_course(struct course *course, const struct weir_plan *plan,
+                       struct weir_plan_class *classes)
+{
+    const struct weir_plan_model *model = course->model;
+    const double n = course->pass->n_tok;
+    struct load stage = {0}, before;
+    unsigned n_stages = 0;
+
+    for (uint32_t i = 0; i < model->n_units; i++)
+        n_stages += ends_stage(model, i) != 0;
+    for (uint32_t i = 0; i < model->n_units; i++) {
+        const struct weir_plan_unit *unit = &model->units[i];
+
+        before = stage;
+        add_unit(&stage, plan, i, unit, course->pass);
+        if (classes) {
+            classes[unit->class].disk_bytes +=
+                (disk_of(&stage) - disk_of(&before)) / n;
+            classes[unit->class].dram_bytes +=
+                (dram_of(&stage) - dram_of(&before)) / n;
+        }
+        if (!ends_stage(model, i))
+            continue;
+        add_load(&stage, &course->beside, 1.0 / n_stages);
+        course->seconds +=
+            expected_seconds(&stage, course->machine, course->guessed);
+        add_load(&course->all, &stage, 1);
+        stage = (struct load){0};
+    }
+}
+
+static void count_bytes(struct weir_plan_speed *speed, const struct load *load,
+                        double n_tok)
+{
+    speed->disk_bytes = disk_of(load) / n_tok;
+    speed->dram_bytes = dram_of(load) / n_tok;
+    speed->flop = (load->trunk.flop + load->experts.flop) / n_tok;
+    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
+        speed->decode_bytes +=
+            (load->trunk.decoded[i] + load->experts.decoded[i]) / n_tok;
+}
+
+static void finish(struct weir_plan_speed *speed, const struct course *course)
+{
+    const struct weir_plan_machine *machine = course->machine;
+    const struct load *load = &course->all;
+    double most = 0, sum = 0, n_tok = course->pass->n_tok;
 
     memset(speed, 0, sizeof(*speed));
-    speed->disk_bytes = load->disk / n_tok;
-    speed->dram_bytes = load->dram / n_tok;
-    speed->flop = load->flop / n_tok;
-    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++) {
-        speed->decode_bytes += load->decoded[i] / n_tok;
-        decoding += load->decoded[i] / n_tok /
-                    (machine->decode_gbps[i] * machine->n_threads * GIGA);
-    }
-    if (load->disk > 0 && machine->disk_gbps > 0)
-        speed->seconds[WEIR_PLAN_DISK] =
-            speed->disk_bytes / (machine->disk_gbps * GIGA);
+    count_bytes(speed, load, n_tok);
+    speed->seconds[WEIR_PLAN_DISK] = (drive_seconds(&load->trunk, machine) +
+                                      drive_seconds(&load->experts, machine)) /
+                                     n_tok;
     speed->seconds[WEIR_PLAN_DRAM] =
         speed->dram_bytes / (machine->dram_gbps * GIGA);
-    speed->seconds[WEIR_PLAN_CORES] =
-        speed->flop / (machine->gflops * GIGA) + decoding;
+    speed->seconds[WEIR_PLAN_CORES] = (core_seconds(&load->trunk, machine) +
+                                       core_seconds(&load->experts, machine)) /
+                                      n_tok;
     for (int i = 0; i < WEIR_PLAN_RESOURCES; i++) {
         sum += speed->seconds[i];
         if (speed->seconds[i] > most) {
@@ -117,8 +273,18 @@ static void finish(struct weir_plan_speed *speed, const struct load *load,
             speed->limit = i;
         }
     }
-    speed->tps = 1 / most;
+    speed->tps = n_tok / course->seconds;
+    speed->overlap_tps = 1 / most;
     speed->serial_tps = 1 / sum;
+}
+
+/* The share of experts that a step's guesses begin to read */
+static double guessed_share(const struct weir_plan *plan,
+                            const struct weir_plan_model *model,
+                            const struct weir_plan_budget *budget)
+{
+    return plan->mapped || budget->batch > model->guess_tok ? 0
+                                                            : WEIR_PLAN_GUESSED;
 }
 
 static void predict_decode(struct weir_plan *plan,
@@ -129,22 +295,16 @@ static void predict_decode(struct weir_plan *plan,
     const double n = budget->batch, past = (double)budget->n_prompt;
     const struct pass pass = {n, n, n < model->chunk_tok ? n : model->chunk_tok,
                               n};
-    struct load load = {0}, before;
+    struct course course = {.machine = machine,
+                            .model = model,
+                            .pass = &pass,
+                            .guessed = guessed_share(plan, model, budget)};
 
-    for (uint32_t i = 0; i < model->n_units; i++) {
-        const struct weir_plan_unit *unit = &model->units[i];
-        struct weir_plan_class *class = &plan->classes[unit->class];
-
-        before = load;
-        add_unit(&load, plan, i, unit, &pass);
-        add_flop(&load, unit, &pass);
-        class->disk_bytes += (load.disk - before.disk) / n;
-        class->dram_bytes += (load.dram - before.dram) / n;
-    }
-    load.dram += n * (2 * (double)model->state_bytes +
-                      (past + 2) * (double)model->kv_bytes);
-    load.flop += n * (past + 1) * model->seen_flop;
-    finish(&plan->decode, &load, machine, n);
+    course.beside.trunk.dram = n * (2 * (double)model->state_bytes +
+                                    (past + 2) * (double)model->kv_bytes);
+    course.beside.trunk.flop = n * (past + 1) * model->seen_flop;
+    run_course(&course, plan, plan->classes);
+    finish(&plan->decode, &course);
 }
 
 /* One prompt: chunk by chunk K and V of all before are read again. */
@@ -157,17 +317,14 @@ static void predict_prompt(struct weir_plan *plan,
     const double n_chunks = ceil(n / chunk);
     const struct pass pass = {n, (double)plan->span_tok, n < chunk ? n : chunk,
                               1};
-    struct load load = {0};
+    struct course course = {.machine = machine, .model = model, .pass = &pass};
 
-    for (uint32_t i = 0; i < model->n_units; i++) {
-        add_unit(&load, plan, i, &model->units[i], &pass);
-        add_flop(&load, &model->units[i], &pass);
-    }
-    load.dram += n_chunks * 2 * (double)model->state_bytes +
-                 (chunk * n_chunks * (n_chunks - 1) / 2 + 2 * n) *
-                     (double)model->kv_bytes;
-    load.flop += n * (n + 1) / 2 * model->seen_flop;
-    finish(&plan->prompt, &load, machine, n);
+    course.beside.trunk.dram = n_chunks * 2 * (double)model->state_bytes +
+                               (chunk * n_chunks * (n_chunks - 1) / 2 + 2 * n) *
+                                   (double)model->kv_bytes;
+    course.beside.trunk.flop = n * (n + 1) / 2 * model->seen_flop;
+    run_course(&course, plan, NULL);
+    finish(&plan->prompt, &course);
 }
 
 void weir_plan_predict(struct weir_plan *plan,

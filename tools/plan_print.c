@@ -106,10 +106,10 @@ static void print_ram(const struct weir_plan *plan)
 
 static void print_speed(const struct weir_plan_speed *speed, const char *name)
 {
-    printf("\n%-10s %.4g tokens/s when all overlaps, limited by %s; %.4g when "
-           "nothing does\n",
+    printf("\n%-10s %.4g tokens/s, limited by %s; %.4g when all overlaps, %.4g "
+           "when nothing does\n",
            name, speed->tps, weir_plan_resource_name(speed->limit),
-           speed->serial_tps);
+           speed->overlap_tps, speed->serial_tps);
     printf("           drive %10.4f GB a token      %9.4f s\n"
            "           DRAM  %10.4f GB              %9.4f s\n"
            "           cores %10.4f GFLOP           %9.4f s",
@@ -207,12 +207,12 @@ static json_t *speed_json(const struct weir_plan_speed *speed)
     for (int i = 0; i < WEIR_PLAN_RESOURCES; i++)
         json_object_set_new(seconds, weir_plan_resource_name(i),
                             json_real(speed->seconds[i]));
-    return json_pack("{s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o}", "tps",
-                     speed->tps, "serial_tps", speed->serial_tps, "limit",
-                     weir_plan_resource_name(speed->limit), "disk_bytes",
-                     speed->disk_bytes, "dram_bytes", speed->dram_bytes,
-                     "decode_bytes", speed->decode_bytes, "flop", speed->flop,
-                     "seconds", seconds);
+    return json_pack(
+        "{s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o}", "tps", speed->tps,
+        "overlap_tps", speed->overlap_tps, "serial_tps", speed->serial_tps,
+        "limit", weir_plan_resource_name(speed->limit), "disk_bytes",
+        speed->disk_bytes, "dram_bytes", speed->dram_bytes, "decode_bytes",
+        speed->decode_bytes, "flop", speed->flop, "seconds", seconds);
 }
 
 int plan_print_json(const struct plan_print *print, struct weir_err *err)

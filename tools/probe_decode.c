@@ -12,10 +12,9 @@
 #include "offload/codec.h"
 #include "tools/progress.h"
 
-#define PIECE    8    /* tiles that a thread decodes at a time */
-#define N_PIECES 4    /* for each thread */
-#define N_PASSES 5    /* the best of them counts */
-#define ENOUGH   0.05 /* seconds */
+#define PIECE    8 /* tiles that a thread decodes at a time */
+#define N_PIECES 4 /* for each thread */
+#define N_PASSES 5 /* the best of them counts */
 
 struct pass {
     struct weir_coded coded;
@@ -95,11 +94,9 @@ static double best_rate(struct pass *pass, struct weir_pool *pool)
 {
     size_t n_items = (size_t)N_PIECES * weir_pool_n_threads(pool);
     double n_bytes = (double)n_items * PIECE * WEIR_TILE_BYTES;
-    double best = 0, begun = progress_seconds(), seconds;
+    double best = 0, seconds;
 
     for (int i = 0; i < N_PASSES; i++) {
-        if (i && progress_seconds() - begun > ENOUGH)
-            break;
         seconds = progress_seconds();
         weir_pool_run(pool, n_items, decode_piece, pass);
         seconds = progress_seconds() - seconds;

@@ -11,9 +11,6 @@
 #include "model/linear.h"
 #include "model/rows.h"
 
-/* Most tokens for which that is done: many want most experts anyway. */
-#define GUESS_TOK 4
-
 /* The next layer from `layer` on that has experts; n_layers without any */
 static uint32_t next_moe(const struct weir_config *config, uint32_t layer)
 {
@@ -31,7 +28,7 @@ void weir_guess_experts(struct weir_jamba *jamba, uint32_t layer, size_t n_tok)
     size_t hidden = config->n_hidden;
     struct weir_err err;
 
-    if (n_tok > GUESS_TOK || next == config->n_layers ||
+    if (n_tok > WEIR_GUESS_TOK || next == config->n_layers ||
         !weir_residency_may_guess(jamba->residency, moe->ff_unit))
         return;
     weir_rows_norm(jamba, work->hidden, hidden, n_tok, hidden, moe->pre_ff_norm,

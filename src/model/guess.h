@@ -5,6 +5,9 @@
 
 #include "model/jamba.h"
 
+/* Most tokens for which guesses are made: many want most experts anyway. */
+#define WEIR_GUESS_TOK 4
+
 /*
  * Before layer `layer`, with n_tok tokens in work.hidden: starts to read
  * experts of the next layer that has some, this one included, if that pays.

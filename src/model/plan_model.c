@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "model/bind.h"
+#include "model/guess.h"
 #include "kernels/levels.h"
 #include "model/work.h"
 #include "offload/codec.h"
@@ -53,6 +54,18 @@ static void add_matrix(const struct weir_file *file,
     unit->flop += 2 * (double)tensor->rows * (double)tensor->cols;
 }
 
+/* A layer, the head behind them, or the embedding with the first */
+static unsigned stage_of(const struct describer *describer, const char *name)
+{
+    static const char layers[] = "layers.";
+
+    if (!strcmp(name, "head"))
+        return describer->config->n_layers;
+    return strncmp(name, layers, sizeof(layers) - 1)
+               ? 0
+               : (unsigned)strtoul(name + sizeof(layers) - 1, NULL, 10);
+}
+
 /* The unit called `name` as one of `part`; NULL, with an error, without one */
 static struct weir_plan_unit *describe(const struct describer *describer,
                                        const char *name,
@@ -74,6 +87,7 @@ static struct weir_plan_unit *describe(const struct describer *describer,
     memset(unit, 0, sizeof(*unit));
     unit->class = part;
     unit->share = 1;
+    unit->stage = stage_of(describer, name);
     weir_extent_find(file, &file->units[number], &extent);
     unit->held_bytes = extent.n_bytes;
     tensor = &file->tensors[file->units[number].first_tensor];
@@ -238,6 +252,7 @@ static void describe_memory(const struct describer *describer,
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
     model->n_top = c->n_top;
+    model->guess_tok = WEIR_GUESS_TOK;
 }
 
 int weir_plan_model_init(struct weir_plan_model *model,

@@ -27,8 +27,8 @@ weir pack "$golden/moe-8l" -o moe.weir --codec raw -q
 plan
 is 0 "a model that fits"
 says out 'mapped'
-says out '^decoding .* tokens/s when all overlaps, limited by '
-says out '^prompt .* tokens/s when all overlaps'
+says out '^decoding .* tokens/s, limited by '
+says out '^prompt .* tokens/s, limited by .*; .* when all overlaps'
 for class in embedding mamba attention mlp router experts head; do
     says out "^$class  *[1-9][0-9]*: "
 done
@@ -85,6 +85,7 @@ tap_ok $? "one line"
 says out '"mapped":false'
 says out '"hit_rate":1\.0'
 says out '"limit":"'
+says out '"tps":[0-9.]*,"overlap_tps":[0-9.]*,"serial_tps":'
 [ "$(value disk_bytes)" = 0.0 ]
 tap_ok $? "nothing comes from the drive"
 plan --ram 1TB --kv f32 --json

@@ -204,7 +204,8 @@ static void test_some_experts(void)
     near(plan.decode.disk_bytes, 5637144576.0 * (1 - held / all) + (256 << 10),
          "read for a token");
     tap_ok(plan.decode.limit == WEIR_PLAN_DISK, "the drive limits");
-    near(plan.decode.tps, 7e9 / plan.decode.disk_bytes, "tokens a second");
+    near(plan.decode.overlap_tps, 7e9 / plan.decode.disk_bytes,
+         "tokens a second, if all overlaps");
     near(plan.decode.serial_tps,
          1 / (plan.decode.disk_bytes / 7e9 + plan.decode.dram_bytes / 80e9 +
               plan.decode.flop / 1e12),
@@ -222,6 +223,83 @@ static void test_some_experts(void)
     near(plan.classes[EXPERTS].dram_bytes,
          5637144576.0 * (plan.hit_rate + 2 * (1 - plan.hit_rate)),
          "a miss passes DRAM twice");
+    weir_plan_fini(&plan);
+}
+
+/* Seconds of DRAM for what is no expert */
+static double trunk_seconds(const struct weir_plan *plan)
+{
+    double n_bytes = plan->decode.dram_bytes;
+
+    for (int i = 0; i < WEIR_PLAN_CLASSES; i++)
+        n_bytes -= plan->classes[i].disk_bytes;
+    n_bytes -= plan->classes[EXPERTS].dram_bytes;
+    return (n_bytes + plan->classes[EXPERTS].disk_bytes) / 80e9;
+}
+
+/* Experts are waited for, but what was guessed of them, and the trunk is not.
+ */
+static void test_overlap(void)
+{
+    struct weir_plan_model model = build(&mini);
+    struct weir_plan_budget budget = budget_of(14 * GB);
+    struct weir_plan_machine machine = desktop;
+    struct weir_plan plan;
+    const double computing = 2 * 5637144576.0 / 40e9;
+    double trunk, experts;
+
+    tap_ok(make(&plan, &machine, &model, &budget) == 0, "Mini in 14 GB");
+    trunk = trunk_seconds(&plan);
+    experts = plan.classes[EXPERTS].disk_bytes / 7e9;
+    near(1 / plan.decode.tps, trunk + experts, "a router is waited for");
+    weir_plan_fini(&plan);
+
+    model.guess_tok = 1;
+    machine.disk_gbps = 42;
+    machine.gflops = 40;
+    tap_ok(make(&plan, &machine, &model, &budget) == 0, "few cores");
+    trunk = plan.decode.flop / 40e9 - computing;
+    near(1 / plan.decode.tps, trunk + computing, "computing is waited for");
+    weir_plan_fini(&plan);
+    machine.disk_gbps = 9;
+    tap_ok(make(&plan, &machine, &model, &budget) == 0, "a slower drive");
+    near(1 / plan.decode.tps,
+         trunk +
+             (1 - WEIR_PLAN_GUESSED) * plan.classes[EXPERTS].disk_bytes / 9e9,
+         "those experts are that were not guessed");
+    weir_plan_fini(&plan);
+    budget.batch = 2;
+    tap_ok(make(&plan, &machine, &model, &budget) == 0, "two texts");
+    near(1 / plan.decode.tps, trunk + plan.classes[EXPERTS].disk_bytes / 9e9,
+         "and all of them where none is");
+    weir_plan_fini(&plan);
+
+    budget = budget_of(6 * GB);
+    tap_ok(make(&plan, &desktop, &model, &budget) == 0, "Mini in 6 GB");
+    near(1 / plan.decode.tps, plan.decode.disk_bytes / 7e9,
+         "a trunk that streams fills the gaps of the drive");
+    weir_plan_fini(&plan);
+}
+
+/* What a layer has to read cannot be read beside another's computing. */
+static void test_stages(void)
+{
+    struct weir_plan_model model = {.units = units, .chunk_tok = 512};
+    struct weir_plan_budget budget = budget_of(150 * MB);
+    struct weir_plan plan;
+
+    add_unit(&model, WEIR_PLAN_TRUNK, MIXER, 70 * MB, 1);
+    add_unit(&model, WEIR_PLAN_TRUNK, MLP, 70 * MB, 1)->flop = 40e9;
+    budget.n_prompt = 1;
+    tap_ok(make(&plan, &desktop, &model, &budget) == 0 &&
+               plan.places[0] == WEIR_STREAMED &&
+               plan.places[1] == WEIR_STREAMED,
+           "a mixer and an MLP stream");
+    near(1 / plan.decode.tps, 0.04014, "in one layer, beside all it computes");
+    weir_plan_fini(&plan);
+    units[1].stage = 1;
+    tap_ok(make(&plan, &desktop, &model, &budget) == 0, "in two");
+    near(1 / plan.decode.tps, 0.01 + 0.04, "the longest of each counts");
     weir_plan_fini(&plan);
 }
 
@@ -401,6 +479,9 @@ static void sweep(const struct shape *shape,
 
     if (compressed)
         compress(&model);
+    model.guess_tok = compressed ? 1 : 0;
+    for (uint32_t i = 1; compressed && i < model.n_units; i++)
+        units[i].stage = units[i - 1].stage + (units[i].class == MIXER);
     budget.ram_bytes = 2 * GB;
     for (; budget.ram_bytes < most; budget.ram_bytes += most / 997, n++) {
         if (make(&plan, machine, &model, &budget))
@@ -408,7 +489,8 @@ static void sweep(const struct shape *shape,
         n_sound += is_sound(&plan, &model, &budget);
         n_slower += plan.decode.tps < decode * (1 - 1e-9) ||
                     plan.prompt.tps < prompt * (1 - 1e-9) ||
-                    plan.decode.tps < plan.decode.serial_tps;
+                    plan.decode.tps < plan.decode.serial_tps ||
+                    plan.decode.tps > plan.decode.overlap_tps * (1 + 1e-9);
         decode = plan.decode.tps;
         serial = plan.decode.serial_tps;
         prompt = plan.prompt.tps;
@@ -567,6 +649,8 @@ int main(void)
     test_fits(&large, 440 * GB, 121992743872.0 + (256 << 10), 43486543872.0,
               "Large");
     test_some_experts();
+    test_overlap();
+    test_stages();
     test_spread();
     test_compressed();
     test_too_small();

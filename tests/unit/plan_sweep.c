@@ -59,12 +59,14 @@ static struct weir_plan_model draw_model(void)
     struct weir_plan_unit *unit;
 
     model.n_top = n_top;
+    model.guess_tok = (uint32_t)draw(0, 5);
     for (unsigned i = 0; i < n_layers; i++) {
-        add_unit(&model, WEIR_PLAN_TRUNK, codec, mixer * draw(1, 1.1));
-        add_unit(&model, WEIR_PLAN_TRUNK, WEIR_CODEC_RAW, mixer / 2);
+        add_unit(&model, WEIR_PLAN_TRUNK, codec, mixer * draw(1, 1.1))->stage =
+            i;
+        add_unit(&model, WEIR_PLAN_TRUNK, WEIR_CODEC_RAW, mixer / 2)->stage = i;
         for (unsigned e = 0; e < n_experts; e++) {
             unit = add_unit(&model, WEIR_PLAN_EXPERT, expert_codec, expert);
-            unit->group = i;
+            unit->group = unit->stage = i;
             unit->share = (double)n_top / n_experts;
         }
     }
