@@ -154,27 +154,48 @@ static int get_frame(const void *frame, size_t frame_bytes, void *out, size_t n,
     return 0;
 }
 
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+
 /*
- * The high bytes are decoded into the upper half of `out` and dealt out from
- * there: element i is written at 2i and 2i + 1, never past n/2 + i, where the
- * next high byte to be read lies.
+ * Writes n elements of a low and a high byte each.  `high` may be the upper
+ * half of `out`: element i is written at 2i and 2i + 1, never past n + i, where
+ * the next high byte to be read lies; of 16 elements all are read first.
  */
+static void deal(const uint8_t *low, const uint8_t *high, size_t n,
+                 uint8_t *out)
+{
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        bytes16 l, h, pairs[2];
+
+        memcpy(&l, low + i, 16);
+        memcpy(&h, high + i, 16);
+        pairs[0] = __builtin_shufflevector(l, h, 0, 16, 1, 17, 2, 18, 3, 19, 4,
+                                           20, 5, 21, 6, 22, 7, 23);
+        pairs[1] = __builtin_shufflevector(l, h, 8, 24, 9, 25, 10, 26, 11, 27,
+                                           12, 28, 13, 29, 14, 30, 15, 31);
+        memcpy(out + 2 * i, pairs, 32);
+    }
+    for (; i < n; i++) {
+        uint8_t top = high[i];
+
+        out[2 * i] = low[i];
+        out[2 * i + 1] = top;
+    }
+}
+
+/* The high bytes are decoded into the upper half of `out`, dealt from there. */
 static int get_planes(const uint8_t *stored, size_t stored_bytes, uint8_t *out,
                       size_t n_bytes, void *workspace)
 {
     size_t half = n_bytes / 2;
-    const uint8_t *high = out + half;
 
     if (stored_bytes <= half || n_bytes % 2 ||
         get_frame(stored + half, stored_bytes - half, out + half, half,
                   workspace))
         return WEIR_ECORRUPT;
-    for (size_t i = 0; i < half; i++) {
-        uint8_t top = high[i];
-
-        out[2 * i] = stored[i];
-        out[2 * i + 1] = top;
-    }
+    deal(stored, out + half, half, out);
     return 0;
 }
 
