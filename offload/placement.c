@@ -285,6 +285,7 @@ static void place_experts(struct placer *placer)
     is_small = !has_all && n_slots - n_pass + 1e-6 < wanted_experts(placer);
     placement->n_here = n_slots - n_pass;
     placement->n_at_once = has_all ? UINT_MAX : n_pass / 2 ? n_pass / 2 : 1;
+    placement->n_held = has_all ? UINT_MAX : n_pass ? n_pass : 1;
     if (is_small)
         pin_experts(placer, placement->n_here);
     memset(placement->quotas, 0,

@@ -62,6 +62,7 @@ struct weir_placement {
     struct weir_slots trunk;   /* that units of the trunk pass through */
     struct weir_slots experts; /* and experts: n_cached of them keep theirs */
     unsigned n_at_once;        /* experts that are used while others arrive */
+    unsigned n_held;           /* or that all stay, while none does */
     uint64_t pinned_bytes, cache_bytes, staging_bytes; /* their sum fits */
     uint32_t n_experts, n_here; /* all, and those pinned or in the cache */
 };

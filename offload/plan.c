@@ -31,7 +31,8 @@
  * A prompt of N tokens goes through the layers in chunks; tokens of one span
  * share what is read from the drive.  What a span is takes memory, of each
  * token what waits between two layers: a quarter of what is free is given to it
- * at most.
+ * at most.  Where a scratch file is allowed a prompt that is longer goes there
+ * (scratch.h), and is one span.
  *
  * Where things go is what placement.c says of the rest, so that it is what a
  * run does with as much.
@@ -127,8 +128,34 @@ static uint64_t chunk_of(const struct planner *planner)
                                              : chunk;
 }
 
+/* All tokens of the prompt share a pass, and most of them wait in a file. */
+static int set_block(struct planner *planner)
+{
+    const struct weir_plan_model *model = planner->model;
+    uint64_t n_tok = planner->budget->n_prompt, quarter = planner->flex / 4;
+    uint64_t notes = product(n_tok, model->note_bytes);
+    uint64_t each = model->wait_bytes - model->note_bytes;
+    uint64_t room = quarter > notes ? quarter - notes : 0;
+    uint64_t block = weir_scratch_block(n_tok, room / each);
+    uint64_t wanted = notes + product(block < n_tok ? block : n_tok, each);
+
+    if (wanted >= planner->flex)
+        return weir_err_set(planner->err, WEIR_ELIMIT,
+                            "the budget leaves %.1f MiB for weights and a "
+                            "prompt, of which %llu tokens want %.1f beside a "
+                            "scratch file; allow more, or a shorter prompt",
+                            mib(planner->flex), (unsigned long long)n_tok,
+                            mib(wanted));
+    planner->plan->ram.prompt = wanted;
+    planner->flex -= wanted;
+    planner->span = n_tok;
+    if (block < n_tok)
+        planner->plan->block_tok = block;
+    return 0;
+}
+
 /* How many tokens of the prompt can share a pass, and the memory for it */
-static void set_span(struct planner *planner)
+static int set_span(struct planner *planner)
 {
     uint64_t n_tok = planner->budget->n_prompt, chunk = chunk_of(planner);
     uint64_t each = planner->model->wait_bytes, quarter = planner->flex / 4;
@@ -136,13 +163,16 @@ static void set_span(struct planner *planner)
 
     planner->span = chunk;
     if (n_tok == chunk)
-        return;
+        return 0;
+    if (wanted > quarter && planner->budget->scratch)
+        return set_block(planner);
     planner->plan->ram.prompt = wanted < quarter ? wanted : quarter;
     planner->flex -= planner->plan->ram.prompt;
     if (wanted <= quarter)
         planner->span = n_tok;
     else if (quarter > product(chunk, each))
         planner->span = quarter / each / chunk * chunk;
+    return 0;
 }
 
 /* ---- placement ---- */
@@ -196,6 +226,12 @@ static void take_places(const struct planner *planner,
     plan->hit_rate = placement->n_experts
                          ? (double)placement->n_here / placement->n_experts
                          : 1;
+    if (plan->block_tok) {
+        weir_scratch_count(&planner->model->scratch, planner->budget->n_prompt,
+                           placement->n_held, &plan->scratch);
+        plan->scratch_file_bytes = weir_scratch_file_bytes(
+            &planner->model->scratch, planner->budget->n_prompt);
+    }
     predict(planner);
 }
 
@@ -213,10 +249,11 @@ static int place_units(struct planner *planner)
                              planner->err);
     if (!rc && !weir_placement_is_whole(&placement)) {
         weir_placement_fini(&placement);
-        set_span(planner);
+        rc = set_span(planner);
         ask.n_bytes = planner->flex;
-        rc = weir_placement_make(&placement, planner->units, n_units, &ask,
-                                 planner->err);
+        if (!rc)
+            rc = weir_placement_make(&placement, planner->units, n_units, &ask,
+                                     planner->err);
     }
     if (!rc)
         take_places(planner, &placement);

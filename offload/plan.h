@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "offload/placement.h"
+#include "offload/scratch.h"
 
 /* When a pass touches a unit. */
 enum weir_plan_kind {
@@ -47,10 +48,12 @@ struct weir_plan_model {
     uint64_t state_bytes; /* of a sequence, whatever its length */
     uint64_t kv_bytes;    /* of each token of a sequence */
     uint64_t wait_bytes;  /* of a token that waits between two layers */
-    double seen_flop;     /* for each token and position that it sees */
-    uint32_t chunk_tok;   /* most that go through a unit at once */
-    unsigned n_top;       /* experts of a group that a token uses */
-    uint32_t guess_tok;   /* most in a step whose experts are guessed */
+    uint64_t note_bytes;  /* of that, what stays beside a scratch file */
+    struct weir_scratch_use scratch;
+    double seen_flop;   /* for each token and position that it sees */
+    uint32_t chunk_tok; /* most that go through a unit at once */
+    unsigned n_top;     /* experts of a group that a token uses */
+    uint32_t guess_tok; /* most in a step whose experts are guessed */
 };
 
 struct weir_plan_machine {
@@ -76,6 +79,7 @@ struct weir_plan_budget {
     uint64_t n_ctx;       /* room for tokens in each sequence */
     uint64_t n_prompt;    /* tokens of the prompt, > 0 */
     uint32_t batch;       /* sequences that decode in step, > 0 */
+    int scratch;          /* tokens of a prompt may wait in a scratch file */
 };
 
 #define WEIR_PLAN_FIXED_BYTES (64ull << 20)
@@ -123,6 +127,11 @@ struct weir_plan {
     double hit_rate;   /* of experts wanted, those in RAM; 1 without any */
     uint64_t span_tok; /* tokens of the prompt that share a pass of reads */
     uint64_t n_passes; /* of reads over the model, for the prompt */
+    /* of a span those that are in RAM while others wait in a scratch file, what
+     * the prompt moves there, and how large it is; 0: all are */
+    uint64_t block_tok;
+    struct weir_scratch_stats scratch;
+    uint64_t scratch_file_bytes;
     struct weir_plan_class classes[WEIR_PLAN_CLASSES];
     struct weir_plan_speed decode; /* behind the prompt */
     struct weir_plan_speed prompt;

@@ -44,6 +44,7 @@ struct load {
 struct pass {
     double n_tok;  /* in all */
     double span;   /* that share what is read from the drive */
+    double rows;   /* the same of tables, which have to be in RAM together */
     double chunk;  /* that go through a unit at once */
     double n_last; /* of them need logits at a time: the head runs once */
 };
@@ -99,8 +100,10 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
                      uint32_t number, const struct weir_plan_unit *unit,
                      const struct pass *pass)
 {
+    int is_table = unit->kind == WEIR_PLAN_ROWS;
     struct demand *demand = demand_of(load, unit);
-    double reads = times_wanted(unit, pass, pass->span), hits;
+    double reads = times_wanted(unit, pass, is_table ? pass->rows : pass->span);
+    double hits;
     double uses = times_wanted(unit, pass, pass->chunk);
     double n_tok = unit->kind == WEIR_PLAN_HEAD ? pass->n_last : pass->n_tok;
 
@@ -293,8 +296,8 @@ static void predict_decode(struct weir_plan *plan,
                            const struct weir_plan_budget *budget)
 {
     const double n = budget->batch, past = (double)budget->n_prompt;
-    const struct pass pass = {n, n, n < model->chunk_tok ? n : model->chunk_tok,
-                              n};
+    const struct pass pass = {n, n, n,
+                              n < model->chunk_tok ? n : model->chunk_tok, n};
     struct course course = {.machine = machine,
                             .model = model,
                             .pass = &pass,
@@ -315,14 +318,18 @@ static void predict_prompt(struct weir_plan *plan,
 {
     const double n = (double)budget->n_prompt, chunk = model->chunk_tok;
     const double n_chunks = ceil(n / chunk);
-    const struct pass pass = {n, (double)plan->span_tok, n < chunk ? n : chunk,
-                              1};
+    const double rows =
+        (double)(plan->block_tok ? plan->block_tok : plan->span_tok);
+    const struct pass pass = {n, (double)plan->span_tok, rows,
+                              n < chunk ? n : chunk, 1};
     struct course course = {.machine = machine, .model = model, .pass = &pass};
 
     course.beside.trunk.dram = n_chunks * 2 * (double)model->state_bytes +
                                (chunk * n_chunks * (n_chunks - 1) / 2 + 2 * n) *
                                    (double)model->kv_bytes;
     course.beside.trunk.flop = n * (n + 1) / 2 * model->seen_flop;
+    course.beside.trunk.disk =
+        (double)plan->scratch.read_bytes + (double)plan->scratch.written_bytes;
     run_course(&course, plan, NULL);
     finish(&plan->prompt, &course);
 }

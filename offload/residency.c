@@ -236,6 +236,11 @@ unsigned weir_residency_at_once(const struct weir_residency *residency)
     return residency->store ? weir_store_at_once(residency->store) : UINT_MAX;
 }
 
+unsigned weir_residency_can_hold(const struct weir_residency *residency)
+{
+    return residency->store ? weir_store_can_hold(residency->store) : UINT_MAX;
+}
+
 const char *weir_residency_note(const struct weir_residency *residency)
 {
     return residency->store ? weir_store_note(residency->store) : NULL;

@@ -43,7 +43,7 @@ int weir_residency_keep(struct weir_residency *residency,
                         struct weir_err *err);
 
 /*
- * What follows up to weir_residency_at_once() is called by one thread, while
+ * What follows up to weir_residency_can_hold() is called by one thread, while
  * none asks for tiles.  They never fail: what is not there when a tile is
  * wanted is read then.
  *
@@ -74,6 +74,9 @@ void weir_residency_guess(struct weir_residency *residency, uint32_t unit);
 
 /* How many experts find room at a time while others are on their way, > 0 */
 unsigned weir_residency_at_once(const struct weir_residency *residency);
+
+/* How many find room that are used again and again before the next, > 0 */
+unsigned weir_residency_can_hold(const struct weir_residency *residency);
 
 /*
  * Scratch that a thread needs for weir_residency_tile(): its bytes, and how it

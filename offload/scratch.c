@@ -277,3 +277,33 @@ void weir_scratch_get_stats(const struct weir_scratch *scratch,
 {
     *stats = scratch ? scratch->stats : (struct weir_scratch_stats){0};
 }
+
+/* ---- counting ---- */
+
+#define BLOCK_TOK 8192
+
+uint64_t weir_scratch_block(uint64_t n_tok, uint64_t most)
+{
+    uint64_t n = n_tok / 8 > BLOCK_TOK ? n_tok / 8 : BLOCK_TOK;
+
+    n = (n < most ? n : most) / WEIR_SCRATCH_STEP * WEIR_SCRATCH_STEP;
+    return n ? n : WEIR_SCRATCH_STEP;
+}
+
+void weir_scratch_count(const struct weir_scratch_use *use, uint64_t n_tok,
+                        uint32_t n_held, struct weir_scratch_stats *bytes)
+{
+    uint64_t all = weir_scratch_up(n_tok * use->row_bytes);
+    uint64_t times = (use->n_experts + (uint64_t)n_held - 1) / n_held;
+
+    bytes->written_bytes = all * (use->n_layers + use->n_groups * times);
+    bytes->read_bytes = all * (use->n_layers + use->n_groups * (2 * times - 1));
+}
+
+uint64_t weir_scratch_file_bytes(const struct weir_scratch_use *use,
+                                 uint64_t n_tok)
+{
+    uint64_t all = weir_scratch_up(n_tok * use->row_bytes);
+
+    return use->n_groups ? 2 * all : all;
+}

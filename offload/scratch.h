@@ -63,4 +63,34 @@ int weir_scratch_find_room(const char *where, uint64_t *n_bytes,
 /* n_bytes, up to whole pages */
 uint64_t weir_scratch_up(uint64_t n_bytes);
 
+/*
+ * What passes through layers of which some have groups of experts, while rows
+ * of it wait in a scratch file.  The rows are written behind each layer or, if
+ * it has experts, before them, and are read before the next.  The experts of a
+ * group come a few at a time: each time all rows are read, with the sums of the
+ * experts before unless these are the first, and the sums are written, or the
+ * rows behind the last.  What comes out is read once more.
+ */
+struct weir_scratch_use {
+    uint64_t row_bytes; /* of a token */
+    uint32_t n_layers, n_groups, n_experts;
+};
+
+/*
+ * How many of n_tok tokens are in memory at a time, of `most` that have room:
+ * enough to keep the drive busy, and an eighth of all if that is more.  A
+ * multiple of WEIR_SCRATCH_STEP tokens, whose rows are whole pages, and one at
+ * the least.
+ */
+#define WEIR_SCRATCH_STEP 1024
+uint64_t weir_scratch_block(uint64_t n_tok, uint64_t most);
+
+/* What n_tok tokens move when n_held > 0 experts come at a time */
+void weir_scratch_count(const struct weir_scratch_use *use, uint64_t n_tok,
+                        uint32_t n_held, struct weir_scratch_stats *bytes);
+
+/* The file for n_tok tokens: their rows and, if there are experts, sums */
+uint64_t weir_scratch_file_bytes(const struct weir_scratch_use *use,
+                                 uint64_t n_tok);
+
 #endif

@@ -214,6 +214,11 @@ unsigned weir_store_at_once(const struct weir_store *store)
     return store->n_at_once ? store->n_at_once : 1;
 }
 
+unsigned weir_store_can_hold(const struct weir_store *store)
+{
+    return store->n_held ? store->n_held : 1;
+}
+
 const char *weir_store_note(const struct weir_store *store)
 {
     return weir_reader_note(store->reader);

@@ -37,6 +37,7 @@ static void take_places(struct weir_store *store, const struct weir_use *uses,
                         (!unit->n_bytes || uses[u].kind == WEIR_USE_ROWS);
     }
     store->n_at_once = placement->n_at_once;
+    store->n_held = placement->n_held;
     store->n_spare = (placement->experts.n - placement->n_cached) / 2;
     store->pinned_bytes = placement->pinned_bytes;
     store->cache_bytes = placement->cache_bytes;

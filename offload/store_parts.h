@@ -83,7 +83,7 @@ struct weir_store {
     uint32_t n_trunk, next_turn;
     struct group *groups;
     uint32_t n_groups;
-    unsigned n_at_once;
+    unsigned n_at_once, n_held;
     uint64_t pass;
     uint64_t pinned_bytes, cache_bytes, staging_bytes;
     uint64_t n_hits, n_misses, n_evicted;

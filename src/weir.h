@@ -62,6 +62,13 @@ struct weir_model_options {
      * cgroup, usable.
      */
     uint64_t ram_bytes;
+    /*
+     * NULL, or a folder, or a new name in one, for a scratch file: under a
+     * budget the tokens of a prompt that do not fit into memory wait there
+     * between two layers, so that the weights are still read once for all of
+     * them.  It has no name once it is open.  Without it nothing is written.
+     */
+    const char *scratch;
 };
 
 /*

@@ -58,7 +58,8 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
     if (options)
         jamba = (struct weir_jamba_options){.n_threads = options->n_threads,
                                             .io = options->io,
-                                            .ram_bytes = options->ram_bytes};
+                                            .ram_bytes = options->ram_bytes,
+                                            .scratch = options->scratch};
     return weir_model_open_with(path, &jamba, out, err);
 }
 

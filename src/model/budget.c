@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "model/jamba.h"
+#include "model/wait.h"
 #include "offload/machine.h"
 
 /* For stacks, tables of slots, logits and what else comes later */
@@ -119,24 +119,67 @@ static void find_uses(const struct weir_jamba *jamba, struct weir_use *uses)
     }
 }
 
-/* Room for a session of n_ctx tokens, in whole chunks; what is left then */
+static size_t round_up(size_t n, size_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+/*
+ * Tokens of a span of n_tok that are in memory when the others wait in a file,
+ * with n_bytes for all: few, as the weights want memory too, but not so few
+ * that the embedding, of which each block reads what it wants, is read often.
+ */
+static size_t find_block(const struct weir_config *config, size_t n_tok,
+                         uint64_t n_bytes)
+{
+    uint64_t kept = n_tok * weir_work_span_bytes(config);
+    uint64_t room = n_bytes > kept ? n_bytes - kept : 0;
+
+    return weir_scratch_block(n_tok, room / weir_work_block_bytes(config));
+}
+
+/* Room for spans of n_tok tokens that are more than memory is for */
+static int take_block(struct weir_jamba *jamba, size_t n_tok, uint64_t n_bytes,
+                      uint64_t most, struct weir_err *err)
+{
+    const struct weir_config *config = &jamba->config;
+    size_t n_block = find_block(config, n_tok, n_bytes);
+    uint64_t wanted = n_tok * weir_work_span_bytes(config) +
+                      n_block * weir_work_block_bytes(config);
+
+    if (wanted < most)
+        return weir_wait_take(jamba, n_tok, n_block, err);
+    return weir_err_set(err, WEIR_ELIMIT,
+                        "the budget leaves %.1f MiB for weights and a prompt, "
+                        "of which %zu tokens want %.1f beside a scratch file; "
+                        "allow more, or a shorter context",
+                        mib(most), n_tok, mib(wanted));
+}
+
+/*
+ * Room for a session of n_ctx tokens, in whole chunks, in memory or else, if a
+ * place for a scratch file is known, there; what is left then.  Nothing waits
+ * in a file for weights that are in memory anyway: spans cost no reads then.
+ */
 static int take_span(struct weir_jamba *jamba, size_t n_ctx, uint64_t *left,
                      struct weir_err *err)
 {
     struct weir_work *work = &jamba->work;
-    uint64_t before = work->span_bytes;
-    uint64_t most =
-        (*left / 4 + before) / weir_work_token_bytes(&jamba->config);
+    uint64_t before = work->span_bytes, n_bytes = *left / 4 + before;
+    uint64_t most = n_bytes / (weir_work_span_bytes(&jamba->config) +
+                               weir_work_block_bytes(&jamba->config));
+    int is_whole = weir_file_bytes(jamba->file) <= *left - *left / 4;
+    int waits = n_ctx > most && jamba->scratch_path && !is_whole;
     size_t n_tok;
     int rc;
 
-    if (most > WEIR_MOST_SPAN_TOK)
+    if (most > WEIR_MOST_SPAN_TOK || waits)
         most = WEIR_MOST_SPAN_TOK;
-    n_tok = n_ctx < most ? n_ctx : (size_t)most;
-    n_tok = (n_tok + WEIR_CHUNK_TOK - 1) / WEIR_CHUNK_TOK * WEIR_CHUNK_TOK;
+    n_tok = round_up(n_ctx < most ? n_ctx : (size_t)most, WEIR_CHUNK_TOK);
     if (n_tok <= work->span_tok)
         return 0;
-    rc = weir_work_take_span(work, &jamba->config, n_tok, err);
+    rc = waits ? take_block(jamba, n_tok, n_bytes, *left + before, err)
+               : weir_wait_take(jamba, n_tok, n_tok, err);
     *left -= work->span_bytes - before;
     return rc;
 }

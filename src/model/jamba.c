@@ -13,15 +13,17 @@
  * Weights may come from a drive, so that all tokens of a span pass a layer
  * before the next one is wanted: the residual stream of the others waits.  A
  * span is as many tokens as there is room for, of one sequence or of many.
- * Within a layer they go in chunks of at most WEIR_CHUNK_TOK.  Every operation
- * treats a token by itself or after its predecessors in order, so that neither
- * spans nor chunks nor other sequences show in the bits.  WEIR_PROMPT_TOK
+ * With a scratch file (wait.h) it is more than that: then block after block of
+ * it is in memory, and all of them pass a layer's mixer and MLP, or some of its
+ * experts, before the next weights are wanted.  Within a block tokens go in
+ * chunks of at most WEIR_CHUNK_TOK.  Every operation treats a token by itself
+ * or after its predecessors in order, so that neither spans nor blocks nor
+ * chunks nor other sequences show in the bits.  WEIR_PROMPT_TOK
  * tokens or more of a sequence in one call are a prompt, whose products may
  * round activations (linear.h); that does show.
  */
 #include "model/jamba.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/trace.h"
@@ -29,10 +31,17 @@
 #include "model/layers.h"
 #include "model/linear.h"
 #include "model/rows.h"
+#include "model/wait.h"
 
 /* A place in the tokens of all sequences, one sequence behind the other */
 struct place {
     size_t sequence, at;
+};
+
+/* Tokens of a span that are in memory: all of them, or those behind others */
+struct block {
+    struct place from;
+    size_t row, n_tok; /* of the span */
 };
 
 /* Tokens on their way through the layers: a span, of all sequences */
@@ -44,7 +53,9 @@ struct pass {
     struct place from;      /* of the span's first token */
     size_t n_tok;           /* of the span */
     size_t n_before, n_all; /* tokens before it; of the call */
+    struct block block;
     uint32_t layer;
+    uint32_t from_expert, to_expert; /* those whose turn it is */
     struct weir_err *err;
 };
 
@@ -75,12 +86,12 @@ static size_t tokens_left(const struct pass *pass, struct place *place)
 
 /*
  * The chunk that begins at `row` and chunk->from, which is moved behind it:
- * neighbours in the span that are prompts all of them, or none.
+ * neighbours in the block that are prompts all of them, or none.
  */
 static void take_chunk(const struct pass *pass, size_t row, struct chunk *chunk)
 {
     struct weir_work *work = &pass->jamba->work;
-    size_t left = pass->n_tok - row, n;
+    size_t left = pass->block.row + pass->block.n_tok - row, n;
 
     if (left > WEIR_CHUNK_TOK)
         left = WEIR_CHUNK_TOK;
@@ -109,15 +120,64 @@ static void take_chunk(const struct pass *pass, size_t row, struct chunk *chunk)
     }
 }
 
+/* Of the block */
 static int each_chunk(const struct pass *pass,
                       int (*fn)(const struct pass *, const struct chunk *))
 {
-    struct chunk chunk = {.from = pass->from};
+    const struct block *block = &pass->block;
+    struct chunk chunk = {.from = block->from};
+    size_t end = block->row + block->n_tok;
     int rc = 0;
 
-    for (size_t row = 0; row < pass->n_tok && !rc; row += chunk.n_tok) {
+    for (size_t row = block->row; row < end && !rc; row += chunk.n_tok) {
         take_chunk(pass, row, &chunk);
         rc = fn(pass, &chunk);
+    }
+    return rc;
+}
+
+/* Moves on by n tokens, which are there. */
+static void skip(const struct pass *pass, struct place *place, size_t n)
+{
+    size_t left;
+
+    for (; n > 0; n -= left) {
+        left = tokens_left(pass, place);
+        left = left < n ? left : n;
+        place->at += left;
+    }
+}
+
+static int is_last_block(const struct pass *pass)
+{
+    return pass->block.row + pass->block.n_tok == pass->n_tok;
+}
+
+/*
+ * Block by block of the span; `load` is what fn finds in memory, and `store`
+ * what it leaves there for later.  Both are there if there is one block.
+ */
+static int each_block(struct pass *pass, unsigned load, unsigned store,
+                      int (*fn)(const struct pass *))
+{
+    struct weir_jamba *jamba = pass->jamba;
+    size_t most = jamba->work.block_tok, left;
+    struct block *block = &pass->block;
+    int waits = pass->n_tok > most, rc = 0;
+
+    *block = (struct block){.from = pass->from};
+    for (; block->row < pass->n_tok && !rc; block->row += block->n_tok) {
+        left = pass->n_tok - block->row;
+        block->n_tok = left < most ? left : most;
+        if (waits)
+            rc = weir_wait_load(jamba, load, block->row, block->n_tok,
+                                pass->err);
+        if (!rc)
+            rc = fn(pass);
+        if (waits && !rc)
+            rc = weir_wait_store(jamba, store, block->row, block->n_tok,
+                                 pass->err);
+        skip(pass, &block->from, block->n_tok);
     }
     return rc;
 }
@@ -145,21 +205,22 @@ static float *hidden_of(const struct pass *pass, const struct chunk *chunk)
 {
     const struct weir_jamba *jamba = pass->jamba;
 
-    return jamba->work.hidden + chunk->row * jamba->config.n_hidden;
+    return jamba->work.hidden +
+           (chunk->row - pass->block.row) * jamba->config.n_hidden;
 }
 
 /* Of a sequence all at once: a tile of the embedding has many tokens' rows. */
 static int embed(const struct pass *pass)
 {
     struct weir_jamba *jamba = pass->jamba;
-    struct place place = pass->from;
-    size_t n;
+    struct place place = pass->block.from;
+    size_t n_tok = pass->block.n_tok, n;
     int rc = 0;
 
-    for (size_t row = 0; row < pass->n_tok && !rc; row += n) {
+    for (size_t row = 0; row < n_tok && !rc; row += n) {
         n = tokens_left(pass, &place);
-        if (n > pass->n_tok - row)
-            n = pass->n_tok - row;
+        if (n > n_tok - row)
+            n = n_tok - row;
         rc = weir_linear_rows(jamba, jamba->bind.embed,
                               pass->sequences[place.sequence].ids + place.at, n,
                               jamba->work.hidden + row * jamba->config.n_hidden,
@@ -292,6 +353,84 @@ static const char *feed_forward_name(const struct pass *pass)
                                                                  : "mlp";
 }
 
+/* The mixer, and the MLP or to which experts */
+static int run_first_half(const struct pass *pass)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
+    int is_moe = weir_config_is_moe(&jamba->config, pass->layer), rc = 0;
+
+    if (pass->layer == 0) {
+        weir_trace_part("embedding", -1);
+        rc = embed(pass);
+    }
+    if (rc)
+        return rc;
+    weir_trace_part(mixer_name(pass), (int)pass->layer);
+    if (pass->block.row == 0)
+        weir_guess_experts(jamba, pass->layer, pass->n_tok);
+    rc = each_chunk(pass, mix);
+    if (rc)
+        return rc;
+    if (is_last_block(pass))
+        weir_residency_done(jamba->residency, layer->mixer_unit);
+    weir_trace_part(feed_forward_name(pass), (int)pass->layer);
+    return each_chunk(pass, is_moe ? route : feed_forward);
+}
+
+static void want_experts(const struct pass *pass, uint32_t from, uint32_t n)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    uint32_t left = jamba->config.n_experts - from;
+
+    weir_layer_want_experts(jamba, &jamba->bind.layers[pass->layer], from,
+                            from + (left < n ? left : n), pass->n_tok);
+}
+
+/* A share of the experts; the next ones are read while the last block waits. */
+static int run_experts(const struct pass *pass)
+{
+    struct weir_jamba *jamba = pass->jamba;
+    const struct weir_expert_share share = {pass->from_expert, pass->to_expert,
+                                            pass->block.row, pass->block.n_tok,
+                                            is_last_block(pass)};
+    uint32_t n = pass->to_expert - pass->from_expert;
+    size_t behind = share.row + share.n_tok;
+    int rc;
+
+    if (share.is_last && share.to < jamba->config.n_experts)
+        want_experts(pass, share.to, n);
+    rc = weir_layer_experts(jamba, &jamba->bind.layers[pass->layer], &share,
+                            pass->err);
+    report(pass, 1,
+           (share.from * pass->n_tok + (share.to - share.from) * behind) /
+               jamba->config.n_experts);
+    return rc;
+}
+
+/* All tokens meet some of the experts before they meet the next ones. */
+static int run_all_experts(struct pass *pass)
+{
+    uint32_t n_experts = pass->jamba->config.n_experts;
+    uint32_t most = weir_wait_experts(pass->jamba, pass->n_tok), left;
+    int rc = 0;
+
+    want_experts(pass, 0, most);
+    for (uint32_t from = 0; from < n_experts && !rc; from += most) {
+        unsigned load = WEIR_WAIT_HIDDEN, store = WEIR_WAIT_SUM;
+
+        left = n_experts - from;
+        pass->from_expert = from;
+        pass->to_expert = from + (left < most ? left : most);
+        if (from > 0)
+            load |= WEIR_WAIT_SUM;
+        if (pass->to_expert == n_experts)
+            store = WEIR_WAIT_HIDDEN;
+        rc = each_block(pass, load, store, run_experts);
+    }
+    return rc;
+}
+
 /* All tokens of the span pass the layer before its weights are let go. */
 static int run_layer(struct pass *pass)
 {
@@ -299,21 +438,11 @@ static int run_layer(struct pass *pass)
     const struct weir_bind_layer *layer = &jamba->bind.layers[pass->layer];
     int rc;
 
-    weir_trace_part(mixer_name(pass), (int)pass->layer);
     want_next(pass, pass->layer);
-    weir_guess_experts(jamba, pass->layer, pass->n_tok);
-    rc = each_chunk(pass, mix);
-    if (rc)
-        return rc;
-    weir_residency_done(jamba->residency, layer->mixer_unit);
-    weir_trace_part(feed_forward_name(pass), (int)pass->layer);
-    if (weir_config_is_moe(&jamba->config, pass->layer)) {
-        rc = each_chunk(pass, route);
-        if (!rc)
-            rc = weir_layer_experts(jamba, layer, pass->n_tok, pass->err);
-    } else {
-        rc = each_chunk(pass, feed_forward);
-    }
+    rc = each_block(pass, pass->layer ? WEIR_WAIT_HIDDEN : 0, WEIR_WAIT_HIDDEN,
+                    run_first_half);
+    if (!rc && weir_config_is_moe(&jamba->config, pass->layer))
+        rc = run_all_experts(pass);
     if (rc)
         return rc;
     weir_residency_done(jamba->residency, layer->ff_unit);
@@ -408,23 +537,26 @@ static int finish(const struct pass *pass, const struct chunk *chunk)
     return rc ? rc : score_ends(pass, chunk);
 }
 
+static int run_head(const struct pass *pass)
+{
+    return each_chunk(pass, finish);
+}
+
 static int run_span(struct pass *pass)
 {
     struct weir_jamba *jamba = pass->jamba;
     struct weir_residency *residency = jamba->residency;
-    int rc;
+    int rc = 0;
 
     weir_residency_begin_pass(residency);
     weir_residency_want(residency, jamba->bind.layers[0].mixer_unit);
-    weir_trace_part("embedding", -1);
-    rc = embed(pass);
     for (pass->layer = 0; pass->layer < jamba->config.n_layers && !rc;
          pass->layer++)
         rc = run_layer(pass);
     if (rc)
         return rc;
     weir_trace_part("head", -1);
-    rc = each_chunk(pass, finish);
+    rc = each_block(pass, WEIR_WAIT_HIDDEN, 0, run_head);
     weir_residency_done(residency, head_matrix_unit(jamba));
     if (rc)
         return rc;
@@ -491,18 +623,14 @@ static int check_call(const struct weir_jamba *jamba,
 /* Span by span; what is left of the n_tok tokens goes into the next one. */
 static int run_spans(struct pass *pass, size_t n_tok)
 {
-    size_t most = pass->jamba->work.span_tok, left;
+    size_t most = pass->jamba->work.span_tok;
     int rc = 0;
 
     for (; n_tok > 0 && !rc; n_tok -= pass->n_tok) {
         pass->n_tok = n_tok < most ? n_tok : most;
         rc = run_span(pass);
         pass->n_before += pass->n_tok;
-        for (size_t skip = pass->n_tok, n; skip > 0; skip -= n) {
-            left = tokens_left(pass, &pass->from);
-            n = left < skip ? left : skip;
-            pass->from.at += n;
-        }
+        skip(pass, &pass->from, pass->n_tok);
     }
     return rc;
 }
@@ -534,110 +662,4 @@ int weir_jamba_forward(struct weir_jamba *jamba,
         sequences[i].state->spoiled = rc != 0;
     }
     return rc;
-}
-
-/* Under a budget the first session says how long a span may be. */
-static int take_work(struct weir_jamba *jamba, struct weir_err *err)
-{
-    size_t span_tok = jamba->budget.span_tok ? jamba->budget.span_tok
-                      : jamba->budget.mapped ? WEIR_SPAN_TOK
-                                             : WEIR_CHUNK_TOK;
-    struct weir_work_sizes sizes = {
-        .n_workers = weir_pool_n_threads(jamba->pool),
-        .max_tile_rows = jamba->bind.max_tile_rows,
-        .tile_bytes = weir_residency_scratch_bytes(jamba->residency),
-    };
-    int rc;
-
-    for (uint32_t i = 0; i < jamba->file->n_tensors; i++)
-        weir_work_count_tensor(&sizes, &jamba->kernels,
-                               &jamba->file->tensors[i]);
-    rc = weir_work_init(&jamba->work, &jamba->config, &sizes, err);
-    if (!rc)
-        rc = weir_work_take_span(&jamba->work, &jamba->config, span_tok, err);
-    for (size_t i = 0; i < sizes.n_workers && !rc; i++)
-        weir_residency_scratch_init(jamba->residency,
-                                    jamba->work.workers[i].tile);
-    return rc;
-}
-
-/* A map keeps to no budget, so that one or the other is asked for. */
-static int open_residency(struct weir_jamba *jamba,
-                          const struct weir_jamba_options *options,
-                          struct weir_err *err)
-{
-    struct weir_residency_options residency = {
-        .mapped = options->io == WEIR_IO_MMAP ||
-                  (options->io == WEIR_IO_AUTO && !options->ram_bytes &&
-                   !options->weight_bytes),
-        .io = options->io,
-        .calls = options->calls,
-        .deadline_ms = options->deadline_ms,
-        .most_gbps = options->most_gbps,
-    };
-
-    if (options->io == WEIR_IO_MMAP && options->ram_bytes)
-        return weir_err_set(err, WEIR_EARG,
-                            "a mapped model keeps to no budget of memory; "
-                            "leave one of the two away");
-    weir_budget_init(&jamba->budget, residency.mapped, options->ram_bytes,
-                     options->weight_bytes);
-    jamba->budget.span_tok = options->span_tok;
-    return weir_residency_new(jamba->file, &residency, &jamba->residency, err);
-}
-
-static int open_parts(struct weir_jamba *jamba, const char *path,
-                      const struct weir_jamba_options *options,
-                      struct weir_err *err)
-{
-    int rc = weir_file_open(path, &jamba->file, err);
-
-    if (!rc)
-        rc = open_residency(jamba, options, err);
-    if (!rc)
-        rc = weir_config_read(jamba->file, &jamba->config, err);
-    if (!rc)
-        rc = weir_bind_init(&jamba->bind, &jamba->config, jamba->file,
-                            jamba->residency, err);
-    if (!rc)
-        rc = weir_residency_check(jamba->residency, err);
-    if (!rc)
-        rc = weir_pool_new(options->n_threads, &jamba->pool, err);
-    if (!rc)
-        rc = take_work(jamba, err);
-    return rc;
-}
-
-int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
-                    struct weir_jamba **out, struct weir_err *err)
-{
-    struct weir_jamba *jamba = calloc(1, sizeof(*jamba));
-    int rc;
-
-    *out = NULL;
-    if (!jamba)
-        return weir_err_nomem(err, sizeof(*jamba), "a model");
-    pthread_mutex_init(&jamba->lock, NULL);
-    rc = weir_kernels_select(&jamba->kernels, err);
-    if (!rc)
-        rc = open_parts(jamba, path, options, err);
-    if (rc) {
-        weir_jamba_close(jamba);
-        return rc;
-    }
-    *out = jamba;
-    return 0;
-}
-
-void weir_jamba_close(struct weir_jamba *jamba)
-{
-    if (!jamba)
-        return;
-    weir_work_fini(&jamba->work);
-    weir_pool_free(jamba->pool);
-    weir_bind_fini(&jamba->bind);
-    weir_residency_free(jamba->residency);
-    weir_file_close(jamba->file);
-    pthread_mutex_destroy(&jamba->lock);
-    free(jamba);
 }

@@ -12,6 +12,7 @@
 #include "model/state.h"
 #include "model/work.h"
 #include "offload/residency.h"
+#include "offload/scratch.h"
 
 struct weir_jamba_options {
     unsigned n_threads; /* 0: all CPUs */
@@ -21,7 +22,10 @@ struct weir_jamba_options {
     const struct weir_io_calls *calls; /* NULL: the system's */
     unsigned deadline_ms;              /* of a read; 0: the usual */
     double most_gbps;                  /* of the drive; 0: what it gives */
-    size_t span_tok; /* tokens that pass a layer together; 0: the usual */
+    size_t span_tok;     /* tokens that pass a layer together; 0: the usual */
+    const char *scratch; /* as in weir_model_options */
+    const struct weir_scratch_calls *scratch_calls; /* NULL: the system's */
+    size_t block_tok; /* with span_tok: those of it that are in memory */
 };
 
 struct weir_jamba {
@@ -32,6 +36,9 @@ struct weir_jamba {
     struct weir_config config;
     struct weir_bind bind;
     struct weir_work work;
+    char *scratch_path;           /* NULL: nothing is written */
+    struct weir_scratch *scratch; /* NULL: not needed */
+    const struct weir_scratch_calls *scratch_calls;
     pthread_mutex_t lock;      /* held by the pass that uses pool and work */
     struct weir_budget budget; /* under the lock */
 };

@@ -56,11 +56,27 @@ int weir_layer_route(struct weir_jamba *jamba,
                      size_t row, size_t n_tok, struct weir_err *err);
 
 /*
- * Adds to the residual stream of the span's n_tok tokens, all of them routed,
- * what their experts make of its norm.
+ * Experts `from` to `to` - 1 of a layer, for the n_tok tokens of a span that
+ * are in memory, its tokens `row` on.  All are routed.
+ */
+struct weir_expert_share {
+    uint32_t from, to;
+    size_t row, n_tok;
+    int is_last; /* these experts are not wanted for other tokens any more */
+};
+
+/* Asks for those of the experts that any of a span's n_tok tokens has chosen */
+void weir_layer_want_experts(struct weir_jamba *jamba,
+                             const struct weir_bind_layer *layer, uint32_t from,
+                             uint32_t to, size_t n_tok);
+
+/*
+ * Adds to work.sum, which the first experts clear, what the experts make of the
+ * norm of the residual stream; the last ones add the sum to that.
  */
 int weir_layer_experts(struct weir_jamba *jamba,
-                       const struct weir_bind_layer *layer, size_t n_tok,
+                       const struct weir_bind_layer *layer,
+                       const struct weir_expert_share *share,
                        struct weir_err *err);
 
 #endif

@@ -13,7 +13,7 @@
 #include "model/bind.h"
 #include "model/guess.h"
 #include "kernels/levels.h"
-#include "model/work.h"
+#include "model/wait.h"
 #include "offload/codec.h"
 #include "offload/index.h"
 #include "offload/tiling.h"
@@ -248,7 +248,9 @@ static void describe_memory(const struct describer *describer,
                          (c->d_conv - 1ull + c->n_state) * sizeof(float);
     model->kv_bytes = n_attention * 2 * c->n_kv_heads * c->head_dim *
                       weir_dtype_bytes(kv_dtype);
-    model->wait_bytes = weir_work_token_bytes(c);
+    model->wait_bytes = weir_work_span_bytes(c) + weir_work_block_bytes(c);
+    model->note_bytes = weir_work_span_bytes(c);
+    weir_wait_describe(c, &model->scratch);
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
     model->n_top = c->n_top;

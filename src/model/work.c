@@ -7,6 +7,7 @@
 
 #include "model/layers.h"
 #include "model/linear.h"
+#include "offload/scratch.h"
 #include "offload/tiling.h"
 
 #define ALIGN 64
@@ -257,15 +258,26 @@ int weir_work_init(struct weir_work *work, const struct weir_config *config,
     return rc;
 }
 
+/* Rows of a block that move between memory and a scratch file, whole pages */
+static size_t moving_rows(const struct weir_config *c, size_t n)
+{
+    size_t n_bytes = n * c->n_hidden * sizeof(float);
+
+    return weir_scratch_up(n_bytes) / sizeof(float);
+}
+
 /* As place_activations(), of a span */
 static size_t place_span(struct weir_work *work, const struct weir_config *c,
-                         size_t n, float *base)
+                         size_t n, size_t n_block, float *base)
 {
     float *expert = NULL, *order = NULL, *prompts = NULL;
     const struct part parts[] = {
-        {&work->hidden, c->n_hidden, n}, {&work->sum, c->n_hidden, n},
-        {&work->prob, c->n_top, n},      {&expert, c->n_top, n},
-        {&order, c->n_top, n},           {&prompts, 1, (n + 3) / 4},
+        {&work->hidden, moving_rows(c, n_block), 1},
+        {&work->sum, moving_rows(c, n_block), 1},
+        {&work->prob, c->n_top, n},
+        {&expert, c->n_top, n},
+        {&order, c->n_top, n_block},
+        {&prompts, 1, (n + 3) / 4},
     };
     size_t n_bytes =
         place_floats(base, parts, sizeof(parts) / sizeof(parts[0]));
@@ -276,24 +288,29 @@ static size_t place_span(struct weir_work *work, const struct weir_config *c,
     return n_bytes;
 }
 
-uint64_t weir_work_token_bytes(const struct weir_config *config)
+uint64_t weir_work_span_bytes(const struct weir_config *config)
 {
-    return 2ull * config->n_hidden * sizeof(float) +
-           3ull * config->n_top * sizeof(float) + 1;
+    return 2ull * config->n_top * sizeof(float) + 1;
+}
+
+uint64_t weir_work_block_bytes(const struct weir_config *config)
+{
+    return (2ull * config->n_hidden + config->n_top) * sizeof(float);
 }
 
 int weir_work_take_span(struct weir_work *work,
                         const struct weir_config *config, size_t n_tok,
-                        struct weir_err *err)
+                        size_t n_block, struct weir_err *err)
 {
     drop_pages(work->span_pages, work->span_bytes);
-    work->span_tok = 0;
-    work->span_bytes = place_span(work, config, n_tok, NULL);
+    work->span_tok = work->block_tok = 0;
+    work->span_bytes = place_span(work, config, n_tok, n_block, NULL);
     work->span_pages = take_pages(work->span_bytes);
     if (!work->span_pages)
         return weir_err_nomem(err, work->span_bytes, "tokens that wait");
-    place_span(work, config, n_tok, work->span_pages);
+    place_span(work, config, n_tok, n_block, work->span_pages);
     work->span_tok = n_tok;
+    work->block_tok = n_block;
     return 0;
 }
 

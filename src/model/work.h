@@ -58,15 +58,16 @@ struct weir_run {
 
 struct weir_work {
     /*
-     * Of a span, [span_tok][...]: the residual stream [n_hidden], and of a
-     * layer's experts their sum [n_hidden], which they are [n_top], how
-     * probable [n_top], whether the token is part of a prompt, and all choices
-     * in the order of experts
+     * Of a span, [span_tok][...]: of a layer's experts which they are [n_top],
+     * how probable [n_top], and whether the token is part of a prompt.  Of
+     * those of its tokens that are in memory, [block_tok][...]: the residual
+     * stream [n_hidden], the sum of a layer's experts [n_hidden], both aligned
+     * for a scratch file, and all choices in the order of experts
      */
     float *hidden, *sum, *prob;
     uint32_t *expert, *order;
     uint8_t *prompts;
-    size_t span_tok;
+    size_t span_tok, block_tok;
     void *span_pages;
     size_t span_bytes;
 
@@ -135,14 +136,17 @@ uint64_t weir_work_bytes(const struct weir_config *config,
                          const struct weir_work_sizes *sizes);
 
 /*
- * Makes room for spans of n_tok > 0 tokens, once more if need be; between two
- * passes.  It is touched when there are so many tokens.
+ * Makes room for spans of n_tok > 0 tokens, of which n_block are in memory at a
+ * time, once more if need be; between two passes.  It is touched when there are
+ * so many tokens.
  */
 int weir_work_take_span(struct weir_work *work,
                         const struct weir_config *config, size_t n_tok,
-                        struct weir_err *err);
+                        size_t n_block, struct weir_err *err);
 
-/* The bytes of each token of it */
-uint64_t weir_work_token_bytes(const struct weir_config *config);
+/* The bytes of each token of it, whether it is in memory or not, and more then
+ */
+uint64_t weir_work_span_bytes(const struct weir_config *config);
+uint64_t weir_work_block_bytes(const struct weir_config *config);
 
 #endif
