@@ -296,8 +296,12 @@ static int prepare(struct batch *batch, struct weir_err *err)
     if (!batch->tasks)
         return weir_err_nomem(err, sizeof(*batch->tasks), "requests");
     options.other_bytes += ID_BYTES * batch->input.n_lines;
-    return weir_schedule_new(batch->model, &options, finished, batch,
-                             &batch->schedule, err);
+    rc = weir_schedule_new(batch->model, &options, finished, batch,
+                           &batch->schedule, err);
+    if (!rc)
+        memory_warn_scratch(batch->model, options.n_places * options.n_ctx,
+                            &args->cli);
+    return rc;
 }
 
 /* The machine is measured in the memory that the model has left. */

@@ -177,6 +177,8 @@ static int eval_window(struct eval *eval, size_t begin, size_t first,
         observer.views |= 1u << WEIR_VIEW_ROUTER;
     options.n_ctx = end - begin;
     rc = weir_session_new(eval->model, &options, &session, err);
+    if (!rc && !eval->n_windows)
+        memory_warn_scratch(eval->model, end - first, &eval->args.cli);
     if (!rc && n_before)
         rc = weir_session_eval(session, eval->ids + begin, n_before, NULL, err);
     eval->next = eval->ids + first;

@@ -191,10 +191,22 @@ static int eval(struct job *job, const int32_t *ids, size_t n_ids, int logits,
 }
 
 /* With --last, only the last id's logits are computed: it goes by itself. */
+static size_t before_last(const struct job *job)
+{
+    return job->args->last ? job->n_ids - 1 : job->n_ids;
+}
+
+static size_t first_call(const struct job *job)
+{
+    size_t chunk = job->args->chunk, end = before_last(job);
+
+    return chunk && chunk < end ? chunk : end;
+}
+
 static int eval_ids(struct job *job, struct weir_err *err)
 {
     size_t chunk = job->args->chunk ? job->args->chunk : job->n_ids, n;
-    size_t end = job->args->last ? job->n_ids - 1 : job->n_ids;
+    size_t end = before_last(job);
     int rc = 0;
 
     for (size_t at = 0; at < end && !rc; at += n) {
@@ -245,6 +257,8 @@ static int run_job(struct job *job, struct weir_err *err)
         rc = take_memory(job, err);
     if (!rc)
         rc = weir_session_new(job->model, &options, &job->session, err);
+    if (!rc)
+        memory_warn_scratch(job->model, first_call(job), &args->cli);
     if (!rc)
         rc = weir_sink_open(&job->sink, args->output, job->tensors,
                             job->n_tensors, err);

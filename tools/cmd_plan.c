@@ -17,6 +17,7 @@ struct plan_args {
     struct weir_plan_machine machine; /* zeros: not given */
     struct weir_plan_budget budget;
     enum weir_dtype kv;
+    const char *scratch; /* a place for it; NULL: none */
     int json;
 };
 
@@ -36,6 +37,10 @@ static void take_option(struct plan_args *args, int option)
         break;
     case OPT_plan_kv:
         args->kv = cli_choice(cli, "f32|bf16") ? WEIR_BF16 : WEIR_F32;
+        break;
+    case OPT_plan_scratch:
+        args->scratch = cli->value;
+        args->budget.scratch = 1;
         break;
     case OPT_plan_n_prompt:
         args->budget.n_prompt = cli_uint(cli, 1, INT32_MAX);
@@ -100,6 +105,27 @@ static int make(struct plan_args *args, const struct weir_file *file,
                          args->kv, err);
 }
 
+/* Would the drive take it? */
+static int check_room(const struct plan_args *args,
+                      const struct weir_plan *plan, struct weir_err *err)
+{
+    uint64_t room;
+    int rc;
+
+    if (!plan->scratch_file_bytes)
+        return 0;
+    rc = weir_scratch_find_room(args->scratch, &room, err);
+    if (rc || plan->scratch_file_bytes <= room)
+        return rc;
+    return weir_err_set(err, WEIR_ELIMIT,
+                        "%s: has room for %.3f GB, and the scratch file of a "
+                        "prompt of %llu tokens takes %.3f; name another place, "
+                        "allow more memory, or a shorter prompt",
+                        args->scratch, (double)room / 1e9,
+                        (unsigned long long)args->budget.n_prompt,
+                        (double)plan->scratch_file_bytes / 1e9);
+}
+
 static int plan_file(struct plan_args *args, const struct weir_file *file,
                      struct weir_err *err)
 {
@@ -116,6 +142,8 @@ static int plan_file(struct plan_args *args, const struct weir_file *file,
     forecast_know_ram(&args->machine);
     if (!rc)
         rc = make(args, file, &config, &plan, err);
+    if (!rc)
+        rc = check_room(args, &plan, err);
     if (!rc && args->json)
         rc = plan_print_json(&print, err);
     else if (!rc)

@@ -191,6 +191,8 @@ static int prepare(struct run *run, struct weir_err *err)
     start = progress_seconds();
     rc = weir_session_new(run->model, &options, &run->session, err);
     run->load_s += progress_seconds() - start;
+    if (!rc)
+        memory_warn_scratch(run->model, run->n_ids, &run->args.cli);
     n_vocab = weir_model_n_vocab(run->model);
     if (!rc)
         rc = weir_sampler_init(&run->sampler, &run->args.sampling.values,

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/wait.h"
+
 int memory_take(struct weir_model_options *options, const struct cli *cli,
                 int option)
 {
@@ -17,6 +19,8 @@ int memory_take(struct weir_model_options *options, const struct cli *cli,
         options->ram_bytes = cli_size(cli);
     else if (!strcmp(name, "io"))
         options->io = ways[cli_choice(cli, "uring|pread|mmap")];
+    else if (!strcmp(name, "scratch"))
+        options->scratch = cli->value;
     else
         return 0;
     return 1;
@@ -27,6 +31,24 @@ void memory_check(const struct weir_model_options *options,
 {
     if (options->ram_bytes && options->io == WEIR_IO_MMAP)
         cli_usage(cli, "--io mmap keeps to no --ram; leave one away");
+    if (options->scratch && !options->ram_bytes &&
+        (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
+        cli_usage(cli, "--scratch is for what a budget has no room for; give "
+                       "one with --ram");
+}
+
+void memory_warn_scratch(const struct weir_model *model, size_t n_tok,
+                         const struct cli *cli)
+{
+    struct weir_scratch_stats bytes;
+
+    weir_wait_count(model->jamba, n_tok, &bytes);
+    if (bytes.written_bytes)
+        cli_warn(cli,
+                 "a pass over %zu tokens writes %.3f GB to the scratch file "
+                 "and reads %.3f GB of it; what is written wears a drive",
+                 n_tok, (double)bytes.written_bytes / 1e9,
+                 (double)bytes.read_bytes / 1e9);
 }
 
 void memory_warn(const struct weir_model *model, const struct cli *cli)
@@ -51,6 +73,7 @@ static double gbps(const struct weir_residency_stats *stats)
 void memory_print(const struct weir_model *model)
 {
     struct weir_residency_stats stats;
+    struct weir_scratch_stats scratch;
 
     weir_residency_get_stats(model->jamba->residency, &stats);
     if (!strcmp(stats.io, "mmap")) {
@@ -73,16 +96,23 @@ void memory_print(const struct weir_model *model)
             stats.n_guesses_right, mib(stats.guess_wasted_bytes),
             stats.n_stalls, (double)stats.stall_ns * 1e-9,
             (double)stats.idle_ns * 1e-9);
+    weir_scratch_get_stats(model->jamba->scratch, &scratch);
+    if (scratch.written_bytes)
+        fprintf(stderr, "scratch   %.3f GB written, %.3f GB read\n",
+                (double)scratch.written_bytes / 1e9,
+                (double)scratch.read_bytes / 1e9);
 }
 
 json_t *memory_json(const struct weir_model *model)
 {
     struct weir_residency_stats stats;
+    struct weir_scratch_stats scratch;
 
+    weir_scratch_get_stats(model->jamba->scratch, &scratch);
     weir_residency_get_stats(model->jamba->residency, &stats);
     return json_pack(
         "{s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:f, s:f}",
+        "s:I, s:f, s:f, s:I, s:I}",
         "io", stats.io, "direct", stats.is_direct, "pinned_bytes",
         (json_int_t)stats.pinned_bytes, "cache_bytes",
         (json_int_t)stats.cache_bytes, "staging_bytes",
@@ -94,7 +124,9 @@ json_t *memory_json(const struct weir_model *model)
         (json_int_t)stats.n_guesses_right, "guess_wasted_bytes",
         (json_int_t)stats.guess_wasted_bytes, "stalls",
         (json_int_t)stats.n_stalls, "stall_s", (double)stats.stall_ns * 1e-9,
-        "idle_s", (double)stats.idle_ns * 1e-9);
+        "idle_s", (double)stats.idle_ns * 1e-9, "scratch_written_bytes",
+        (json_int_t)scratch.written_bytes, "scratch_read_bytes",
+        (json_int_t)scratch.read_bytes);
 }
 
 /* getrusage() would do, but that it begins with the peak of who started us. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options --ram and --io of commands that run a model. */
+/* The options --ram, --io and --scratch of commands that run a model. */
 #ifndef WEIR_TOOLS_MEMORY_H
 #define WEIR_TOOLS_MEMORY_H
 
@@ -16,6 +16,11 @@ void memory_check(const struct weir_model_options *options,
 
 /* Warns when the model is read slower than it could be. */
 void memory_warn(const struct weir_model *model, const struct cli *cli);
+
+/* Warns of what n_tok tokens in one call write to a scratch file, if they do.
+ */
+void memory_warn_scratch(const struct weir_model *model, size_t n_tok,
+                         const struct cli *cli);
 
 /* A line of --stats, or two: what lies where, and what was read. */
 void memory_print(const struct weir_model *model);

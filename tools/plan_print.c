@@ -121,6 +121,51 @@ static void print_speed(const struct weir_plan_speed *speed, const char *name)
     putchar('\n');
 }
 
+/* Written for a prompt: enough of it that a drive is known by it */
+#define WEARS 1e9
+
+/* What a drive is sold for is counted in terabytes written. */
+static double prompts_per_tb(const struct weir_plan *plan)
+{
+    return 1e12 / (double)plan->scratch.written_bytes;
+}
+
+/* Of the prompt, without what its scratch file moves */
+static double weights_read(const struct plan_print *print)
+{
+    const struct weir_plan *plan = print->plan;
+
+    return plan->prompt.disk_bytes * (double)print->budget->n_prompt -
+           (double)plan->scratch.read_bytes -
+           (double)plan->scratch.written_bytes;
+}
+
+static void print_way(const struct plan_print *print)
+{
+    const struct weir_plan *plan = print->plan;
+    double written = (double)plan->scratch.written_bytes;
+
+    if (plan->n_passes > 1)
+        printf("           span by span of %" PRIu64 " tokens, each through "
+               "all layers; --scratch would read the weights once\n",
+               plan->span_tok);
+    else if (!plan->block_tok)
+        puts("           layer by layer, all tokens together; their hidden "
+             "states wait in RAM, as f32");
+    if (!plan->block_tok)
+        return;
+    printf("           layer by layer, %" PRIu64 " tokens in RAM at a time; "
+           "the hidden states of all wait in a file, as f32\n"
+           "scratch    %10.3f GB are written, %.3f GB read, in a file of %.3f "
+           "GB\n",
+           plan->block_tok, gb(written), gb((double)plan->scratch.read_bytes),
+           gb((double)plan->scratch_file_bytes));
+    if (written >= WEARS)
+        printf("           warning: what is written wears the drive: %.3g such "
+               "prompts write a terabyte\n",
+               prompts_per_tb(plan));
+}
+
 void plan_print_text(const struct plan_print *print)
 {
     const struct weir_plan_budget *budget = print->budget;
@@ -137,9 +182,10 @@ void plan_print_text(const struct plan_print *print)
            (double)budget->n_prompt / plan->prompt.tps);
     if (plan->prompt.disk_bytes > 0)
         printf(", reading %.2f GB in %" PRIu64 " pass%s",
-               gb(plan->prompt.disk_bytes * (double)budget->n_prompt),
-               plan->n_passes, plan->n_passes == 1 ? "" : "es");
+               gb(weights_read(print)), plan->n_passes,
+               plan->n_passes == 1 ? "" : "es");
     putchar('\n');
+    print_way(print);
 }
 
 /* ---- JSON ---- */
@@ -215,18 +261,39 @@ static json_t *speed_json(const struct weir_plan_speed *speed)
         speed->decode_bytes, "flop", speed->flop, "seconds", seconds);
 }
 
+/* How the prompt goes: NULL when there is no memory */
+static json_t *way_json(const struct plan_print *print)
+{
+    const struct weir_plan *plan = print->plan;
+    json_t *root = json_pack("{s:s, s:s, s:s, s:f}", "order",
+                             plan->n_passes > 1 ? "spans" : "layers", "hidden",
+                             plan->block_tok ? "scratch" : "ram", "hidden_type",
+                             "f32", "weights_read_bytes", weights_read(print));
+
+    if (root && plan->block_tok)
+        json_object_set_new(
+            root, "scratch",
+            json_pack("{s:I, s:I, s:I, s:I, s:f}", "file_bytes",
+                      (json_int_t)plan->scratch_file_bytes, "written_bytes",
+                      (json_int_t)plan->scratch.written_bytes, "read_bytes",
+                      (json_int_t)plan->scratch.read_bytes, "block_tok",
+                      (json_int_t)plan->block_tok, "prompts_per_tb",
+                      prompts_per_tb(plan)));
+    return root;
+}
+
 int plan_print_json(const struct plan_print *print, struct weir_err *err)
 {
     const struct weir_plan *plan = print->plan;
     json_t *root = json_pack(
-        "{s:I, s:b, s:b, s:o, s:o, s:o, s:f, s:I, s:I, s:o, s:o, s:o}",
+        "{s:I, s:b, s:b, s:o, s:o, s:o, s:f, s:I, s:I, s:o, s:o, s:o, s:o}",
         "model_bytes", (json_int_t)weir_file_bytes(print->file), "aliased",
         print->file->aliased, "mapped", plan->mapped, "machine",
         machine_json(print->machine), "budget", budget_json(print), "ram",
         ram_json(&plan->ram), "hit_rate", plan->hit_rate, "span_tok",
         (json_int_t)plan->span_tok, "passes", (json_int_t)plan->n_passes,
         "classes", classes_json(plan), "decode", speed_json(&plan->decode),
-        "prompt", speed_json(&plan->prompt));
+        "prompt", speed_json(&plan->prompt), "way", way_json(print));
     int rc;
 
     if (!root)
