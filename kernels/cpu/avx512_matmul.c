@@ -3,7 +3,7 @@
 #include "kernels/cpu/tables.h"
 
 #define MATMUL_FEW   2
-#define MATMUL_ROWS  3
+#define MATMUL_ROWS  2
 #define MATMUL_TOK   8
 #define MATMUL_COLS  1024
 #define MATMUL_GROUP 24
