@@ -114,9 +114,6 @@ static void settle(struct bench_args *args)
         cli_usage(cli, "nothing to do: -p and -n are both 0");
     if (args->kernels && args->stream.on)
         cli_usage(cli, "a budget goes with a model, not with --kernels");
-    if (args->stream.on && args->batch > 1)
-        cli_usage(cli, "under a budget one text is measured at a time; leave "
-                       "--batch at 1");
     if (args->kernels && args->n_prompt < 32 && !args->n_decode)
         cli_usage(cli, "nothing to do: -n is 0 and -p under 32");
 }

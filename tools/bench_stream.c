@@ -115,7 +115,10 @@ static void foretell(struct stream *stream, const weir_model *model,
     machine.gflops = row->peak_gflops;
     budget.ram_bytes = stream->ram_bytes - stream->probe_bytes;
     budget.n_ctx = test->n_ctx;
-    budget.n_prompt = test->is_prompt ? test->n_tok : n_past ? n_past : 1;
+    budget.batch = (uint32_t)test->batch;
+    budget.n_prompt = test->is_prompt ? test->batch * test->n_tok
+                      : n_past        ? n_past
+                                      : 1;
     stream->row.plan_by = "none";
     if (!forecast_measure_decoding(&machine, jamba->pool, NULL) &&
         !forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
@@ -233,7 +236,8 @@ int stream_end(struct stream *stream, const weir_model *model,
     if (rc)
         return rc;
     take_columns(stream, model);
-    take_bound(&stream->row, (double)(n_repeats * test->n_tok), row);
+    take_bound(&stream->row, (double)(n_repeats * test->batch * test->n_tok),
+               row);
     row->stream = &stream->row;
     return 0;
 }

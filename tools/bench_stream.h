@@ -43,7 +43,8 @@ struct stream {
 /* A test that is to be foretold */
 struct stream_test {
     int is_prompt;
-    size_t n_tok, depth, n_ctx;
+    size_t n_tok, depth, n_ctx; /* of each text */
+    size_t batch;               /* texts */
     enum weir_dtype kv;
 };
 

@@ -25,6 +25,7 @@
 struct bench {
     struct bench_args args;
     weir_model *model; /* opened for the threads of this row */
+    int reserved;      /* of its budget, room for the sessions */
     char name[320];    /* of the model */
     char codec[64];    /* of its tiles */
     size_t n_ids;      /* of each text */
@@ -194,6 +195,10 @@ static int begin(struct bench *bench, struct weir_err *err)
     int rc = 0;
 
     options.n_ctx = most_tokens(&bench->args) + 1;
+    if (!bench->reserved)
+        rc = weir_session_reserve(bench->model, &options, bench->args.batch, 0,
+                                  err);
+    bench->reserved = 1;
     for (size_t i = 0; i < bench->args.batch && !rc; i++)
         rc = weir_session_new(bench->model, &options, &bench->sessions[i], err);
     if (!rc && depth)
@@ -370,6 +375,7 @@ static int measure(struct bench *bench, const struct test *test,
                                          .n_tok = test->n_tok,
                                          .depth = bench->args.depth,
                                          .n_ctx = most_tokens(&bench->args) + 1,
+                                         .batch = bench->args.batch,
                                          .kv = kv_dtype(bench)};
     struct weir_cost cost = {0};
     int rc = count_costs(bench, test, &cost, err);
@@ -452,6 +458,7 @@ static int run_threads(struct bench *bench, unsigned n_threads,
     stream_fini(&bench->stream);
     weir_model_close(bench->model);
     bench->model = NULL;
+    bench->reserved = 0;
     return rc;
 }
 

@@ -82,31 +82,19 @@ size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
     return n < 1 ? 1 : n < USUAL_PLACES ? (size_t)n : USUAL_PLACES;
 }
 
-/*
- * Under a budget the first session says how much all of them get: so one that
- * is as large as all places comes first and goes at once.
- */
 static int reserve(struct weir_schedule *schedule, struct weir_err *err)
 {
     const struct weir_schedule_options *options = &schedule->options;
-    struct weir_jamba *jamba = schedule->model->jamba;
-    size_t n = options->n_places, n_ctx = options->n_ctx;
-    uint64_t state = state_bytes(schedule->model, n_ctx, options->kv);
+    const struct weir_session_options session = {.n_ctx = options->n_ctx,
+                                                 .kv = options->kv};
+    size_t n = options->n_places;
     uint64_t other =
-        n * place_bytes(schedule->model, n_ctx) + options->other_bytes;
-    int rc;
+        n * place_bytes(schedule->model, options->n_ctx) + options->other_bytes;
+    int rc = weir_session_reserve(schedule->model, &session, n, other, err);
 
-    if (state > (UINT64_MAX >> 1) / n || n_ctx > SIZE_MAX / n)
-        return weir_err_set(err, WEIR_ELIMIT,
-                            "%zu texts of %zu tokens are more than can be "
-                            "counted; ask for fewer or shorter ones",
-                            n, n_ctx);
-    rc = weir_budget_take(jamba, n * state + other, n * n_ctx, err);
-    if (rc)
-        return rc;
-    weir_budget_give(jamba, n * state);
-    schedule->other_bytes = other;
-    return 0;
+    if (!rc)
+        schedule->other_bytes = other;
+    return rc;
 }
 
 static int init(struct weir_schedule *schedule, struct weir_err *err)

@@ -12,21 +12,51 @@ struct weir_session {
     struct weir_observer observer;       /* sees progress only */
 };
 
+static enum weir_dtype kv_dtype(const struct weir_session_options *options)
+{
+    return options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
+}
+
+static uint64_t state_bytes(const weir_model *model,
+                            const struct weir_session_options *options)
+{
+    return weir_state_bytes(&model->jamba->config, options->n_ctx,
+                            kv_dtype(options));
+}
+
+int weir_session_reserve(weir_model *model,
+                         const struct weir_session_options *options, size_t n,
+                         uint64_t other_bytes, struct weir_err *err)
+{
+    uint64_t state = state_bytes(model, options);
+    size_t n_ctx = options->n_ctx;
+    int rc;
+
+    if (state > (UINT64_MAX >> 1) / n || n_ctx > SIZE_MAX / n)
+        return weir_err_set(err, WEIR_ELIMIT,
+                            "%zu texts of %zu tokens are more than can be "
+                            "counted; ask for fewer or shorter ones",
+                            n, n_ctx);
+    rc = weir_budget_take(model->jamba, n * state + other_bytes, n * n_ctx,
+                          (unsigned)n, err);
+    if (!rc)
+        weir_budget_give(model->jamba, n * state);
+    return rc;
+}
+
 static int init_session(struct weir_session *session,
                         const struct weir_session_options *options,
                         struct weir_err *err)
 {
     struct weir_model *model = session->model;
-    enum weir_dtype kv = options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
-    uint64_t n_bytes =
-        weir_state_bytes(&model->jamba->config, options->n_ctx, kv);
-    int rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, err);
+    uint64_t n_bytes = state_bytes(model, options);
+    int rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, 1, err);
 
     if (rc)
         return rc;
     session->state_bytes = n_bytes;
     rc = weir_state_init(&session->state, &model->jamba->config, options->n_ctx,
-                         kv, err);
+                         kv_dtype(options), err);
     if (!rc && model->tokenizer)
         rc =
             weir_detokenizer_init(&session->detokenizer, model->tokenizer, err);

@@ -29,6 +29,15 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
                           struct weir_config *config,
                           struct weir_sampling *sampling, struct weir_err *err);
 
+/*
+ * Under a budget the first session says how much all of them get, and how many
+ * decode in step.  So this takes as much as n > 0 of them want, and other_bytes
+ * beside, and gives back what is for sessions.
+ */
+int weir_session_reserve(weir_model *model,
+                         const struct weir_session_options *options, size_t n,
+                         uint64_t other_bytes, struct weir_err *err);
+
 /* weir_session_eval_many() with an observer (may be NULL) of the pass */
 int weir_session_observe_many(const struct weir_eval *evals, size_t n,
                               const struct weir_observer *observer,

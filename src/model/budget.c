@@ -185,7 +185,7 @@ static int take_span(struct weir_jamba *jamba, size_t n_ctx, uint64_t *left,
 }
 
 static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
-                         size_t n_ctx, struct weir_err *err)
+                         size_t n_ctx, unsigned n_texts, struct weir_err *err)
 {
     struct weir_budget *budget = &jamba->budget;
     uint32_t n_units = jamba->file->n_units;
@@ -205,20 +205,21 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     find_uses(jamba, uses);
     rc = weir_residency_keep(
         jamba->residency, uses,
-        &(struct weir_placement_ask){weights, jamba->config.n_top, 1}, err);
+        &(struct weir_placement_ask){weights, jamba->config.n_top, n_texts},
+        err);
     free(uses);
     return rc;
 }
 
 static int take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
-                struct weir_err *err)
+                unsigned n_texts, struct weir_err *err)
 {
     struct weir_budget *budget = &jamba->budget;
     uint64_t left = budget->session_room - budget->session_bytes;
     int rc;
 
     if (!budget->placed) {
-        rc = place_weights(jamba, n_bytes, n_ctx, err);
+        rc = place_weights(jamba, n_bytes, n_ctx, n_texts, err);
         if (rc)
             return rc;
         budget->placed = 1;
@@ -236,14 +237,14 @@ static int take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
 }
 
 int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
-                     struct weir_err *err)
+                     unsigned n_texts, struct weir_err *err)
 {
     int rc;
 
     if (jamba->budget.mapped)
         return 0;
     pthread_mutex_lock(&jamba->lock);
-    rc = take(jamba, n_bytes, n_ctx, err);
+    rc = take(jamba, n_bytes, n_ctx, n_texts, err);
     pthread_mutex_unlock(&jamba->lock);
     return rc;
 }

@@ -34,13 +34,14 @@ uint64_t weir_budget_usual(const char *root);
 uint64_t weir_budget_bytes(const struct weir_budget *budget);
 
 /*
- * Takes n_bytes for a session of n_ctx tokens.  For the first one the weights
- * are placed, which reads what stays in memory, and room is made for its tokens
- * to wait between layers, of a quarter of what is free at most, or in a scratch
- * file, which is opened then.  WEIR_ELIMIT when it is too much.
+ * Takes n_bytes for sessions that decode n_texts > 0 tokens in step, and have
+ * n_ctx in all.  For the first the weights are placed, which reads what stays
+ * in memory, and room is made for its tokens to wait between layers, of a
+ * quarter of what is free at most, or in a scratch file, which is opened then.
+ * WEIR_ELIMIT when it is too much.
  */
 int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
-                     struct weir_err *err);
+                     unsigned n_texts, struct weir_err *err);
 void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes);
 
 #endif

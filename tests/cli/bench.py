@@ -162,7 +162,7 @@ def check_mapped(row):
 def check_streamed(model, row, n_tok, step, repeats):
     assert list(row) == KEYS + STREAM_KEYS, list(row)
     dram, bounds = check_row(row)
-    read = row["bytes_read"] / (n_tok * repeats)
+    read = row["bytes_read"] / (row["batch"] * n_tok * repeats)
     bounds["dram"] = dram / (row["bytes_per_token"] + read)
     if read:
         bounds["drive"] = row["drive_gbps"] * 1e9 / read
@@ -174,8 +174,10 @@ def check_streamed(model, row, n_tok, step, repeats):
         assert 0 <= row[share] <= 1, (share, row[share])
     assert row["stall_share"] <= row["wait_share"]
     assert row["model_bytes"] == os.path.getsize(model.path)
-    assert row["hits"] + row["misses"] == (
-        row["distinct_experts"] * n_tok // step * repeats), row
+    # distinct_experts is the mean of steps, which texts make uneven
+    n_steps = n_tok // step * repeats
+    more = row["hits"] + row["misses"] - row["distinct_experts"] * n_steps
+    assert 0 <= more < n_steps if row["batch"] > 1 else more == 0, row
     assert row["guesses_right"] <= row["guesses"]
     # A plan wants more memory for the program than a small one takes.
     assert (row["plan_tps"] > 0) == (row["plan_by"] != "none")

@@ -54,7 +54,7 @@ static enum verdict pass(struct weir_jamba *jamba, const char **note)
     struct weir_state state = {0};
     const int32_t ids[] = {1, 2, 3};
     const struct weir_sequence sequence = {&state, ids, 3, NULL};
-    int rc = weir_budget_take(jamba, 0, 3, &err);
+    int rc = weir_budget_take(jamba, 0, 3, 1, &err);
 
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, 3, WEIR_F32, &err);

@@ -127,7 +127,7 @@ static int run(const struct weir_jamba_options *options, float **out)
     n_values = (N_TOK - N_PROMPT + 1) * (size_t)jamba->config.n_vocab;
     if (!*out)
         *out = malloc(n_values * sizeof(**out));
-    rc = *out ? weir_budget_take(jamba, 0, N_TOK, &err) : WEIR_ENOMEM;
+    rc = *out ? weir_budget_take(jamba, 0, N_TOK, 1, &err) : WEIR_ENOMEM;
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, N_TOK, WEIR_F32, &err);
     if (!rc)
@@ -296,7 +296,7 @@ static void test_scan(const struct kind *kind)
     }
     for (size_t i = 0; i < 40; i++)
         ids[i] = id_of(i, jamba->config.n_vocab);
-    rc = weir_budget_take(jamba, 0, N_TOK, &err);
+    rc = weir_budget_take(jamba, 0, N_TOK, 1, &err);
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, 400, WEIR_F32, &err);
     for (int i = 0; i < 10 && !rc; i++)
@@ -332,7 +332,7 @@ static int pass_all_ids(uint64_t weight_bytes, uint64_t *n_tiles)
     sequence.ids = ids = calloc(sequence.n_ids, sizeof(*ids));
     for (size_t i = 0; i < sequence.n_ids; i++)
         ids[i] = (int32_t)(i * 37 % jamba->config.n_vocab);
-    rc = weir_budget_take(jamba, 0, sequence.n_ids, &err);
+    rc = weir_budget_take(jamba, 0, sequence.n_ids, 1, &err);
     if (!rc)
         rc = weir_state_init(&state, &jamba->config, sequence.n_ids, WEIR_F32,
                              &err);
@@ -487,7 +487,7 @@ static void test_after_failure(enum weir_io io)
     options.weight_bytes = file_bytes() / 4;
     rc = weir_jamba_open(path, &options, &jamba, &err);
     if (!rc)
-        rc = weir_budget_take(jamba, 0, N_TOK, &err);
+        rc = weir_budget_take(jamba, 0, N_TOK, 1, &err);
     if (rc)
         tap_ok(0, "a model to fail with: %s", err.message);
     else

@@ -51,7 +51,7 @@ static void evaluate(struct weir_jamba *jamba, size_t n_tok, size_t first,
         {&state, ids, first, NULL},
         {&state, ids + first, n_tok - first, out->logits}};
 
-    out->rc = weir_budget_take(jamba, 0, n_tok, &err);
+    out->rc = weir_budget_take(jamba, 0, n_tok, 1, &err);
     weir_wait_count(jamba, n_tok - first, &out->foretold);
     if (!out->rc)
         out->rc =

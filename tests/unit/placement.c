@@ -177,7 +177,7 @@ static int run(const char *path, uint64_t n_bytes,
 
     if (rc)
         return rc;
-    rc = weir_budget_take(jamba, 0, 16, &err);
+    rc = weir_budget_take(jamba, 0, 16, 1, &err);
     weir_residency_get_stats(jamba->residency, stats);
     weir_jamba_close(jamba);
     return rc;

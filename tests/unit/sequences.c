@@ -54,7 +54,7 @@ static struct weir_jamba *start(struct weir_jamba_options options)
     int rc = weir_jamba_open(path, &options, &jamba, &err);
 
     if (!rc)
-        rc = weir_budget_take(jamba, 0, 1024, &err);
+        rc = weir_budget_take(jamba, 0, 1024, 1, &err);
     for (size_t s = 0; s < N && !rc; s++)
         rc = weir_state_init(&states[s], &jamba->config, 1024, WEIR_BF16, &err);
     if (!rc)
