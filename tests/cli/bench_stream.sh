@@ -63,7 +63,8 @@ JSON
 weir synth shape.json -o large.weir -q
 weir bench large.weir --ram 1M -p 8
 is 3 "a budget that is too small for anything"
-weir bench large.weir --ram 110M --cache stored -p 8 -n 3 -r 2 -t 1 --json
+weir bench large.weir --ram 110M --cache stored -p 8 -n 3 -r 2 -t 1 \
+    --json
 is 0 "under a budget"
 agrees large.weir shape.json 8 3 "pp8-1 tg3-1" 2
 says out '"ram_bytes":115343360,'
