@@ -42,7 +42,8 @@ awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
 grep -q '^ 32 32 32' widths
 tap_ok $? "its row is as wide as its head"
 
-for wrong in '--ram 0' '--io mmap' '--cache raw' '--io-throttle 0' '--io-throttle -1'; do
+for wrong in '--ram 0' '--io mmap' '--cache raw' '--io-throttle 0' \
+    '--io-throttle -1'; do
     # shellcheck disable=SC2086
     weir bench small.weir $wrong
     is 2 "$wrong"
