@@ -59,6 +59,14 @@ enum weir_cache {
     WEIR_CACHE_UNPACKED = 2,
 };
 
+/* What computes. */
+enum weir_device_choice {
+    WEIR_ON_CPU = 0,
+    WEIR_ON_CUDA = 1, /* an NVIDIA GPU, which must hold the whole model */
+    WEIR_ON_AUTO = 2, /* such a GPU if there is one, else the CPU */
+    WEIR_ON_HOST = 3, /* the CPU as such a device: slow, to test with */
+};
+
 struct weir_model_options {
     unsigned n_threads; /* 0: one per CPU that this process may use */
     enum weir_io io;
@@ -77,6 +85,8 @@ struct weir_model_options {
      */
     const char *scratch;
     enum weir_cache cache; /* of use with a budget only */
+    enum weir_device_choice device;
+    uint64_t vram_bytes; /* of the GPU, all in all; 0: what is free there */
 };
 
 /*

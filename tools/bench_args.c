@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "tools/memory.h"
+
 #define MAX_TOK     (1u << 24) /* of a test, and before it */
 #define MAX_REPEATS 1000
 #define NOT_GIVEN   SIZE_MAX
@@ -78,6 +80,14 @@ static void take_option(struct bench_args *args, int option)
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
+    case OPT_bench_device:
+        args->for_model = "--device";
+        args->device = memory_device(cli);
+        break;
+    case OPT_bench_vram:
+        args->for_model = "--vram";
+        args->vram_bytes = cli_size(cli);
+        break;
     case OPT_bench_trace:
         args->trace.path = cli->value;
         break;
@@ -112,6 +122,11 @@ static void settle(struct bench_args *args)
         args->n_decode = args->kernels ? 16 : 64;
     if (!args->n_prompt && !args->n_decode)
         cli_usage(cli, "nothing to do: -p and -n are both 0");
+    if (args->device != WEIR_ON_CPU && args->stream.on)
+        cli_usage(cli, "a GPU holds all of the model: leave --ram and what "
+                       "goes with it away");
+    if (args->vram_bytes && args->device == WEIR_ON_CPU)
+        cli_usage(cli, "--vram is of a GPU; ask for one with --device cuda");
     if (args->kernels && args->stream.on)
         cli_usage(cli, "a budget goes with a model, not with --kernels");
     if (args->kernels && args->n_prompt < 32 && !args->n_decode)

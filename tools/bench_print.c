@@ -40,6 +40,11 @@ static int print_json(const struct bench_row *row, const char *before,
     json_t *root = row_json(row);
     int rc;
 
+    if (root && row->hbm_gbps > 0)
+        json_object_update_new(root, json_pack("{s:f, s:f}", "hbm_gbps",
+                                               row->hbm_gbps, "pcie_gbps",
+                                               row->pcie_gbps));
+
     if (root && row->stream && stream_add_json(root, row->stream)) {
         json_decref(root);
         root = NULL;

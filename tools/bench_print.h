@@ -17,7 +17,8 @@ struct bench_row {
     size_t depth;
     double tps_mean, tps_sd;
     double bytes_per_token, flop_per_token;
-    double read_gbps[2]; /* before and after */
+    double read_gbps[2];        /* before and after */
+    double hbm_gbps, pcie_gbps; /* of a device; 0: the CPU computes */
     double peak_gflops;
     double bound_tps;
     const char *bound_by;

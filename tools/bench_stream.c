@@ -46,19 +46,15 @@ uint64_t stream_probe_bytes(const struct stream_args *args)
     return args->on ? budget_of(args) / PROBE_SHARE : 0;
 }
 
-int stream_open_model(const struct stream_args *args, const char *path,
-                      unsigned n_threads, weir_model **model,
-                      struct weir_err *err)
+void stream_options(const struct stream_args *args,
+                    struct weir_jamba_options *options)
 {
-    struct weir_jamba_options options = {.n_threads = n_threads};
-
-    if (args->on) {
-        options.io = args->io;
-        options.ram_bytes = budget_of(args);
-        options.most_gbps = args->throttle_gbps;
-        options.cache = args->cache;
-    }
-    return weir_model_open_with(path, &options, model, err);
+    if (!args->on)
+        return;
+    options->io = args->io;
+    options->ram_bytes = budget_of(args);
+    options->most_gbps = args->throttle_gbps;
+    options->cache = args->cache;
 }
 
 int stream_init(struct stream *stream, const struct stream_args *args,

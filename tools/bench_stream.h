@@ -55,10 +55,9 @@ int stream_take(struct stream_args *args, const struct cli *cli, int option);
 /* Most bytes to measure memory with; 0: what is usual */
 uint64_t stream_probe_bytes(const struct stream_args *args);
 
-/* weir_model_open() as the options of the command line want it */
-int stream_open_model(const struct stream_args *args, const char *path,
-                      unsigned n_threads, weir_model **model,
-                      struct weir_err *err);
+/* What a model is opened with for that */
+void stream_options(const struct stream_args *args,
+                    struct weir_jamba_options *options);
 
 /*
  * The rest does nothing unless args->on.  A model has its own; to be called

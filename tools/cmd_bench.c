@@ -16,7 +16,9 @@
 #include "base/utf8.h"
 #include "engine/session.h"
 #include "model/cost.h"
+#include "model/device.h"
 #include "offload/tiling.h"
+#include "tools/bench_device.h"
 #include "tools/bench_kernels.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
@@ -343,7 +345,9 @@ static void take_bound(struct bench_row *row)
     double dram = read * 1e9 / row->bytes_per_token;
     double flops = row->peak_gflops * 1e9 / row->flop_per_token;
 
-    row->bound_by = dram < flops ? "dram" : "flops";
+    row->bound_by = dram >= flops       ? "flops"
+                    : row->hbm_gbps > 0 ? "hbm"
+                                        : "dram";
     row->bound_tps = dram < flops ? dram : flops;
     row->share = row->tps_mean / row->bound_tps;
     if (row->decodes)
@@ -352,12 +356,27 @@ static void take_bound(struct bench_row *row)
             ((row->matvec_gbps[0] + row->matvec_gbps[1]) / 2 * 1e9);
 }
 
+static int measure_device(struct bench *bench, struct bench_row *row,
+                          unsigned when, struct weir_err *err)
+{
+    struct device_speeds speeds;
+    int rc = device_measure(&bench->model->jamba->on->room, &speeds, err);
+
+    row->peak_gflops += speeds.peak_gflops / 2;
+    row->read_gbps[when] = speeds.hbm_gbps;
+    row->hbm_gbps += speeds.hbm_gbps / 2;
+    row->pcie_gbps += speeds.pcie_gbps / 2;
+    return rc;
+}
+
 /* The machine before the test (0) and after (1) */
-static void measure_machine(struct bench *bench, struct bench_row *row,
-                            unsigned when)
+static int measure_machine(struct bench *bench, struct bench_row *row,
+                           unsigned when, struct weir_err *err)
 {
     struct weir_jamba *jamba = bench->model->jamba;
 
+    if (jamba->on)
+        return measure_device(bench, row, when, err);
     weir_trace_part("measuring the machine", -1);
     row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2 / 1e9;
     row->read_gbps[when] =
@@ -366,6 +385,7 @@ static void measure_machine(struct bench *bench, struct bench_row *row,
         row->matvec_gbps[when] =
             probe_matvec(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
     weir_trace_part(NULL, -1);
+    return 0;
 }
 
 static int measure(struct bench *bench, const struct test *test,
@@ -383,7 +403,9 @@ static int measure(struct bench *bench, const struct test *test,
     if (rc)
         return rc;
     show_progress(bench, 1);
-    measure_machine(bench, row, 0);
+    rc = measure_machine(bench, row, 0, err);
+    if (rc)
+        return rc;
     row->peak_gflops *= 2; /* until there is the second half */
     rc = stream_begin(&bench->stream, bench->model, &bench->probe, &streamed,
                       row, err);
@@ -394,7 +416,9 @@ static int measure(struct bench *bench, const struct test *test,
     }
     if (rc)
         return rc;
-    measure_machine(bench, row, 1);
+    rc = measure_machine(bench, row, 1, err);
+    if (rc)
+        return rc;
     take_speeds(bench, row);
     take_costs(test, &cost, row);
     take_bound(row);
@@ -402,17 +426,24 @@ static int measure(struct bench *bench, const struct test *test,
                       bench->args.n_repeats, row, err);
 }
 
+static const char *device_name(const struct bench *bench)
+{
+    const struct weir_on_device *on = bench->model->jamba->on;
+
+    return on ? on->room.table->kind : "cpu";
+}
+
 static int run_test(struct bench *bench, const struct test *test,
                     struct weir_err *err)
 {
-    struct bench_row row = {.model = bench->name,
-                            .codec = bench->codec,
-                            .device = "cpu",
-                            .threads =
-                                weir_pool_n_threads(bench->model->jamba->pool),
-                            .batch = (unsigned)bench->args.batch,
-                            .decodes = test->step == 1,
-                            .depth = bench->args.depth};
+    struct bench_row row = {
+        .model = bench->name,
+        .codec = bench->codec,
+        .device = device_name(bench),
+        .threads = weir_pool_n_threads(bench->model->jamba->pool),
+        .batch = (unsigned)bench->args.batch,
+        .decodes = test->step == 1 && !bench->model->jamba->on,
+        .depth = bench->args.depth};
     enum weir_level level;
     int rc;
 
@@ -429,6 +460,19 @@ static int run_test(struct bench *bench, const struct test *test,
     return bench_print_row(&bench->print, &row, err);
 }
 
+static int open_model(struct bench *bench, unsigned n_threads,
+                      struct weir_err *err)
+{
+    const struct bench_args *args = &bench->args;
+    struct weir_jamba_options options = {.n_threads = n_threads,
+                                         .vram_bytes = args->vram_bytes};
+    int rc = weir_model_find_device(args->device, &options.device, err);
+
+    stream_options(&args->stream, &options);
+    return rc ? rc
+              : weir_model_open_with(args->model, &options, &bench->model, err);
+}
+
 static int run_threads(struct bench *bench, unsigned n_threads,
                        struct weir_err *err)
 {
@@ -438,8 +482,7 @@ static int run_threads(struct bench *bench, unsigned n_threads,
     int rc;
 
     weir_trace_part("loading", -1);
-    rc = stream_open_model(&args->stream, args->model, n_threads, &bench->model,
-                           err);
+    rc = open_model(bench, n_threads, err);
     if (!rc && !bench->ids) {
         rc = name_model(bench, err);
         name_codecs(bench);

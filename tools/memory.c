@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/device.h"
 #include "model/wait.h"
 
 enum weir_cache memory_cache(const struct cli *cli)
@@ -14,6 +15,14 @@ enum weir_cache memory_cache(const struct cli *cli)
                                            WEIR_CACHE_UNPACKED};
 
     return ways[cli_choice(cli, "auto|stored|unpacked")];
+}
+
+enum weir_device_choice memory_device(const struct cli *cli)
+{
+    static const enum weir_device_choice choices[] = {
+        WEIR_ON_CPU, WEIR_ON_CUDA, WEIR_ON_AUTO, WEIR_ON_HOST};
+
+    return choices[cli_choice(cli, "cpu|cuda|auto|host")];
 }
 
 enum weir_cache memory_kept(const struct weir_model *model)
@@ -37,6 +46,10 @@ int memory_take(struct weir_model_options *options, const struct cli *cli,
         options->io = ways[cli_choice(cli, "uring|pread|mmap")];
     else if (!strcmp(name, "scratch"))
         options->scratch = cli->value;
+    else if (!strcmp(name, "device"))
+        options->device = memory_device(cli);
+    else if (!strcmp(name, "vram"))
+        options->vram_bytes = cli_size(cli);
     else if (!strcmp(name, "cache"))
         options->cache = memory_cache(cli);
     else
@@ -53,6 +66,8 @@ void memory_check(const struct weir_model_options *options,
         (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
         cli_usage(cli, "--scratch is for what a budget has no room for; give "
                        "one with --ram");
+    if (options->vram_bytes && options->device == WEIR_ON_CPU)
+        cli_usage(cli, "--vram is of a GPU; ask for one with --device cuda");
     if (options->cache && !options->ram_bytes &&
         (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
         cli_usage(cli, "--cache is for weights that are read, not mapped; give "
@@ -98,6 +113,13 @@ void memory_print(const struct weir_model *model)
     struct weir_scratch_stats scratch;
 
     weir_residency_get_stats(model->jamba->residency, &stats);
+    if (model->jamba->on) {
+        const struct weir_device_room *room = &model->jamba->on->room;
+
+        fprintf(stderr, "device    %s, %.2f GB of %.2f GB used\n",
+                room->info.name, (double)room->n_taken / 1e9,
+                (double)room->n_bytes / 1e9);
+    }
     if (!strcmp(stats.io, "mmap")) {
         fprintf(stderr, "weights   mapped\n");
         return;

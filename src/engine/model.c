@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "engine/session.h"
+#include "offload/device.h"
 
 const char *weir_version(void)
 {
@@ -50,17 +51,42 @@ static int read_generation_config(struct weir_model *model,
     return rc;
 }
 
+int weir_model_find_device(enum weir_device_choice choice,
+                           const struct weir_device_table **table,
+                           struct weir_err *err)
+{
+    *table = choice == WEIR_ON_HOST ? &weir_device_host : NULL;
+    if (choice == WEIR_ON_HOST || choice == WEIR_ON_CPU)
+        return 0;
+    return weir_device_load("cuda", table, err);
+}
+
+/* Errors that a CPU might not have */
+static int is_of_device(int rc)
+{
+    return rc == WEIR_ENOTSUP || rc == WEIR_ELIMIT || rc == WEIR_ENOMEM;
+}
+
 int weir_model_open(const char *path, const struct weir_model_options *options,
                     weir_model **out, struct weir_err *err)
 {
     struct weir_jamba_options jamba = {0};
+    enum weir_device_choice choice = options ? options->device : WEIR_ON_CPU;
+    int rc;
 
     if (options)
         jamba = (struct weir_jamba_options){.n_threads = options->n_threads,
                                             .io = options->io,
                                             .ram_bytes = options->ram_bytes,
                                             .scratch = options->scratch,
-                                            .cache = options->cache};
+                                            .cache = options->cache,
+                                            .vram_bytes = options->vram_bytes};
+    rc = weir_model_find_device(choice, &jamba.device, err);
+    if (!rc)
+        rc = weir_model_open_with(path, &jamba, out, err);
+    if (choice != WEIR_ON_AUTO || !rc || !is_of_device(rc))
+        return rc;
+    jamba.device = NULL;
     return weir_model_open_with(path, &jamba, out, err);
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/device.h"
+
 struct weir_session {
     struct weir_model *model;
     struct weir_state state;
@@ -37,6 +39,9 @@ int weir_session_reserve(weir_model *model,
                             "%zu texts of %zu tokens are more than can be "
                             "counted; ask for fewer or shorter ones",
                             n, n_ctx);
+    if (model->jamba->on)
+        return weir_on_device_make_room(model->jamba->on, n, n * n_ctx,
+                                        kv_dtype(options), err);
     rc = weir_budget_take(model->jamba, n * state + other_bytes, n * n_ctx,
                           (unsigned)n, err);
     if (!rc)
@@ -55,8 +60,8 @@ static int init_session(struct weir_session *session,
     if (rc)
         return rc;
     session->state_bytes = n_bytes;
-    rc = weir_state_init(&session->state, &model->jamba->config, options->n_ctx,
-                         kv_dtype(options), err);
+    rc = weir_jamba_begin(model->jamba, options->n_ctx, kv_dtype(options), 1,
+                          &session->state, err);
     if (!rc && model->tokenizer)
         rc =
             weir_detokenizer_init(&session->detokenizer, model->tokenizer, err);
@@ -95,7 +100,7 @@ void weir_session_free(weir_session *session)
         return;
     if (session->model->tokenizer)
         weir_detokenizer_fini(&session->detokenizer);
-    weir_state_fini(&session->state);
+    weir_jamba_end(session->model->jamba, &session->state);
     weir_budget_give(session->model->jamba, session->state_bytes);
     free(session);
 }

@@ -16,6 +16,14 @@ struct weir_model {
     struct weir_sampling sampling;    /* as generation_config.json has it */
 };
 
+/*
+ * The table of the devices that are meant, NULL for the CPU.  WEIR_ENOTSUP when
+ * there is no module for them.
+ */
+int weir_model_find_device(enum weir_device_choice choice,
+                           const struct weir_device_table **table,
+                           struct weir_err *err);
+
 /* weir_model_open() with what its options do not say */
 int weir_model_open_with(const char *path,
                          const struct weir_jamba_options *options,

@@ -419,6 +419,7 @@ static int take_arena(struct binder *binder)
     size_t n_bytes = binder->n_used * sizeof(float);
 
     binder->bind->arena = aligned_alloc(64, n_bytes);
+    binder->bind->n_floats = binder->n_used;
     return binder->bind->arena
                ? 0
                : weir_err_nomem(binder->err, n_bytes, "vectors of a model");

@@ -59,8 +59,9 @@ struct weir_bind {
     const float *final_norm; /* [n_hidden] */
     struct weir_bind_layer *layers;
     struct weir_bind_mlp *mlps; /* of all layers */
-    float *arena;               /* what the vectors point into */
-    uint32_t max_tile_rows;     /* of the matrices */
+    float *arena;               /* what the vectors point into, n_floats */
+    size_t n_floats;
+    uint32_t max_tile_rows; /* of the matrices */
 };
 
 /*

@@ -244,7 +244,7 @@ int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
 {
     int rc;
 
-    if (jamba->budget.mapped)
+    if (jamba->budget.mapped || jamba->on)
         return 0;
     pthread_mutex_lock(&jamba->lock);
     rc = take(jamba, n_bytes, n_ctx, n_texts, err);
@@ -254,7 +254,7 @@ int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
 
 void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes)
 {
-    if (jamba->budget.mapped)
+    if (jamba->budget.mapped || jamba->on)
         return;
     pthread_mutex_lock(&jamba->lock);
     jamba->budget.session_bytes -= n_bytes;

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/trace.h"
+#include "model/device.h"
 #include "model/guess.h"
 #include "model/layers.h"
 #include "model/linear.h"
@@ -652,7 +653,9 @@ int weir_jamba_forward(struct weir_jamba *jamba,
         return rc;
     pthread_mutex_lock(&jamba->lock);
     pass.n_all = n_tok;
-    rc = run_spans(&pass, n_tok);
+    rc = jamba->on
+             ? weir_on_device_forward(jamba->on, sequences, n, observer, err)
+             : run_spans(&pass, n_tok);
     weir_trace_part(NULL, -1);
     if (rc)
         let_go(jamba);

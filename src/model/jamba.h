@@ -14,6 +14,9 @@
 #include "offload/residency.h"
 #include "offload/scratch.h"
 
+struct weir_device_table;
+struct weir_on_device;
+
 struct weir_jamba_options {
     unsigned n_threads; /* 0: all CPUs */
     enum weir_io io;
@@ -25,6 +28,8 @@ struct weir_jamba_options {
     size_t span_tok;     /* tokens that pass a layer together; 0: the usual */
     const char *scratch; /* as in weir_model_options, as the next */
     enum weir_cache cache;
+    const struct weir_device_table *device; /* that computes; NULL: the CPU */
+    uint64_t vram_bytes;                    /* of it; 0: what is free */
     const struct weir_scratch_calls *scratch_calls; /* NULL: the system's */
     size_t block_tok; /* with span_tok: those of it that are in memory */
 };
@@ -40,6 +45,7 @@ struct weir_jamba {
     char *scratch_path;           /* NULL: nothing is written */
     struct weir_scratch *scratch; /* NULL: not needed */
     const struct weir_scratch_calls *scratch_calls;
+    struct weir_on_device *on; /* where the model is; NULL: the CPU computes */
     pthread_mutex_t lock;      /* held by the pass that uses pool and work */
     struct weir_budget budget; /* under the lock */
 };
@@ -51,6 +57,16 @@ struct weir_jamba {
 int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
                     struct weir_jamba **jamba, struct weir_err *err);
 void weir_jamba_close(struct weir_jamba *jamba);
+
+/*
+ * The state of a sequence of up to n_ctx tokens, in memory or on the device, of
+ * n_texts alike if it is the first.  Release with weir_jamba_end(), also after
+ * an error.
+ */
+int weir_jamba_begin(struct weir_jamba *jamba, size_t n_ctx,
+                     enum weir_dtype kv_dtype, unsigned n_texts,
+                     struct weir_state *state, struct weir_err *err);
+void weir_jamba_end(struct weir_jamba *jamba, struct weir_state *state);
 
 /* What an observer is shown, [n_tok][width] f32. */
 enum weir_view {

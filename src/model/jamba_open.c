@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/device.h"
 #include "model/wait.h"
 
 /* Under a budget the first session says how long a span may be. */
@@ -105,6 +106,9 @@ int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
         rc = take_scratch_path(jamba, options, err);
     if (!rc)
         rc = open_parts(jamba, path, options, err);
+    if (!rc && options->device)
+        rc = weir_on_device_new(jamba, options->device, options->vram_bytes,
+                                &jamba->on, err);
     if (rc) {
         weir_jamba_close(jamba);
         return rc;
@@ -117,6 +121,7 @@ void weir_jamba_close(struct weir_jamba *jamba)
 {
     if (!jamba)
         return;
+    weir_on_device_free(jamba->on);
     weir_work_fini(&jamba->work);
     weir_scratch_close(jamba->scratch);
     free(jamba->scratch_path);
@@ -126,4 +131,42 @@ void weir_jamba_close(struct weir_jamba *jamba)
     weir_file_close(jamba->file);
     pthread_mutex_destroy(&jamba->lock);
     free(jamba);
+}
+
+/* Its memory is the device's, which gives each sequence a slot. */
+static int begin_on_device(struct weir_jamba *jamba, unsigned n_texts,
+                           struct weir_state *state, struct weir_err *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&jamba->lock);
+    rc = weir_on_device_make_room(jamba->on, n_texts,
+                                  (size_t)n_texts * state->n_ctx,
+                                  state->kv_dtype, err);
+    if (!rc)
+        rc = weir_on_device_take_slot(jamba->on, state->n_ctx, state->kv_dtype,
+                                      &state->slot, err);
+    state->on_device = !rc;
+    pthread_mutex_unlock(&jamba->lock);
+    return rc;
+}
+
+int weir_jamba_begin(struct weir_jamba *jamba, size_t n_ctx,
+                     enum weir_dtype kv_dtype, unsigned n_texts,
+                     struct weir_state *state, struct weir_err *err)
+{
+    if (!jamba->on)
+        return weir_state_init(state, &jamba->config, n_ctx, kv_dtype, err);
+    *state = (struct weir_state){.kv_dtype = kv_dtype, .n_ctx = n_ctx};
+    return begin_on_device(jamba, n_texts, state, err);
+}
+
+void weir_jamba_end(struct weir_jamba *jamba, struct weir_state *state)
+{
+    if (state->on_device) {
+        pthread_mutex_lock(&jamba->lock);
+        weir_on_device_give_slot(jamba->on, state->slot);
+        pthread_mutex_unlock(&jamba->lock);
+    }
+    weir_state_fini(state);
 }

@@ -20,6 +20,8 @@ struct weir_state {
     enum weir_dtype kv_dtype; /* WEIR_F32 or WEIR_BF16 */
     size_t n_ctx;             /* room for tokens */
     size_t n_tok;             /* tokens so far */
+    int on_device;            /* what layers remember is there */
+    uint32_t slot;            /* and where */
     int spoiled;              /* a pass ended half way: no more can follow */
     uint32_t n_layers;
     struct weir_state_layer *layers;

@@ -41,7 +41,8 @@ struct golden {
     char folder[PATH_BYTES];
     struct weir_checkpoint values;
     char n_greedy[16];
-    int rounds; /* the level rounds the activations of prompts */
+    const char *device; /* that computes */
+    int rounds;         /* the level rounds the activations of prompts */
 };
 
 static char room[PATH_BYTES]; /* a folder of our own */
@@ -87,7 +88,7 @@ static int compute(const struct golden *golden, const char *model,
 {
     return weir("logits", at(model), "--ids", at("ids"), "-o", at(out),
                 "--hidden", "--router", "--greedy", golden->n_greedy, "--chunk",
-                chunk, "-t", threads, NULL);
+                chunk, "-t", threads, "--device", golden->device, NULL);
 }
 
 static int write_ids(const struct golden *golden)
@@ -340,6 +341,23 @@ static void test_int8(const struct golden *golden)
            golden->name);
 }
 
+/* Steps are what a caller makes them, so that only equal calls are compared. */
+static void run_on_device(struct golden *golden)
+{
+    compare_values(golden, "decoding");
+    if (golden->rounds)
+        compare_rounded(golden, "prompt");
+    else
+        compare_values(golden, "prompt");
+    tap_ok(!compute(golden, "model", "out", "1", "2") &&
+               same_files(at("decoding"), at("out")),
+           "%s: chunk 1: the same bytes", golden->name);
+    tap_ok(!compute(golden, "model", "out", "0", "2") &&
+               same_files(at("prompt"), at("out")),
+           "%s: once more: the same bytes", golden->name);
+    test_int8(golden);
+}
+
 static void forget_room(void)
 {
     static const char *const names[] = {
@@ -378,6 +396,10 @@ static void run_case(struct golden *golden)
         tap_ok(0, "%s: pack and logits work", golden->name);
         return;
     }
+    if (strcmp(golden->device, "cpu")) {
+        run_on_device(golden);
+        return;
+    }
     compare_values(golden, "decoding");
     if (golden->rounds)
         compare_rounded(golden, "prompt");
@@ -391,15 +413,17 @@ static void run_case(struct golden *golden)
 }
 
 static void test_case(const char *folder, const char *parent,
-                      enum weir_level level)
+                      enum weir_level level, const char *device)
 {
-    struct golden golden = {.rounds = level >= WEIR_LEVEL_AVX512_BF16};
+    struct golden golden = {.device = device,
+                            .rounds = level >= WEIR_LEVEL_AVX512_BF16 ||
+                                      !strcmp(device, "cuda")};
     struct weir_err err;
     char path[PATH_BYTES + 64];
 
     setenv("WEIR_CPU", weir_level_name(level), 1);
-    snprintf(golden.name, sizeof(golden.name), "%s %s", weir_level_name(level),
-             folder);
+    snprintf(golden.name, sizeof(golden.name), "%s %s",
+             strcmp(device, "cpu") ? device : weir_level_name(level), folder);
     snprintf(golden.folder, sizeof(golden.folder), "%s/%s", parent, folder);
     snprintf(path, sizeof(path), "%s/golden.safetensors", golden.folder);
     if (weir_checkpoint_open_file(path, &golden.values, &err)) {
@@ -422,7 +446,21 @@ static void test_here(const char *parent)
 
     for (enum weir_level level = 0; level <= weir_level_detected(); level++)
         for (size_t i = 0; weir_level_compiled(level) && i < 3; i++)
-            test_case(cases[i], parent, level);
+            test_case(cases[i], parent, level, "cpu");
+}
+
+/*
+ * On the device that WEIR_TEST_DEVICE names, or the CPU as one.  What it has to
+ * do with is the lowest level's.
+ */
+static void test_device(const char *parent)
+{
+    static const char *const cases[] = {"moe-8l", "dense-tied", "odd"};
+    const char *device = getenv("WEIR_TEST_DEVICE");
+    int is_gpu = device && !strcmp(device, "cuda");
+
+    for (size_t i = 0; i < (is_gpu ? 2 : 3); i++)
+        test_case(cases[i], parent, WEIR_LEVEL_REF, device ? device : "host");
 }
 
 /* At the lowest and the highest level: these take long */
@@ -434,9 +472,9 @@ static void test_elsewhere(const char *parent)
     while (!weir_level_compiled(best))
         best--;
     for (size_t i = 0; i < 2; i++) {
-        test_case(cases[i], parent, WEIR_LEVEL_REF);
+        test_case(cases[i], parent, WEIR_LEVEL_REF, "cpu");
         if (best > WEIR_LEVEL_REF)
-            test_case(cases[i], parent, best);
+            test_case(cases[i], parent, best, "cpu");
     }
 }
 
@@ -449,6 +487,7 @@ int main(void)
         tap_skip_all("WEIR does not name the program");
     snprintf(parent, sizeof(parent), "%s/tests/golden", srcdir ? srcdir : ".");
     test_here(parent);
+    test_device(parent);
     snprintf(parent, sizeof(parent), "%s/golden", more ? more : "");
     if (more)
         test_elsewhere(parent);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model on a device: what a step works in, beside weights and states. */
+#include "model/device_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN 256
+
+static size_t round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+int weir_on_device_take_part(struct weir_on_device *on,
+                             const struct weir_device_part *part,
+                             struct weir_err *err)
+{
+    return weir_device_take(&on->room, round_up(part->each * part->n, ALIGN),
+                            "working memory", part->at, err);
+}
+
+static int take_work(struct weir_on_device *on, struct weir_err *err)
+{
+    const struct weir_config *c = &on->jamba->config;
+    const size_t f = sizeof(float), n = on->step_tok;
+    const size_t top = c->n_top ? c->n_top : 1;
+    struct weir_device_routing *r = &on->routing;
+    const struct weir_device_part parts[] = {
+        {&on->hidden, c->n_hidden * f, n},
+        {&on->factor, f, n},
+        {&on->xz, 2 * c->n_inner * f, n},
+        {&on->u, c->n_inner * f, n},
+        {&on->dt, c->n_inner * f, n},
+        {&on->p, (c->dt_rank + 2 * c->n_state) * f, n},
+        {&on->q, (size_t)c->n_heads * c->head_dim * f, n},
+        {&on->heads, (size_t)c->n_heads * c->head_dim * f, n},
+        {&on->k, (size_t)c->n_kv_heads * c->head_dim * f, n},
+        {&on->v, (size_t)c->n_kv_heads * c->head_dim * f, n},
+        {&on->gated, c->n_inter * f, n},
+        {&on->router, c->n_experts * f, n},
+        {&r->expert, top * 4, n},
+        {&r->prob, top * 4, n},
+        {&r->order, top * 4, n},
+        {&r->place, top * 4, n},
+        {&r->group, top * 8, n + 1},
+        {&r->first, 4, c->n_experts + 1u},
+        {&on->ends, c->n_hidden * f, WEIR_DEVICE_RUNS},
+        {&on->logits, c->n_vocab * f, WEIR_HEAD_TOK},
+        {&on->told.data, 1, on->told.n_bytes},
+    };
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && !rc; i++)
+        rc = weir_on_device_take_part(on, &parts[i], err);
+    return rc;
+}
+
+static void point_told(struct weir_device_told *told, size_t step_tok)
+{
+    uint8_t *at = told->data;
+
+    told->runs = (void *)at;
+    told->ids = (void *)(at + WEIR_DEVICE_RUNS * sizeof(*told->runs));
+    told->ends = (void *)(told->ids + step_tok);
+}
+
+static int take_host_part(struct weir_on_device *on, size_t n_bytes, void *at,
+                          struct weir_err *err)
+{
+    return on->room.table->pinned_alloc(on->room.device, n_bytes, at, err);
+}
+
+/* What an observer is shown at most: a step of the widest */
+static size_t seen_bytes(const struct weir_on_device *on)
+{
+    const struct weir_config *c = &on->jamba->config;
+    size_t hidden = on->step_tok * c->n_hidden;
+    size_t scores = (size_t)WEIR_HEAD_TOK * c->n_vocab;
+    size_t router = on->step_tok * c->n_experts;
+
+    hidden = hidden > router ? hidden : router;
+    return (hidden > scores ? hidden : scores) * sizeof(float);
+}
+
+/* ---- all of it ---- */
+
+static int check_shape(const struct weir_on_device *on, struct weir_err *err)
+{
+    const struct weir_config *c = &on->jamba->config;
+    int is_gpu = on->room.info.cc_major > 0;
+
+    if ((!is_gpu || c->n_state == 16) && c->d_conv <= WEIR_DEVICE_CONV &&
+        c->n_experts <= WEIR_DEVICE_EXPERTS && c->n_top <= WEIR_DEVICE_TOP &&
+        c->head_dim <= 256 && c->dt_rank <= 1024)
+        return 0;
+    return weir_err_set(err, WEIR_ENOTSUP,
+                        "%s: a model of this shape is not run on %s, which "
+                        "wants mamba_d_state 16, mamba_d_conv up to %d, "
+                        "mamba_dt_rank up to 1024, heads up to 256 and %d "
+                        "experts at a time at most; use --device cpu",
+                        on->jamba->file->path, on->room.info.name,
+                        WEIR_DEVICE_CONV, WEIR_DEVICE_TOP);
+}
+
+static int open_all(struct weir_on_device *on, struct weir_err *err)
+{
+    const struct weir_jamba *jamba = on->jamba;
+    void *data = NULL;
+    int rc = check_shape(on, err);
+
+    on->tensors = calloc(jamba->file->n_tensors + 1u, sizeof(*on->tensors));
+    on->layers = calloc(jamba->config.n_layers, sizeof(*on->layers));
+    if (!rc && (!on->tensors || !on->layers))
+        rc = weir_err_nomem(err, sizeof(*on), "a model on a device");
+    if (!rc)
+        rc = weir_on_device_load(on, err);
+    if (!rc)
+        rc = take_work(on, err);
+    if (!rc)
+        rc = take_host_part(on, on->told.n_bytes, &data, err);
+    on->telling.data = data;
+    point_told(&on->telling, on->step_tok);
+    point_told(&on->told, on->step_tok);
+    if (!rc)
+        rc = take_host_part(on, seen_bytes(on), &on->seen, err);
+    return rc;
+}
+
+int weir_on_device_new(struct weir_jamba *jamba,
+                       const struct weir_device_table *table, uint64_t n_bytes,
+                       struct weir_on_device **out, struct weir_err *err)
+{
+    struct weir_on_device *on = calloc(1, sizeof(*on));
+    int rc;
+
+    *out = NULL;
+    if (!on)
+        return weir_err_nomem(err, sizeof(*on), "a model on a device");
+    on->jamba = jamba;
+    on->step_tok = WEIR_DEVICE_STEP_TOK;
+    on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) + 4) +
+                       on->step_tok * sizeof(*on->told.ids);
+    rc = weir_device_room_open(&on->room, table, 0, n_bytes, err);
+    if (!rc)
+        rc = open_all(on, err);
+    if (rc)
+        weir_on_device_free(on);
+    else
+        *out = on;
+    return rc;
+}
+
+void weir_on_device_free(struct weir_on_device *on)
+{
+    const struct weir_device_table *table;
+
+    if (!on)
+        return;
+    table = on->room.table;
+    for (unsigned i = 0; i < on->n_kept; i++)
+        table->graph_free(on->room.device, on->kept[i].graph);
+    if (on->telling.data)
+        table->pinned_free(on->room.device, on->telling.data);
+    if (on->seen)
+        table->pinned_free(on->room.device, on->seen);
+    weir_device_room_close(&on->room);
+    free(on->tensors);
+    free(on->layers);
+    free(on->states.used);
+    free(on->states.free);
+    free(on->states.pages);
+    free(on);
+}

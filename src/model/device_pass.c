@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The forward pass of jamba.c on a device.  Tokens go in steps of at most
+ * step_tok through all layers; what a step is about (ids, whose they are, which
+ * scores are wanted) lies in device memory, so that a step of decoding is
+ * captured once and launched for each token from then on.
+ *
+ * Steps hold tokens of prompts or others, never both: products of a prompt
+ * round activations as linear.h has it, those of other tokens do not.
+ */
+#include <string.h>
+
+#include "base/trace.h"
+#include "model/device_parts.h"
+
+static const struct weir_config *config_of(const struct weir_device_step *step)
+{
+    return &step->on->jamba->config;
+}
+
+/* Shows values of the device to whom they may concern. */
+static int show(const struct weir_device_step *step, enum weir_view view,
+                uint32_t layer, const float *values, size_t n_tok, size_t width)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_observer *observer = step->observer;
+    int rc;
+
+    if (!observer || !(observer->views >> view & 1))
+        return 0;
+    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
+                            values, n_tok * width * sizeof(float));
+    rc = on->room.table->synchronize(on->room.device, step->err);
+    return rc ? rc
+              : observer->see(observer->ctx, view, layer, on->seen, n_tok,
+                              width, step->err);
+}
+
+static int run_layer(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_config *c = config_of(step);
+    int rc = show(step, WEIR_VIEW_HIDDEN, layer, on->hidden, step->n_tok,
+                  c->n_hidden);
+
+    if (rc)
+        return rc;
+    weir_device_mixer(step, layer);
+    weir_device_feed_forward(step, layer);
+    if (!weir_config_is_moe(c, layer))
+        return 0;
+    return show(step, WEIR_VIEW_ROUTER, layer, on->router, step->n_tok,
+                c->n_experts);
+}
+
+/* ---- a step ---- */
+
+static void gather_ends(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+    size_t hidden = config_of(step)->n_hidden;
+
+    on->room.table->gather(on->room.device, on->hidden, hidden, on->told.ends,
+                           step->n_ends, hidden, on->ends, hidden);
+}
+
+static int run_layers(const struct weir_device_step *step)
+{
+    uint32_t n_layers = config_of(step)->n_layers;
+    int rc = 0;
+
+    weir_device_embed(step);
+    for (uint32_t i = 0; i < n_layers && !rc; i++)
+        rc = run_layer(step, i);
+    if (!rc && step->n_ends)
+        gather_ends(step);
+    if (!rc && step->n_ends && step->n_ends <= WEIR_HEAD_TOK)
+        weir_device_score(step, step->on->ends, step->n_ends);
+    return rc;
+}
+
+static struct weir_device_kept *find_kept(const struct weir_device_step *step)
+{
+    struct weir_on_device *on = step->on;
+
+    for (unsigned i = 0; i < on->n_kept; i++) {
+        struct weir_device_kept *kept = &on->kept[i];
+
+        if (kept->n_tok == step->n_tok && kept->n_runs == step->n_runs &&
+            kept->n_ends == step->n_ends && kept->max_pos == step->max_pos)
+            return kept;
+    }
+    return NULL;
+}
+
+/* The oldest makes room. */
+static struct weir_device_kept *place_kept(struct weir_on_device *on)
+{
+    struct weir_device_kept *kept = on->kept;
+
+    if (on->n_kept < WEIR_DEVICE_GRAPHS)
+        return &on->kept[on->n_kept++];
+    on->room.table->graph_free(on->room.device, kept->graph);
+    memmove(kept, kept + 1, (WEIR_DEVICE_GRAPHS - 1) * sizeof(*kept));
+    return &kept[WEIR_DEVICE_GRAPHS - 1];
+}
+
+static int capture(const struct weir_device_step *step,
+                   struct weir_device_kept **out)
+{
+    struct weir_on_device *on = step->on;
+    struct weir_device_graph *graph;
+    int rc = on->room.table->capture_begin(on->room.device, step->err);
+
+    if (rc)
+        return rc;
+    run_layers(step);
+    rc = on->room.table->capture_end(on->room.device, &graph, step->err);
+    if (rc)
+        return rc;
+    *out = place_kept(on);
+    **out = (struct weir_device_kept){step->n_tok, step->n_runs, step->n_ends,
+                                      step->max_pos, graph};
+    return 0;
+}
+
+static int is_kept(const struct weir_device_step *step)
+{
+    return !step->prompt && step->n_tok == step->n_runs &&
+           step->n_tok <= WEIR_DEVICE_GRAPH_TOK &&
+           !(step->observer && step->observer->views);
+}
+
+static int run_kept(const struct weir_device_step *step)
+{
+    struct weir_device_kept *kept = find_kept(step);
+    int rc = kept ? 0 : capture(step, &kept);
+
+    if (!rc)
+        step->on->room.table->graph_launch(step->on->room.device, kept->graph);
+    return rc;
+}
+
+/* Scores that are there, from the first wanted row on, to who wants them */
+static int deliver(const struct weir_device_step *step, uint32_t first,
+                   uint32_t n)
+{
+    const struct weir_on_device *on = step->on;
+    size_t n_vocab = config_of(step)->n_vocab;
+    int rc;
+
+    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
+                            on->logits, n * n_vocab * sizeof(float));
+    rc = on->room.table->synchronize(on->room.device, step->err);
+    for (uint32_t i = 0; i < n && !rc; i++)
+        memcpy(step->logits[first + i], on->seen + i * n_vocab,
+               n_vocab * sizeof(float));
+    return rc;
+}
+
+static int deliver_all(const struct weir_device_step *step)
+{
+    size_t hidden = config_of(step)->n_hidden;
+    uint32_t n;
+    int rc = 0;
+
+    if (step->n_ends <= WEIR_HEAD_TOK)
+        return deliver(step, 0, step->n_ends);
+    for (uint32_t i = 0; i < step->n_ends && !rc; i += n) {
+        n = step->n_ends - i < WEIR_HEAD_TOK ? step->n_ends - i : WEIR_HEAD_TOK;
+        weir_device_score(step, step->on->ends + i * hidden, n);
+        rc = deliver(step, i, n);
+    }
+    return rc;
+}
+
+/* What comes behind the last layer, to who wants to see all of it */
+static int show_ends(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_config *c = config_of(step);
+    unsigned views = step->observer ? step->observer->views : 0;
+    uint32_t n;
+    int rc = 0;
+
+    for (uint32_t t = 0;
+         views >> WEIR_VIEW_LOGITS & 1 && t < step->n_tok && !rc; t += n) {
+        n = step->n_tok - t < WEIR_HEAD_TOK ? step->n_tok - t : WEIR_HEAD_TOK;
+        weir_device_score(step, on->hidden + t * (size_t)c->n_hidden, n);
+        rc = show(step, WEIR_VIEW_LOGITS, c->n_layers, on->logits, n,
+                  c->n_vocab);
+    }
+    if (rc || !(views >> WEIR_VIEW_HIDDEN & 1))
+        return rc;
+    on->room.table->rms_norm(
+        on->room.device, on->hidden, c->n_hidden, step->n_tok, c->n_hidden,
+        weir_device_vector(step, on->jamba->bind.final_norm), c->rms_eps,
+        on->hidden, c->n_hidden);
+    return show(step, WEIR_VIEW_HIDDEN, c->n_layers, on->hidden, step->n_tok,
+                c->n_hidden);
+}
+
+static int run_step(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+    int rc;
+
+    on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
+                              on->told.data, on->telling.data,
+                              on->told.n_bytes);
+    rc = is_kept(step) ? run_kept(step) : run_layers(step);
+    if (!rc)
+        rc = deliver_all(step);
+    return rc ? rc : show_ends(step);
+}
+
+/* ---- a call ---- */
+
+/* Attention of few tokens is cut by the most positions, in powers of two. */
+static uint32_t room_for(uint32_t n_pos, uint32_t most)
+{
+    uint32_t n = WEIR_DEVICE_PAGE;
+
+    while (n < n_pos && n < most)
+        n *= 2;
+    return n < most ? n : most;
+}
+
+static void begin_step(struct weir_device_step *step)
+{
+    step->n_tok = step->n_runs = step->n_ends = 0;
+    step->max_tok = step->max_pos = 0;
+}
+
+/* Adds n tokens of the sequence from `at` on. */
+static void add_run(struct weir_device_step *step,
+                    const struct weir_sequence *sequence, size_t at, uint32_t n)
+{
+    struct weir_device_told *telling = &step->on->telling;
+    uint32_t n_past = (uint32_t)(sequence->state->n_tok + at);
+
+    telling->runs[step->n_runs++] =
+        (struct weir_device_run){step->n_tok, n, n_past, sequence->state->slot};
+    memcpy(telling->ids + step->n_tok, sequence->ids + at,
+           n * sizeof(*telling->ids));
+    step->n_tok += n;
+    if (n > step->max_tok)
+        step->max_tok = n;
+    if (n_past + n > step->max_pos)
+        step->max_pos = n_past + n;
+    if (sequence->logits && at + n == sequence->n_ids) {
+        telling->ends[step->n_ends] = step->n_tok - 1;
+        step->logits[step->n_ends++] = sequence->logits;
+    }
+}
+
+/* Where a call has come to */
+struct place {
+    size_t sequence, at;
+};
+
+static int is_prompt(const struct weir_sequence *sequence)
+{
+    return sequence->n_ids >= WEIR_PROMPT_TOK;
+}
+
+/* Fills a step from `place` on; 0 when nothing is left. */
+static int fill_step(struct weir_device_step *step,
+                     const struct weir_sequence *sequences, size_t n,
+                     struct place *place)
+{
+    struct weir_on_device *on = step->on;
+    uint32_t most = (uint32_t)(on->states.ld_pages * WEIR_DEVICE_PAGE);
+
+    begin_step(step);
+    while (place->sequence < n && step->n_runs < WEIR_DEVICE_RUNS) {
+        const struct weir_sequence *sequence = &sequences[place->sequence];
+        size_t left = sequence->n_ids - place->at;
+        size_t room = on->step_tok - step->n_tok;
+
+        if (step->n_runs && is_prompt(sequence) != step->prompt)
+            break;
+        step->prompt = is_prompt(sequence);
+        left = left < room ? left : room;
+        if (!left)
+            break;
+        add_run(step, sequence, place->at, (uint32_t)left);
+        place->at += left;
+        if (place->at == sequence->n_ids)
+            *place = (struct place){place->sequence + 1, 0};
+    }
+    step->max_pos = room_for(step->max_pos, most);
+    return step->n_tok > 0;
+}
+
+int weir_on_device_forward(struct weir_on_device *on,
+                           const struct weir_sequence *sequences, size_t n,
+                           const struct weir_observer *observer,
+                           struct weir_err *err)
+{
+    struct weir_device_step step = {.on = on, .observer = observer, .err = err};
+    struct place place = {0, 0};
+    size_t n_done = 0, n_all = 0;
+    int rc = on->room.table->check(on->room.device, err);
+
+    for (size_t i = 0; i < n; i++)
+        n_all += sequences[i].n_ids;
+    weir_trace_part("device", -1);
+    while (!rc && fill_step(&step, sequences, n, &place)) {
+        rc = run_step(&step);
+        n_done += step.n_tok;
+        if (observer && observer->progress)
+            observer->progress(observer->ctx, n_done, n_all);
+    }
+    return rc;
+}
