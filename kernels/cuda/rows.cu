@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on rows of activations, one block of threads for each row. */
+#include "kernels/cuda/parts.h"
+
+#define THREADS 256
+#define N_WARPS (THREADS / WARP)
+
+static dim3 one_each(size_t n_rows)
+{
+    dim3 grid = {(unsigned)n_rows, 1, 1};
+
+    return grid;
+}
+
+/* The sum over a block of threads, for all: within warps, then warp by warp */
+DEVICE float block_sum(float v)
+{
+    __shared__ float sum[N_WARPS];
+
+    v = warp_sum(v);
+    if (threadIdx.x % WARP == 0)
+        sum[threadIdx.x / WARP] = v;
+    __syncthreads();
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
+           ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+DEVICE float factor_of(const float *x, uint32_t n, float eps)
+{
+    float sum = 0.0f;
+
+#pragma unroll 8
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        sum += x[i] * x[i];
+    return 1.0f / sqrtf(block_sum(sum) / (float)n + eps);
+}
+
+static __global__ void norm_factor(const float *x, size_t ld_x, uint32_t n,
+                                   float eps, float *factor)
+{
+    float f;
+
+    weir_let_next_start();
+    weir_after_others();
+    f = factor_of(x + blockIdx.x * ld_x, n, eps);
+    if (threadIdx.x == 0)
+        factor[blockIdx.x] = f;
+}
+
+void weir_cuda_norm_factor(struct weir_device *device, const float *x,
+                           size_t ld_x, size_t n_tok, size_t n, float eps,
+                           float *factor)
+{
+    uint32_t cols = (uint32_t)n;
+    void *args[] = {&x, &ld_x, &cols, &eps, &factor};
+
+    if (n_tok)
+        weir_cuda_launch(device, (const void *)norm_factor, one_each(n_tok),
+                         THREADS, 0, args);
+}
+
+static __global__ void rms_norm(const float *x, size_t ld_x, uint32_t n,
+                                const float *weight, float eps, float *y,
+                                size_t ld_y)
+{
+    float f;
+
+    weir_let_next_start();
+    weir_after_others();
+    x += blockIdx.x * ld_x;
+    f = factor_of(x, n, eps);
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        y[blockIdx.x * ld_y + i] = x[i] * f * weight[i];
+}
+
+void weir_cuda_rms_norm(struct weir_device *device, const float *x, size_t ld_x,
+                        size_t n_tok, size_t n, const float *weight, float eps,
+                        float *y, size_t ld_y)
+{
+    uint32_t cols = (uint32_t)n;
+    void *args[] = {&x, &ld_x, &cols, &weight, &eps, &y, &ld_y};
+
+    if (n_tok)
+        weir_cuda_launch(device, (const void *)rms_norm, one_each(n_tok),
+                         THREADS, 0, args);
+}
+
+static __global__ void add(float *y, size_t ld_y, const float *x, size_t ld_x,
+                           uint32_t n)
+{
+    weir_let_next_start();
+    weir_after_others();
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        y[blockIdx.x * ld_y + i] += x[blockIdx.x * ld_x + i];
+}
+
+void weir_cuda_add(struct weir_device *device, float *y, size_t ld_y,
+                   const float *x, size_t ld_x, size_t n_tok, size_t n)
+{
+    uint32_t cols = (uint32_t)n;
+    void *args[] = {&y, &ld_y, &x, &ld_x, &cols};
+
+    if (n_tok)
+        weir_cuda_launch(device, (const void *)add, one_each(n_tok), THREADS, 0,
+                         args);
+}
+
+static __global__ void rows(const __grid_constant__ struct weir_matrix w,
+                            const int32_t *ids, float *y, size_t ld_y)
+{
+    uint32_t block_cols = w.cols / w.col_blocks;
+    const uint8_t *row;
+    int32_t id;
+    float scale;
+    int is_row;
+
+    weir_let_next_start();
+    weir_after_others();
+    id = ids[blockIdx.x];
+    is_row = id >= 0 && (uint32_t)id < w.rows;
+    row = matrix_row(&w, w.data, is_row ? id : 0);
+    scale = w.scale && is_row ? w.scale[id] : 1.0f;
+    for (uint32_t c = threadIdx.x; c < w.cols; c += THREADS) {
+        const uint8_t *block = row + c / block_cols * w.tile_stride;
+        float v = widen_one(w.dtype, block, c % block_cols);
+
+        y[blockIdx.x * ld_y + c] = is_row ? v * scale : 0.0f;
+    }
+}
+
+void weir_cuda_rows(struct weir_device *device, const struct weir_matrix *w,
+                    const int32_t *ids, size_t n_tok, float *y, size_t ld_y)
+{
+    void *args[] = {(void *)w, &ids, &y, &ld_y};
+
+    if (n_tok)
+        weir_cuda_launch(device, (const void *)rows, one_each(n_tok), THREADS,
+                         0, args);
+}
+
+static __global__ void gather(const float *x, size_t ld_x,
+                              const uint32_t *index, uint32_t n, float *y,
+                              size_t ld_y)
+{
+    weir_let_next_start();
+    weir_after_others();
+    x += index[blockIdx.x] * ld_x;
+    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
+        y[blockIdx.x * ld_y + i] = x[i];
+}
+
+void weir_cuda_gather(struct weir_device *device, const float *x, size_t ld_x,
+                      const uint32_t *index, size_t n_rows, size_t n, float *y,
+                      size_t ld_y)
+{
+    uint32_t cols = (uint32_t)n;
+    void *args[] = {&x, &ld_x, &index, &cols, &y, &ld_y};
+
+    if (n_rows)
+        weir_cuda_launch(device, (const void *)gather, one_each(n_rows),
+                         THREADS, 0, args);
+}
+
+/* A value and where it is; of equals the lower place wins. */
+struct best {
+    float v;
+    uint32_t at;
+};
+
+DEVICE void take_better(struct best *best, float v, uint32_t at)
+{
+    if (v > best->v || (v == best->v && at < best->at)) {
+        best->v = v;
+        best->at = at;
+    }
+}
+
+#define MANY 1024
+
+/* NaN counts as less than all, but in x[0], where it is more. */
+static __global__ void argmax(const float *x, size_t ld_x, uint32_t n,
+                              int32_t *ids)
+{
+    __shared__ struct best shared[MANY / WARP];
+    struct best best = {-INFINITY, UINT32_MAX};
+    uint32_t warp = threadIdx.x / WARP;
+
+    weir_let_next_start();
+    weir_after_others();
+    x += blockIdx.x * ld_x;
+#pragma unroll 8
+    for (uint32_t i = threadIdx.x; i < n; i += MANY)
+        take_better(&best, isnan(x[i]) ? -INFINITY : x[i], i);
+    for (int i = WARP / 2; i; i /= 2)
+        take_better(&best, __shfl_xor_sync(ALL, best.v, i),
+                    __shfl_xor_sync(ALL, best.at, i));
+    if (threadIdx.x % WARP == 0)
+        shared[warp] = best;
+    __syncthreads();
+    if (threadIdx.x)
+        return;
+    for (int i = 1; i < MANY / WARP; i++)
+        take_better(&best, shared[i].v, shared[i].at);
+    ids[blockIdx.x] = isnan(x[0]) ? 0 : (int32_t)best.at;
+}
+
+void weir_cuda_argmax(struct weir_device *device, const float *x, size_t ld_x,
+                      size_t n_tok, size_t n, int32_t *ids)
+{
+    uint32_t cols = (uint32_t)n;
+    void *args[] = {&x, &ld_x, &cols, &ids};
+
+    if (n_tok)
+        weir_cuda_launch(device, (const void *)argmax, one_each(n_tok), MANY, 0,
+                         args);
+}
+
+static __global__ void advance(struct weir_device_run *run, uint32_t n)
+{
+    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+
+    weir_let_next_start();
+    weir_after_others();
+    if (i < n)
+        run[i].n_past += run[i].n_tok;
+}
+
+void weir_cuda_advance(struct weir_device *device, struct weir_device_run *run,
+                       size_t n)
+{
+    uint32_t n_runs = (uint32_t)n;
+    void *args[] = {&run, &n_runs};
+
+    if (n)
+        weir_cuda_launch(device, (const void *)advance,
+                         one_each(weir_cuda_parts(n, THREADS)), THREADS, 0,
+                         args);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What goes from token to token: the convolution and the selective scan of a
+ * Mamba mixer (Gu and Dao 2023).  Blocks of threads take channels of a run.
+ */
+#include "kernels/cuda/parts.h"
+
+#define CONV_THREADS 128
+#define CONV_TOK     32 /* that a block of threads takes */
+
+/* Input of channel c at token t, which may be before the first */
+DEVICE float conv_input(const struct weir_device_conv *conv,
+                        const struct weir_device_run *run, int t, uint32_t c)
+{
+    uint32_t width = conv->k - 1;
+
+    if (t >= 0)
+        return conv->x[(run->row + (size_t)t) * conv->ld_x + c];
+    return conv
+        ->state[((size_t)run->slot * conv->n_ch + c) * width + width + t];
+}
+
+/* Keeps the last k - 1 inputs; an old one only ever moves to the front. */
+DEVICE void keep_window(const struct weir_device_conv *conv,
+                        const struct weir_device_run *run, uint32_t c)
+{
+    uint32_t width = conv->k - 1;
+    float *state = conv->state + ((size_t)run->slot * conv->n_ch + c) * width;
+
+    for (uint32_t i = 0; i < width; i++)
+        state[i] = conv_input(conv, run, (int)(run->n_tok + i) - (int)width, c);
+}
+
+/* `keeps`: no other block needs what was before */
+static __global__ void conv_tokens(
+    const __grid_constant__ struct weir_device_conv p, int keeps)
+{
+    uint32_t c = blockIdx.x * CONV_THREADS + threadIdx.x;
+    int from = blockIdx.z * CONV_TOK, to, k = p.k;
+    float w[WEIR_DEVICE_CONV], x[WEIR_DEVICE_CONV], bias;
+    struct weir_device_run run;
+
+    weir_let_next_start();
+    weir_after_others();
+    run = p.runs.run[blockIdx.y];
+    to = from + CONV_TOK < (int)run.n_tok ? from + CONV_TOK : (int)run.n_tok;
+    if (c >= p.n_ch || from >= to)
+        return;
+    bias = p.bias ? p.bias[c] : 0.0f;
+#pragma unroll
+    for (int j = 0; j < WEIR_DEVICE_CONV; j++) {
+        w[j] = j < k ? p.w[(size_t)c * k + j] : 0.0f;
+        x[j] = j < k - 1 ? conv_input(&p, &run, from - k + 1 + j, c) : 0.0f;
+    }
+    for (int t = from; t < to; t++) {
+        float v = bias, in = p.x[(run.row + (size_t)t) * p.ld_x + c];
+
+#pragma unroll
+        for (int j = 0; j < WEIR_DEVICE_CONV; j++) {
+            x[j] = j == k - 1 ? in : x[j];
+            v += j < k ? w[j] * x[j] : 0.0f;
+        }
+#pragma unroll
+        for (int j = 0; j < WEIR_DEVICE_CONV - 1; j++)
+            x[j] = x[j + 1];
+        p.y[(run.row + (size_t)t) * p.ld_y + c] = silu(v);
+    }
+    if (keeps)
+        keep_window(&p, &run, c);
+}
+
+static __global__ void conv_keep(
+    const __grid_constant__ struct weir_device_conv p)
+{
+    uint32_t c = blockIdx.x * CONV_THREADS + threadIdx.x;
+    struct weir_device_run run;
+
+    weir_let_next_start();
+    weir_after_others();
+    run = p.runs.run[blockIdx.y];
+    if (c < p.n_ch && run.n_tok)
+        keep_window(&p, &run, c);
+}
+
+void weir_cuda_conv(struct weir_device *device,
+                    const struct weir_device_conv *conv)
+{
+    int keeps = conv->runs.max_tok <= CONV_TOK;
+    dim3 grid = {weir_cuda_parts(conv->n_ch, CONV_THREADS), conv->runs.n,
+                 weir_cuda_parts(conv->runs.max_tok, CONV_TOK)};
+    void *args[] = {(void *)conv, &keeps};
+
+    if (conv->k > WEIR_DEVICE_CONV || !conv->k) {
+        weir_cuda_fail(device, WEIR_ELIMIT, "too wide a convolution");
+        return;
+    }
+    if (!conv->runs.n || !conv->runs.max_tok)
+        return;
+    weir_cuda_launch(device, (const void *)conv_tokens, grid, CONV_THREADS, 0,
+                     args);
+    grid.z = 1;
+    if (!keeps)
+        weir_cuda_launch(device, (const void *)conv_keep, grid, CONV_THREADS, 0,
+                         args);
+}
+
+/*
+ * The scan.  Four lanes share a channel, each with a quarter of its states.
+ * Tokens come in stages: what does not depend on the state is computed for a
+ * whole stage by all threads, the next stage's operands are on their way
+ * meanwhile, and then the states pass its tokens one by one.
+ */
+#define SCAN_STATE   16
+#define SCAN_CH      32
+#define SCAN_THREADS (SCAN_CH * 4)
+#define SCAN_TOK     16
+#define SCAN_EACH    (SCAN_TOK * SCAN_CH / SCAN_THREADS)
+
+struct scan_stage {
+    float delta[SCAN_TOK][SCAN_CH], du[SCAN_TOK][SCAN_CH];
+    float y[SCAN_TOK][SCAN_CH];
+    float bc[SCAN_TOK][2 * SCAN_STATE];
+};
+
+/* What a thread fetches for a stage */
+struct scan_fetch {
+    float u[SCAN_EACH], dt[SCAN_EACH], z[SCAN_EACH], bc[SCAN_EACH];
+};
+
+DEVICE void scan_fetch(const struct weir_device_scan *p,
+                       const struct weir_device_run *run, uint32_t from,
+                       uint32_t c, struct scan_fetch *f)
+{
+    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
+#pragma unroll
+    for (int i = 0; i < SCAN_EACH; i++) {
+        uint32_t t = from + i * (SCAN_THREADS / WARP) + warp;
+        size_t row = run->row + (size_t)t;
+        int is_in = t < run->n_tok, has_c = is_in && c < p->n_ch;
+        const float *bc = lane < SCAN_STATE ? p->b : p->c;
+
+        f->u[i] = has_c ? p->u[row * p->ld_u + c] : 0.0f;
+        f->dt[i] = has_c ? p->dt[row * p->ld_dt + c] : 0.0f;
+        f->z[i] = has_c ? p->z[row * p->ld_z + c] : 0.0f;
+        f->bc[i] = is_in ? bc[row * p->ld_bc + lane % SCAN_STATE] : 0.0f;
+    }
+}
+
+/* B and C of a token are in the halves of a warp. */
+DEVICE float scan_norm(const struct weir_device_scan *p, float v)
+{
+    uint32_t lane = threadIdx.x % WARP;
+    float sum = v * v;
+
+#pragma unroll
+    for (int i = SCAN_STATE / 2; i; i /= 2)
+        sum += __shfl_xor_sync(ALL, sum, i);
+    v *= 1.0f / sqrtf(sum / SCAN_STATE + p->eps);
+    return v * (lane < SCAN_STATE ? p->norm_b : p->norm_c)[lane % SCAN_STATE];
+}
+
+DEVICE void scan_put(const struct weir_device_scan *p,
+                     const struct scan_fetch *f, float dt_bias,
+                     struct scan_stage *s)
+{
+    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
+#pragma unroll
+    for (int i = 0; i < SCAN_EACH; i++) {
+        uint32_t t = i * (SCAN_THREADS / WARP) + warp;
+        float delta = softplus(f->dt[i] + dt_bias);
+
+        s->delta[t][lane] = delta;
+        s->du[t][lane] = delta * f->u[i];
+        s->bc[t][lane] = scan_norm(p, f->bc[i]);
+    }
+}
+
+/* One token: a lane's four states move on, and are read out. */
+DEVICE float scan_step(const struct scan_stage *s, uint32_t t, uint32_t c,
+                       uint32_t quarter, const float *a, float *state)
+{
+    float delta = s->delta[t][c], du = s->du[t][c], y = 0.0f;
+    float4 b = *(const float4 *)&s->bc[t][quarter * 4];
+    float4 read = *(const float4 *)&s->bc[t][SCAN_STATE + quarter * 4];
+    const float bs[4] = {b.x, b.y, b.z, b.w};
+    const float cs[4] = {read.x, read.y, read.z, read.w};
+
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        state[i] = exp2f(delta * a[i]) * state[i] + du * bs[i];
+        y += state[i] * cs[i];
+    }
+    y += __shfl_xor_sync(ALL, y, 1);
+    return y + __shfl_xor_sync(ALL, y, 2);
+}
+
+DEVICE void scan_write(const struct weir_device_scan *p,
+                       const struct weir_device_run *run, uint32_t from,
+                       uint32_t c, float d, const struct scan_fetch *f,
+                       const struct scan_stage *s)
+{
+    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
+#pragma unroll
+    for (int i = 0; i < SCAN_EACH; i++) {
+        uint32_t in = i * (SCAN_THREADS / WARP) + warp, t = from + in;
+
+        if (t < run->n_tok && c < p->n_ch)
+            p->y[(run->row + (size_t)t) * p->ld_y + c] =
+                (s->y[in][lane] + d * f->u[i]) * silu(f->z[i]);
+    }
+}
+
+static __global__ void __launch_bounds__(SCAN_THREADS)
+    scan_channels(const __grid_constant__ struct weir_device_scan p)
+{
+    __shared__ __align__(16) struct scan_stage s;
+    uint32_t in = threadIdx.x / 4, quarter = threadIdx.x % 4;
+    uint32_t mine = blockIdx.x * SCAN_CH + in; /* whose states */
+    uint32_t c = blockIdx.x * SCAN_CH + threadIdx.x % WARP;
+    uint32_t safe = mine < p.n_ch ? mine : 0;
+    float a[4], state[4], dt_bias, d, *at;
+    struct weir_device_run run;
+    struct scan_fetch now, next;
+
+    weir_let_next_start();
+    dt_bias = c < p.n_ch ? p.dt_bias[c] : 0.0f;
+    d = c < p.n_ch ? p.d[c] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        a[i] = p.a[safe * SCAN_STATE + quarter * 4 + i] * 1.4426950408889634f;
+    weir_after_others();
+    run = p.runs.run[blockIdx.y];
+    at =
+        p.state + ((size_t)run.slot * p.n_ch + safe) * SCAN_STATE + quarter * 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        state[i] = at[i];
+    scan_fetch(&p, &run, 0, c, &now);
+    for (uint32_t from = 0; from < run.n_tok; from += SCAN_TOK) {
+        uint32_t n = run.n_tok - from < SCAN_TOK ? run.n_tok - from : SCAN_TOK;
+
+        scan_put(&p, &now, dt_bias, &s);
+        scan_fetch(&p, &run, from + SCAN_TOK, c, &next);
+        __syncthreads();
+#pragma unroll 4
+        for (uint32_t t = 0; t < n; t++) {
+            float y = scan_step(&s, t, in, quarter, a, state);
+
+            if (quarter == 0)
+                s.y[t][in] = y;
+        }
+        __syncthreads();
+        scan_write(&p, &run, from, c, d, &now, &s);
+        now = next;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        if (mine < p.n_ch && run.n_tok)
+            at[i] = state[i];
+}
+
+void weir_cuda_scan(struct weir_device *device,
+                    const struct weir_device_scan *scan)
+{
+    dim3 grid = {weir_cuda_parts(scan->n_ch, SCAN_CH), scan->runs.n, 1};
+    void *args[] = {(void *)scan};
+
+    if (scan->n_state != SCAN_STATE)
+        weir_cuda_fail(device, WEIR_ENOTSUP, "a scan of other than 16 states");
+    else if (scan->runs.n && scan->runs.max_tok)
+        weir_cuda_launch(device, (const void *)scan_channels, grid,
+                         SCAN_THREADS, 0, args);
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/kernels/cuda.h"
+
+#define HIDDEN 256
+#define INTER  520
+#define MOST   16
+
+struct layer {
+    uint32_t n_tok, n_experts, n_top;
+    struct both gate[MOST], up[MOST], down[MOST], router;
+    struct weir_device_expert expert[MOST];
+    struct weir_device_experts on;
+    struct weir_device_route route;
+    float *x, *a, *start; /* host: tokens, after the norm, y before */
+};
+
+static struct weir_device_routing routing(size_t n, uint32_t n_experts)
+{
+    struct weir_device_routing r = {
+        .expert = on_card(NULL, n * sizeof(uint32_t)),
+        .prob = on_card(NULL, n * sizeof(float)),
+        .first = on_card(NULL, (n_experts + 1) * sizeof(uint32_t)),
+        .order = on_card(NULL, n * sizeof(uint32_t)),
+        .place = on_card(NULL, n * sizeof(uint32_t)),
+        .group = on_card(NULL, (n + 1) * 2 * sizeof(uint32_t)),
+    };
+
+    return r;
+}
+
+static void set_up(struct layer *l, enum weir_dtype dtype)
+{
+    size_t n = (size_t)l->n_tok * HIDDEN;
+    float *norm = random_floats(HIDDEN), *factor, *x;
+
+    l->x = random_floats(n);
+    l->a = hold(n * sizeof(float));
+    l->start = random_floats(n);
+    for (uint32_t e = 0; e < l->n_experts; e++) {
+        random_matrix(&l->gate[e], dtype, INTER, HIDDEN, 8, 1, 13);
+        random_matrix(&l->up[e], dtype, INTER, HIDDEN, 8, 1, 13);
+        random_matrix(&l->down[e], dtype, HIDDEN, INTER, 1, 8, 100);
+        l->expert[e] = (struct weir_device_expert){
+            l->gate[e].card.data,  l->up[e].card.data,  l->down[e].card.data,
+            l->gate[e].card.scale, l->up[e].card.scale, l->down[e].card.scale};
+    }
+    random_matrix(&l->router, WEIR_BF16, l->n_experts, HIDDEN, 1, 1, 3);
+    x = floats_on_card(l->x, n);
+    factor = floats_on_card(NULL, l->n_tok);
+    gpu->norm_factor(card, x, HIDDEN, l->n_tok, HIDDEN, 1e-6f, factor);
+    weir_kernels_ref.rms_norm(l->x, HIDDEN, l->n_tok, HIDDEN, norm, 1e-6f, l->a,
+                              HIDDEN);
+    l->route = (struct weir_device_route){
+        .n_tok = l->n_tok,
+        .n_experts = l->n_experts,
+        .n_top = l->n_top,
+        .x = x,
+        .ld_x = HIDDEN,
+        .norm = floats_on_card(norm, HIDDEN),
+        .factor = factor,
+        .w = l->router.card,
+        .logits = floats_on_card(NULL, (size_t)l->n_tok * l->n_experts),
+        .to = routing((size_t)l->n_tok * l->n_top, l->n_experts),
+    };
+    l->on = (struct weir_device_experts){
+        .n_tok = l->n_tok,
+        .n_experts = l->n_experts,
+        .n_top = l->n_top,
+        .x = x,
+        .ld_x = HIDDEN,
+        .norm = l->route.norm,
+        .factor = factor,
+        .gate = l->gate[0].card,
+        .down = l->down[0].card,
+        .expert = on_card(l->expert, l->n_experts * sizeof(l->expert[0])),
+        .routing = l->route.to,
+        .y = floats_on_card(l->start, n),
+        .ld_y = HIDDEN,
+    };
+}
+
+/* Order, places and groups follow from the choices. */
+static int order_is_right(const struct layer *l, const uint32_t *expert)
+{
+    uint32_t n = l->n_tok * l->n_top, at = 0, n_groups = 0;
+    uint32_t *first =
+        from_card(l->route.to.first, (l->n_experts + 1) * sizeof(*first));
+    uint32_t *order = from_card(l->route.to.order, n * sizeof(*order));
+    uint32_t *place = from_card(l->route.to.place, n * sizeof(*place));
+    uint32_t *group = from_card(l->route.to.group, (n + 1) * 2 * 4);
+    int right = 1;
+
+    for (uint32_t e = 0; e < l->n_experts; e++) {
+        right &= first[e] == at;
+        for (uint32_t i = 0, k = 0; i < n; i++) {
+            if (expert[i] != e)
+                continue;
+            if (k++ % 16 == 0) {
+                right &= group[2 * n_groups] == e;
+                right &= group[2 * n_groups + 1] == at;
+                n_groups++;
+            }
+            right &= order[at] == i && place[i] == at;
+            at++;
+        }
+    }
+    for (uint32_t i = n_groups; i < n; i++)
+        right &= group[2 * i] == UINT32_MAX;
+    return right && first[l->n_experts] == n && group[2 * n] == n_groups;
+}
+
+static void check_route(struct layer *l, double *far, int *same)
+{
+    size_t n = (size_t)l->n_tok * l->n_top, all = l->n_tok * l->n_experts;
+    float *want = hold(all * sizeof(*want)), *prob = hold(n * sizeof(*prob));
+    uint32_t *chosen = hold(n * sizeof(*chosen)), *expert;
+    float *logits, *p;
+
+    ref_product(&l->router.host, l->a, HIDDEN, l->n_tok, NULL, want,
+                l->n_experts);
+    gpu->route(card, &l->route);
+    logits = from_card(l->route.logits, all * sizeof(*logits));
+    expert = from_card(l->route.to.expert, n * sizeof(*expert));
+    p = from_card(l->route.to.prob, n * sizeof(*p));
+    weir_kernels_ref.route(logits, l->n_experts, l->n_tok, l->n_experts,
+                           l->n_top, chosen, prob);
+    *far = worst_of(*far, apart(logits, want, all));
+    *far = worst_of(*far, apart(p, prob, n));
+    *same &= !memcmp(chosen, expert, n * sizeof(*chosen)) &&
+             order_is_right(l, expert);
+}
+
+static double check_sum(struct layer *l)
+{
+    size_t n = (size_t)l->n_tok * HIDDEN;
+    float gate[INTER], up[INTER], y[HIDDEN], *want = hold(n * sizeof(*want));
+    uint32_t *expert = from_card(l->on.routing.expert, l->n_tok * l->n_top * 4);
+    float *prob = from_card(l->on.routing.prob, l->n_tok * l->n_top * 4);
+
+    for (uint32_t i = 0; i < l->n_tok * l->n_top; i++) {
+        uint32_t t = i / l->n_top, e = expert[i];
+
+        ref_product(&l->gate[e].host, l->a + t * HIDDEN, HIDDEN, 1, NULL, gate,
+                    INTER);
+        ref_product(&l->up[e].host, l->a + t * HIDDEN, HIDDEN, 1, NULL, up,
+                    INTER);
+        weir_kernels_ref.silu_mul(gate, INTER, up, INTER, 1, INTER);
+        ref_product(&l->down[e].host, gate, INTER, 1, NULL, y, HIDDEN);
+        weir_kernels_ref.add_scaled(want + t * HIDDEN, HIDDEN, y, HIDDEN,
+                                    &prob[i], 1, HIDDEN);
+    }
+    gpu->experts(card, &l->on);
+    weir_kernels_ref.add_scaled(want, HIDDEN, l->start, HIDDEN, NULL, l->n_tok,
+                                HIDDEN);
+    return apart(from_card(l->on.y, n * sizeof(float)), want, n);
+}
+
+static const struct {
+    uint32_t n_tok, n_experts, n_top, terms;
+    double bound;
+} cases[] = {
+    {1, 16, 2, WEIR_DEVICE_EXACT, 1e-5},
+    {3, 4, 2, WEIR_DEVICE_EXACT, 1e-5},
+    {20, 16, 2, WEIR_DEVICE_EXACT, 1e-5},
+    {64, 5, 3, WEIR_DEVICE_EXACT, 1e-5},
+    {40, 1, 1, WEIR_DEVICE_EXACT, 1e-5},
+    {65, 16, 2, WEIR_DEVICE_FINE, 1e-4},
+    {200, 4, 2, WEIR_DEVICE_ROUNDED, 1e-2},
+    {700, 3, 2, WEIR_DEVICE_ROUNDED, 1e-2},
+};
+
+static void check_case(enum weir_dtype dtype, unsigned i, struct layer *l)
+{
+    double far = 0, sum;
+    int same = 1, clean;
+
+    memset(l, 0, sizeof(*l));
+    l->n_tok = cases[i].n_tok;
+    l->n_experts = cases[i].n_experts;
+    l->n_top = cases[i].n_top;
+    set_up(l, dtype);
+    l->on.terms = cases[i].terms;
+    check_route(l, &far, &same);
+    tap_ok(far < 1e-5, "router of %u tokens: %.1e from the reference", l->n_tok,
+           far);
+    tap_ok(same, "router of %u tokens: the experts, and their order", l->n_tok);
+    sum = check_sum(l);
+    clean = card_is_clean();
+    tap_ok(sum < cases[i].bound && clean,
+           "%s experts %u of %u, %u tokens: %.1e from the reference",
+           weir_dtype_name(dtype), cases[i].n_top, cases[i].n_experts,
+           cases[i].n_tok, sum);
+}
+
+void check_experts(void)
+{
+    struct weir_device_limits limits = {.n_tok = 700,
+                                        .rows = INTER,
+                                        .cols = INTER,
+                                        .n_experts = MOST,
+                                        .n_top = 3,
+                                        .hidden = HIDDEN,
+                                        .inter = INTER};
+    struct weir_err err;
+    struct layer *l = calloc(1, sizeof(*l));
+
+    if (gpu->reserve(card, &limits, &err))
+        tap_ok(0, "reserve: %s", err.message);
+    for (unsigned i = 0; l && i < sizeof(cases) / sizeof(cases[0]); i++) {
+        check_case(WEIR_I8, i, l);
+        check_case(WEIR_BF16, i, l);
+    }
+    free(l);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/kernels/cuda.h"
+
+#define N_TOK 5
+#define MOST  5000
+
+static void check_norm(size_t n, double *far)
+{
+    size_t ld = n + 2, all = N_TOK * ld;
+    float *x = random_floats(all), *w = random_floats(n);
+    float *y = hold(all * sizeof(*y)), *one = hold(n * sizeof(*one)), *factor;
+    float *at = floats_on_card(x, all), *to = floats_on_card(y, all);
+    float *f = floats_on_card(NULL, N_TOK), *sum = floats_on_card(x, all);
+
+    gpu->rms_norm(card, at, ld, N_TOK, n, floats_on_card(w, n), 1e-6f, to, ld);
+    gpu->norm_factor(card, at, ld, N_TOK, n, 1e-6f, f);
+    gpu->add(card, sum, ld, to, ld, N_TOK, n);
+    weir_kernels_ref.rms_norm(x, ld, N_TOK, n, w, 1e-6f, y, ld);
+    *far = worst_of(*far, apart(from_card(to, all * 4), y, all));
+    factor = from_card(f, N_TOK * 4);
+    for (size_t t = 0; t < N_TOK; t++) {
+        for (size_t i = 0; i < n; i++)
+            one[i] = x[t * ld + i] * factor[t] * w[i];
+        *far = worst_of(*far, apart(one, y + t * ld, n));
+    }
+    weir_kernels_ref.add_scaled(y, ld, x, ld, NULL, N_TOK, n);
+    for (size_t t = 0; t < N_TOK; t++)
+        y[t * ld + n] = x[t * ld + n], y[t * ld + n + 1] = x[t * ld + n + 1];
+    *far = worst_of(*far, apart(from_card(sum, all * 4), y, all));
+}
+
+static int same_argmax(size_t n)
+{
+    float *x = random_floats(N_TOK * n);
+    int32_t *ids = on_card(NULL, N_TOK * sizeof(*ids)), *got;
+    int same = 1;
+
+    x[n / 2] = NAN;
+    x[n] = NAN;
+    for (size_t i = 0; i < n; i++)
+        x[2 * n + i] = i % 3 ? -INFINITY : NAN;
+    for (size_t i = 0; i < n; i++)
+        x[3 * n + i] = i >= n / 3 ? 1.5f : -1;
+    gpu->argmax(card, floats_on_card(x, N_TOK * n), n, N_TOK, n, ids);
+    got = from_card(ids, N_TOK * sizeof(*got));
+    for (size_t t = 0; t < N_TOK; t++)
+        same &= (size_t)got[t] == weir_kernels_ref.argmax(x + t * n, n);
+    return same;
+}
+
+static int same_rows(enum weir_dtype dtype)
+{
+    const int32_t ids[N_TOK] = {0, 49, 17, -1, 50};
+    struct both w;
+    float *y, *got, *want = hold(N_TOK * 264 * sizeof(*want));
+    float *eye = hold(264 * sizeof(*eye)), *column = hold(50 * sizeof(*column));
+    int same = 1;
+
+    random_matrix(&w, dtype, 50, 264, 2, dtype == WEIR_F32 ? 8 : 1, 7);
+    y = floats_on_card(NULL, N_TOK * 264);
+    gpu->rows(card, &w.card, on_card(ids, sizeof(ids)), N_TOK, y, 264);
+    got = from_card(y, N_TOK * 264 * 4);
+    for (size_t c = 0; c < 264; c++) {
+        eye[c] = 1;
+        ref_product(&w.host, eye, 264, 1, NULL, column, 50);
+        eye[c] = 0;
+        for (size_t t = 0; t < 3; t++)
+            want[t * 264 + c] = column[ids[t]];
+    }
+    for (size_t i = 0; i < N_TOK * 264; i++)
+        same &= got[i] == want[i];
+    return same;
+}
+
+/* A graph that goes on from what it left: n_past, and rows that follow it */
+static int graph_goes_on(void)
+{
+    const struct weir_device_run runs[2] = {{0, 1, 3, 0}, {1, 2, 8, 1}}, *got;
+    struct weir_device_run *at = on_card(runs, sizeof(runs));
+    const uint32_t index[3] = {2, 0, 1};
+    float *x = random_floats(3 * 40), *from = floats_on_card(x, 3 * 40);
+    float *to = floats_on_card(NULL, 3 * 40), *y;
+    struct weir_device_graph *graph;
+    struct weir_err err;
+    int right = 1;
+    uint32_t *rows = on_card(index, sizeof(index));
+
+    if (gpu->capture_begin(card, &err))
+        return 0;
+    gpu->gather(card, from, 40, rows, 3, 40, to, 40);
+    gpu->copy(card, WEIR_STREAM_COMPUTE, from, to, 3 * 40 * sizeof(float));
+    gpu->advance(card, at, 2);
+    if (gpu->capture_end(card, &graph, &err))
+        return 0;
+    for (int i = 0; i < 2; i++)
+        gpu->graph_launch(card, graph);
+    got = from_card(at, sizeof(runs));
+    y = from_card(from, 3 * 40 * sizeof(float));
+    right &= got[0].n_past == 5 && got[1].n_past == 12;
+    for (size_t t = 0; t < 3; t++)
+        right &= !memcmp(y + t * 40, x + index[index[t]] * 40, 160);
+    gpu->graph_free(card, graph);
+    return right;
+}
+
+/* A device of its own: an error stays. */
+static void check_sticky(void)
+{
+    struct weir_device *other;
+    struct weir_err err = {0};
+    struct weir_device_conv conv = {.k = 100, .runs = {NULL, 1, 1, 1}};
+    int rc = gpu->open(0, &other, &err);
+
+    tap_ok(!rc, "a second context of the same GPU opens");
+    if (rc)
+        return;
+    gpu->conv(other, &conv);
+    rc = gpu->check(other, &err);
+    tap_ok(rc == WEIR_ELIMIT && gpu->synchronize(other, &err) == rc,
+           "what cannot be done leaves an error that stays: %s", err.message);
+    gpu->close(other);
+    tap_ok(gpu->open(9999, &other, &err) == WEIR_EARG && !other,
+           "no GPU 9999: %s", err.message);
+}
+
+void check_rows(void)
+{
+    static const size_t sizes[] = {1, 16, 100, 257, 4096, MOST};
+    double far = 0;
+    int same = 1;
+
+    for (unsigned i = 0; i < 6; i++) {
+        check_norm(sizes[i], &far);
+        same &= same_argmax(sizes[i]);
+    }
+    tap_ok(card_is_clean(), "rows: nothing else is written");
+    tap_ok(far < 1e-5, "norms and sums: %.1e from the reference", far);
+    tap_ok(same, "argmax: the reference's, with equals and no numbers");
+    same = same_rows(WEIR_BF16) && same_rows(WEIR_F32) && same_rows(WEIR_I8) &&
+           same_rows(WEIR_F16);
+    tap_ok(same, "rows of a table, and none");
+    tap_ok(graph_goes_on(), "a graph that is launched twice goes on");
+    tap_ok(card_is_clean(), "rows and graphs: nothing else is written");
+    check_sticky();
+}
