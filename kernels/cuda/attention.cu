@@ -77,7 +77,7 @@ DEVICE void score(const struct weir_device_attention *p, size_t at,
     const uint16_t *k = (const uint16_t *)p->k_pool + at;
 
     if (p->kv_dtype == WEIR_BF16 && hd % 8 == 0)
-#pragma unroll 4
+#pragma unroll 8
         for (; d < hd; d += 8) {
             uint4 v = *(const uint4 *)(k + d);
             const uint32_t pair[4] = {v.x, v.y, v.z, v.w};
@@ -117,29 +117,61 @@ DEVICE float over_block(float v, int is_sum)
     return v;
 }
 
+/* Dimension i of a lane: neighbours where K and V are read by four */
+DEVICE uint32_t dimension(int by_four, int i)
+{
+    uint32_t lane = threadIdx.x % WARP;
+
+    return by_four ? i / 4 * 4 * WARP + lane * 4 + i % 4 : lane + i * WARP;
+}
+
+DEVICE void weigh_one(const struct weir_device_attention *p, size_t at,
+                      int by_four, float *v)
+{
+#pragma unroll
+    for (int i = 0; i < EACH; i += 4) {
+        uint32_t d = dimension(by_four, i);
+
+        if (by_four) {
+            uint2 four = {0, 0};
+
+            if (d < p->head_dim)
+                four = *(const uint2 *)((const uint16_t *)p->v_pool + at + d);
+            v[i] = __uint_as_float(four.x << 16);
+            v[i + 1] = __uint_as_float(four.x & 0xffff0000u);
+            v[i + 2] = __uint_as_float(four.y << 16);
+            v[i + 3] = __uint_as_float(four.y & 0xffff0000u);
+            continue;
+        }
+#pragma unroll
+        for (int j = i; j < i + 4; j++) {
+            d = dimension(0, j);
+            v[j] = d < p->head_dim ? widen_kv(p->kv_dtype, p->v_pool, at + d)
+                                   : 0.0f;
+        }
+    }
+}
+
 /* A warp's 32 positions of V, weighed, for the dimensions of each lane */
 DEVICE void weigh(const struct weir_device_attention *p, size_t at,
-                  const struct query *q, const float (*s)[PAGE],
+                  const struct query *q, const float (*s)[PAGE], int by_four,
                   float (*sum)[EACH])
 {
-    uint32_t lane = threadIdx.x % WARP, from = threadIdx.x / WARP * WARP;
+    uint32_t from = threadIdx.x / WARP * WARP;
     size_t width = (size_t)p->n_kv * p->head_dim;
     uint32_t to = from + WARP < q->n_pos ? from + WARP : q->n_pos;
 
-#pragma unroll 4
-    for (uint32_t pos = from; pos < to; pos++)
-#pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            uint32_t d = lane + i * WARP;
-            float v;
+#pragma unroll 8
+    for (uint32_t pos = from; pos < to; pos++) {
+        float v[EACH];
 
-            if (d >= p->head_dim)
-                continue;
-            v = widen_kv(p->kv_dtype, p->v_pool, at + pos * width + d);
+        weigh_one(p, at + pos * width, by_four, v);
+#pragma unroll
+        for (int i = 0; i < EACH; i++)
 #pragma unroll
             for (int h = 0; h < HEADS; h++)
-                sum[h][i] += s[h][pos] * v;
-        }
+                sum[h][i] += s[h][pos] * v[i];
+    }
 }
 
 DEVICE float *part_of(const struct weir_device_attention *p, float *part,
@@ -155,7 +187,8 @@ static __global__ void __launch_bounds__(THREADS)
 {
     __shared__ float qs[HEADS][MOST_HD], s[HEADS][PAGE];
     __shared__ float sums[N_WARPS][HEADS][MOST_HD / 2];
-    uint32_t tid = threadIdx.x, hd = p.head_dim, lane = tid % WARP;
+    uint32_t tid = threadIdx.x, hd = p.head_dim;
+    int by_four = p.kv_dtype == WEIR_BF16 && hd % 4 == 0;
     float score_of[HEADS] = {0}, sum[HEADS][EACH] = {{0}}, total[HEADS];
     float largest[HEADS];
     struct query q;
@@ -186,14 +219,17 @@ static __global__ void __launch_bounds__(THREADS)
         total[h] = over_block(v, 1);
     }
     __syncthreads();
-    weigh(&p, at, &q, s, sum);
+    if (by_four)
+        weigh(&p, at, &q, s, 1, sum);
+    else
+        weigh(&p, at, &q, s, 0, sum);
     for (int half = 0; half < 2; half++) {
         __syncthreads();
 #pragma unroll
         for (int h = 0; h < HEADS; h++)
 #pragma unroll
             for (int i = 0; i < EACH / 2; i++)
-                sums[tid / WARP][h][lane + i * WARP] =
+                sums[tid / WARP][h][dimension(by_four, i)] =
                     half ? sum[h][EACH / 2 + i] : sum[h][i];
         __syncthreads();
         for (uint32_t i = tid; i < HEADS * MOST_HD / 2; i += THREADS) {

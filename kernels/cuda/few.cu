@@ -169,26 +169,40 @@ DEVICE void put_terms(uint8_t *at, uint32_t pitch, float v)
     }
 }
 
-/* Activations of COLUMNS columns from `from` on; behind `n`: zeros */
-DEVICE void put_columns(const struct few *few, const struct item *item,
-                        const uint32_t *row, uint32_t dtype, uint8_t *xs,
-                        uint64_t before, uint32_t from, uint32_t n)
+/* A thread's column of the next COLUMNS, on its way while others are used */
+struct columns {
+    uint64_t before; /* columns before the part */
+    uint32_t n;      /* of the part; behind them come zeros */
+    float norm, v[FEW_TOK];
+};
+
+DEVICE void fetch_columns(const struct few *few, const struct item *item,
+                          const uint32_t *row, int most, uint32_t from,
+                          struct columns *x)
+{
+    uint32_t c = from + threadIdx.x;
+    int is_in = c < x->n;
+
+    x->norm = is_in && few->norm ? few->norm[x->before + c] : 1.0f;
+#pragma unroll
+    for (int t = 0; t < most; t++)
+        x->v[t] = is_in && t < item->n_tok
+                      ? few->x[row[t] * few->ld_x + x->before + c]
+                      : 0.0f;
+}
+
+DEVICE void put_columns(const struct item *item, uint32_t dtype, int most,
+                        const struct columns *x, uint8_t *xs)
 {
     uint32_t c = threadIdx.x, at = c, pitch = PITCH(dtype);
-    int is_in = from + c < n;
-    uint64_t column = before + from + c;
-    float norm = 1.0f;
 
     if (dtype == WEIR_I8)
         at = (c & ~3u) | (c & 1) << 1 | (c >> 1 & 1);
-    if (is_in && few->norm)
-        norm = few->norm[column];
-#pragma unroll 4
-    for (uint32_t t = 0; t < item->n_tok; t++) {
-        float v = is_in ? few->x[row[t] * few->ld_x + column] * norm : 0.0f;
-
-        put_terms(xs + t * TERMS * pitch + at * 2, pitch, v);
-    }
+#pragma unroll
+    for (int t = 0; t < most; t++)
+        if (t < item->n_tok)
+            put_terms(xs + t * TERMS * pitch + at * 2, pitch,
+                      x->v[t] * x->norm);
 }
 
 /* 16 rows of one stage times the columns of all tokens */
@@ -419,13 +433,17 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
     uint32_t size = dtype == WEIR_I8 ? 1 : 2;
     uint32_t warp = threadIdx.x / WARP, n_stages, n = w->cols / w->col_blocks;
     uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
-    uint64_t before = (uint64_t)n * item->part;
+    int most = nt == 6 ? 16 : nt * 8 / TERMS; /* tokens */
+    struct columns x;
 
+    x.before = (uint64_t)n * item->part;
     if (w->col_blocks == 1) {
-        before = item->part * few->part_bytes / size;
-        n = n - before < few->part_bytes / size ? n - before
-                                                : few->part_bytes / size;
+        x.before = item->part * few->part_bytes / size;
+        n = n - x.before < few->part_bytes / size ? n - x.before
+                                                  : few->part_bytes / size;
     }
+    x.n = n;
+    fetch_columns(few, item, row, most, 0, &x);
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
     for (uint32_t i = 0; i < n_stages; i++) {
         uint32_t in_chunk = i % (COLUMNS * size / STAGE);
@@ -433,8 +451,9 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
 
         if (in_chunk == 0) {
             __syncthreads();
-            put_columns(few, item, row, dtype, xs, before, i * STAGE / size, n);
+            put_columns(item, dtype, most, &x, xs);
             __syncthreads();
+            fetch_columns(few, item, row, most, i * STAGE / size + COLUMNS, &x);
         }
         copy_wait(RING - 2);
         __syncwarp();
@@ -472,6 +491,7 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
         stream_next(&s, i);
     weir_after_others();
     find_tokens(few, &item, row, factor);
+    __syncthreads();
     multiply_part(few, &item, &s, dtype, nt, row, ring, xs, c);
     __syncthreads();
     gather_terms(c, nt, item.n_tok, (float *)ring);

@@ -57,6 +57,17 @@ static inline struct gemm_shape gemm_shape_of(const struct weir_matrix *w,
 extern "C" {
 #endif
 
+/* Kernels for tiles of so many tokens; GEMM_KERNELS of them, ascending */
+#define GEMM_KERNELS 3
+struct gemm_kernel {
+    uint32_t tok;
+    const void *i8, *bf16;
+};
+
+/* Those of the Hopper generation, or NULL: not such a card, or not compiled */
+const struct gemm_kernel *weir_cuda_hopper_gemm(
+    const struct weir_device *device);
+
 /* Packs n_tok rows of x; norm and factor as in struct weir_device_matmul */
 void weir_cuda_pack(struct weir_device *device, const struct gemm_shape *shape,
                     const float *x, size_t ld_x, uint32_t n_tok,

@@ -100,13 +100,12 @@ DEVICE uint4 load_shared(uint32_t address)
 DEVICE uint32_t widen_even(uint32_t word)
 {
     uint32_t up = (word & 0x007f007fu) | 0x43004300u, r;
-    uint32_t off = (word & 0x00800080u) | 0x43004300u;
+    uint32_t less = (word & 0x00800080u) | 0xc300c300u;
 
     asm("{ .reg .b32 one; mov.b32 one, 0x3f803f80;\n"
-        "  .reg .b32 less; xor.b32 less, %2, 0x80008000;\n"
-        "  fma.rn.bf16x2 %0, %1, one, less; }"
+        "  fma.rn.bf16x2 %0, %1, one, %2; }"
         : "=r"(r)
-        : "r"(up), "r"(off));
+        : "r"(up), "r"(less));
     return r;
 }
 

@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/parts.h"
 
-#define THREADS 256
+#define THREADS 512
 #define N_WARPS (THREADS / WARP)
 
 /* Row `row` times a, for all lanes */
@@ -20,7 +20,7 @@ DEVICE float dot(const struct weir_matrix *w, uint32_t row, const float *a)
     float sum[2] = {0};
 
     if (w->dtype == WEIR_BF16)
-#pragma unroll 4
+#pragma unroll 8
         for (; c + 8 <= w->cols; c += WARP * 8) {
             uint4 v = *(const uint4 *)(at + c * 2);
             const uint32_t pair[4] = {v.x, v.y, v.z, v.w};
@@ -179,6 +179,7 @@ static __global__ void __launch_bounds__(THREADS)
     weir_let_next_start();
     weir_after_others();
     factor = route.norm ? route.factor[t] : 1.0f;
+#pragma unroll 8
     for (uint32_t c = threadIdx.x; c < n; c += THREADS)
         a[c] = route.x[t * route.ld_x + c] * (route.norm ? route.norm[c] : 1);
     __syncthreads();

@@ -2,7 +2,7 @@
 /* Operations on rows of activations, one block of threads for each row. */
 #include "kernels/cuda/parts.h"
 
-#define THREADS 256
+#define THREADS 512
 #define N_WARPS (THREADS / WARP)
 
 static dim3 one_each(size_t n_rows)
@@ -21,8 +21,11 @@ DEVICE float block_sum(float v)
     if (threadIdx.x % WARP == 0)
         sum[threadIdx.x / WARP] = v;
     __syncthreads();
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) +
-           ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    v = 0.0f;
+#pragma unroll
+    for (int i = 0; i < N_WARPS; i++)
+        v += sum[i];
+    return v;
 }
 
 DEVICE float factor_of(const float *x, uint32_t n, float eps)
@@ -188,7 +191,7 @@ static __global__ void argmax(const float *x, size_t ld_x, uint32_t n,
     weir_let_next_start();
     weir_after_others();
     x += blockIdx.x * ld_x;
-#pragma unroll 8
+#pragma unroll 16
     for (uint32_t i = threadIdx.x; i < n; i += MANY)
         take_better(&best, isnan(x[i]) ? -INFINITY : x[i], i);
     for (int i = WARP / 2; i; i /= 2)
