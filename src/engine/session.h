@@ -29,6 +29,10 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
                           struct weir_config *config,
                           struct weir_sampling *sampling, struct weir_err *err);
 
+/* What a session takes of the budget; UINT64_MAX: more than can be counted */
+uint64_t weir_session_bytes(const weir_model *model,
+                            const struct weir_session_options *options);
+
 /*
  * Under a budget the first session says how much all of them get, and how many
  * decode in step.  So this takes as much as n > 0 of them want, and other_bytes

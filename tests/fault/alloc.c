@@ -243,7 +243,8 @@ static int attempt_code(const void *what, int *wrong, struct weir_err *err)
 
 static int attempt_session(const void *what, int *wrong, struct weir_err *err)
 {
-    struct weir_session_options options = {.n_ctx = 100, .kv = WEIR_KV_BF16};
+    struct weir_session_options options = {
+        .n_ctx = 100, .kv = WEIR_KV_BF16, .snapshot_bytes = 1 << 20};
     weir_session *session;
     int rc = weir_session_new((weir_model *)what, &options, &session, err);
 
