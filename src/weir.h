@@ -191,6 +191,24 @@ int weir_session_prefix(weir_session *session, const int32_t *ids, size_t n_ids,
                         float *logits, size_t *n_kept, struct weir_err *err);
 
 /*
+ * Writes all that the session holds to the file `path` (weir-session(5)), by
+ * way of path.part: what was there stays until the new file is whole, and for
+ * good after an error.  WEIR_EARG when there is nothing to save.
+ */
+int weir_session_save(const weir_session *session, const char *path,
+                      struct weir_err *err);
+
+/*
+ * Takes over what weir_session_save() wrote: in place of what the session held,
+ * with as many of the snapshots as it has room for.  WEIR_EARG for a file of
+ * another model or type of KV cache, WEIR_ELIMIT for one of more tokens than it
+ * has room for, WEIR_EFORMAT and WEIR_ECORRUPT for one that is damaged.  After
+ * an error the session holds what it held, or nothing, and is of use.
+ */
+int weir_session_load(weir_session *session, const char *path,
+                      struct weir_err *err);
+
+/*
  * Turns the next id into text that can be printed at once: bytes of a
  * character that is not complete yet are held back until it is.  *text points
  * into the session and stays valid until its next call; *n_bytes may be 0.

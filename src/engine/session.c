@@ -311,7 +311,8 @@ int weir_session_eval_all(weir_session *session, const int32_t *ids,
 
 /* ---- going back ---- */
 
-void weir_session_go_back(weir_session *session, const struct weir_kept *kept)
+/* To a place, or with NULL to the start, and forgets what is behind it */
+static void go_back(weir_session *session, const struct weir_kept *kept)
 {
     struct weir_snapshots *snapshots = &session->snapshots;
     struct weir_snapshot snapshot;
@@ -344,8 +345,7 @@ size_t weir_session_rewind(weir_session *session, const int32_t *ids,
 
     if (session->state.spoiled || n < session->state.n_tok ||
         (n == n_ids && !session->scored))
-        weir_session_go_back(
-            session, weir_snapshots_find(&session->snapshots, n, n_ids));
+        go_back(session, weir_snapshots_find(&session->snapshots, n, n_ids));
     if (session->model->tokenizer)
         weir_detokenizer_finish(&session->detokenizer, &text, &n_bytes);
     n = session->state.n_tok;

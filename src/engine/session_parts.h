@@ -18,10 +18,4 @@ struct weir_session {
     struct weir_observer observer;       /* sees progress only */
 };
 
-/*
- * Goes back to a place on the timeline, or with NULL to its start, and forgets
- * what is behind it.
- */
-void weir_session_go_back(weir_session *session, const struct weir_kept *kept);
-
 #endif

@@ -169,41 +169,53 @@ static uint32_t take_slot(struct weir_snapshots *snapshots)
     return slot;
 }
 
-struct weir_kept *weir_snapshots_plan(struct weir_snapshots *snapshots,
-                                      size_t from, size_t to, int turn)
+void weir_snapshots_take(struct weir_snapshots *snapshots)
 {
-    struct weir_kept *now = NULL;
-
     snapshots->n_wanted = 0;
-    if (!snapshots->n_slots)
-        return NULL;
-    mark_call(snapshots, from, to, turn);
-    thin(snapshots);
     for (size_t i = 0; i < snapshots->n_kept; i++) {
         struct weir_kept *kept = &snapshots->kept[i];
 
         if (kept->slot != NO_SLOT)
             continue;
         kept->slot = take_slot(snapshots);
-        if (kept->n_tok == from)
-            now = kept;
-        else
-            snapshots->wanted[snapshots->n_wanted++] =
-                weir_snapshots_get(snapshots, kept);
+        snapshots->wanted[snapshots->n_wanted++] =
+            weir_snapshots_get(snapshots, kept);
     }
-    return now;
 }
 
-struct weir_kept *weir_snapshots_add(struct weir_snapshots *snapshots,
-                                     size_t n_tok)
+struct weir_kept *weir_snapshots_plan(struct weir_snapshots *snapshots,
+                                      size_t from, size_t to, int turn)
 {
-    struct weir_kept *kept = &snapshots->kept[snapshots->n_kept];
-
-    if (snapshots->n_kept == snapshots->n_slots)
+    snapshots->n_wanted = 0;
+    if (!snapshots->n_slots)
         return NULL;
-    *kept = (struct weir_kept){.n_tok = n_tok, .slot = take_slot(snapshots)};
-    snapshots->n_kept++;
-    return kept;
+    mark_call(snapshots, from, to, turn);
+    thin(snapshots);
+    weir_snapshots_take(snapshots);
+    if (!snapshots->n_wanted || snapshots->wanted[0].n_tok > from)
+        return NULL;
+    snapshots->n_wanted--;
+    memmove(snapshots->wanted, snapshots->wanted + 1,
+            snapshots->n_wanted * sizeof(*snapshots->wanted));
+    return weir_snapshots_at(snapshots, from);
+}
+
+void weir_snapshots_add(struct weir_snapshots *snapshots, size_t n_tok,
+                        int turn)
+{
+    if (!snapshots->n_slots)
+        return;
+    mark(snapshots, n_tok, turn);
+    thin(snapshots);
+}
+
+struct weir_kept *weir_snapshots_at(const struct weir_snapshots *snapshots,
+                                    size_t n_tok)
+{
+    for (size_t i = 0; i < snapshots->n_kept; i++)
+        if (snapshots->kept[i].n_tok == n_tok)
+            return &snapshots->kept[i];
+    return NULL;
 }
 
 void weir_snapshots_drop(struct weir_snapshots *snapshots, size_t n_tok)

@@ -65,11 +65,16 @@ struct weir_kept *weir_snapshots_plan(struct weir_snapshots *snapshots,
                                       size_t from, size_t to, int turn);
 
 /*
- * Adds a place, behind all that are there, with a slot to fill; NULL when there
- * is no slot left.
+ * Makes a place behind n_tok tokens, likewise; weir_snapshots_take() then gives
+ * slots to all that were made, and leaves them in `wanted`.
  */
-struct weir_kept *weir_snapshots_add(struct weir_snapshots *snapshots,
-                                     size_t n_tok);
+void weir_snapshots_add(struct weir_snapshots *snapshots, size_t n_tok,
+                        int turn);
+void weir_snapshots_take(struct weir_snapshots *snapshots);
+
+/* The place behind n_tok tokens, or NULL */
+struct weir_kept *weir_snapshots_at(const struct weir_snapshots *snapshots,
+                                    size_t n_tok);
 
 /* Forgets the places behind more than n_tok tokens. */
 void weir_snapshots_drop(struct weir_snapshots *snapshots, size_t n_tok);
