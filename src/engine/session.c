@@ -17,6 +17,18 @@ static int keeps_snapshots(const weir_model *model,
                                weir_model_n_vocab(model));
 }
 
+uint64_t weir_session_usual_snapshots(const weir_model *model, size_t n_ctx)
+{
+    uint64_t each =
+        weir_snapshot_bytes(weir_state_mamba_floats(&model->jamba->config),
+                            weir_model_n_vocab(model));
+    uint64_t n = n_ctx / WEIR_SNAPSHOT_TOK + 16;
+    uint64_t most = model->jamba->budget.ram_bytes / 16;
+
+    n = n < WEIR_MAX_SNAPSHOTS ? n : WEIR_MAX_SNAPSHOTS;
+    return most && most < n * each ? most : n * each;
+}
+
 uint64_t weir_session_bytes(const weir_model *model,
                             const struct weir_session_options *options)
 {

@@ -29,6 +29,12 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
                           struct weir_config *config,
                           struct weir_sampling *sampling, struct weir_err *err);
 
+/*
+ * The snapshot_bytes that serve a conversation of up to n_ctx tokens: a place
+ * for each WEIR_SNAPSHOT_TOK, 16 for turns, and of a budget at most a 16th.
+ */
+uint64_t weir_session_usual_snapshots(const weir_model *model, size_t n_ctx);
+
 /* What a session takes of the budget; UINT64_MAX: more than can be counted */
 uint64_t weir_session_bytes(const weir_model *model,
                             const struct weir_session_options *options);
