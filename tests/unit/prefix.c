@@ -322,6 +322,41 @@ static void test_streamed(void)
     }
 }
 
+/* The first session says how much memory sessions get. */
+static void test_budget(void)
+{
+    const struct weir_jamba_options options = {
+        .n_threads = 1, .io = WEIR_IO_PREAD, .ram_bytes = 1u << 30};
+    struct weir_session_options plain = {.n_ctx = 100}, more = plain;
+    weir_model *model = open_model(&options);
+    weir_session *session;
+    uint64_t each = weir_snapshot_bytes(
+        weir_state_mamba_floats(&model->jamba->config), N_VOCAB);
+    int good = 1;
+
+    more.snapshot_bytes = 5 * each;
+    tap_ok(weir_session_bytes(model, &more) >=
+                   weir_session_bytes(model, &plain) + 5 * each &&
+               weir_session_bytes(model, &more) <
+                   weir_session_bytes(model, &plain) + 6 * each,
+           "five snapshots count as five");
+    for (int i = 0; i < 2; i++) {
+        good &= !weir_session_new(model, &plain, &session, &err);
+        weir_session_free(session);
+    }
+    tap_ok(good &&
+               weir_session_new(model, &more, &session, &err) == WEIR_ELIMIT,
+           "they want room in the budget: %s", err.message);
+    weir_model_close(model);
+    model = open_model(&options);
+    for (int i = 0; i < 2; i++) {
+        good &= !weir_session_new(model, &more, &session, &err);
+        weir_session_free(session);
+    }
+    tap_ok(good, "and give it back");
+    weir_model_close(model);
+}
+
 static void test_levels(void)
 {
     const struct weir_jamba_options options = {.n_threads = 2};
@@ -366,6 +401,7 @@ int main(void)
     close(fd);
     test_levels();
     test_streamed();
+    test_budget();
     unlink(path);
     return tap_done();
 }
