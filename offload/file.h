@@ -100,6 +100,7 @@ struct weir_file {
     struct weir_blob *blobs;
     uint32_t max_tile_bytes; /* the largest unpacked tile */
     uint8_t *index;          /* as read; tile records are taken from it */
+    uint64_t index_xxh3;     /* its checksum, which all tiles' are part of */
     const uint8_t *tile_records;
     uint32_t *by_name; /* tensor numbers sorted by name */
 };

@@ -73,7 +73,7 @@ int weir_index_decode_header(const uint8_t header[WEIR_FILE_PAGE],
                            file->path, file->n_parts, WEIR_FILES_MAX);
     file->aliased = weir_le32(header + 12) == FLAG_ALIASED;
     out->index_bytes = weir_le64(header + 32);
-    out->index_xxh3 = weir_le64(header + 40);
+    file->index_xxh3 = weir_le64(header + 40);
     out->strings_bytes = weir_le64(header + 48);
     file->n_tiles = weir_le64(header + 56);
     file->n_blobs = weir_le32(header + 68);
@@ -516,7 +516,7 @@ int weir_index_decode(struct weir_file *file,
                          .err = err};
     int rc;
 
-    if (weir_checksum(file->index, header->index_bytes) != header->index_xxh3)
+    if (weir_checksum(file->index, header->index_bytes) != file->index_xxh3)
         return weir_err_at(err, WEIR_ECORRUPT, WEIR_FILE_PAGE,
                            "%s: the index's checksum is wrong; the file is "
                            "damaged: fetch or pack it again",

@@ -34,10 +34,12 @@ void weir_index_encode_header(const struct weir_file *file,
                               const uint8_t *index,
                               uint8_t header[WEIR_FILE_PAGE]);
 
-/* What the header says beyond counts and flags, which go into the weir_file. */
+/*
+ * What the header says beyond counts, flags and the checksum of the index,
+ * which go into the weir_file
+ */
 struct weir_index_header {
     uint64_t index_bytes;
-    uint64_t index_xxh3;
     uint64_t strings_bytes;
 };
 

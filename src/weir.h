@@ -119,11 +119,18 @@ struct weir_session_options {
     size_t n_ctx;    /* most tokens that the session will hold, > 0 */
     enum weir_kv kv; /* WEIR_KV_BF16 unless set */
     /*
-     * NULL, or is called by weir_session_eval() now and then, by its own
-     * thread: of n_tok tokens as many as n_done have been done.
+     * NULL, or is called by weir_session_eval() and weir_session_prefix() now
+     * and then, by its own thread: of n_tok tokens as many as n_done have been
+     * done.
      */
     void (*progress)(void *ctx, size_t n_done, size_t n_tok);
     void *progress_ctx;
+    /*
+     * Most memory for places that the session can go back to.  Each takes what
+     * a session of no tokens takes, and scores: 17 MiB for Jamba Mini, 75 for
+     * Large.  0, or less than one takes: it can go back to its start only.
+     */
+    uint64_t snapshot_bytes;
 };
 
 /*
@@ -135,14 +142,15 @@ int weir_session_new(weir_model *model,
                      weir_session **session, struct weir_err *err);
 void weir_session_free(weir_session *session);
 
-/* Tokens evaluated so far. */
+/* Tokens evaluated so far, less those that were gone back behind. */
 size_t weir_session_n_tok(const weir_session *session);
 
 /*
  * Appends `n_ids` tokens (> 0).  `logits` [n_vocab], f32, receives the scores
  * of the token that follows the last one; NULL when they are not wanted.
  * 32 tokens or more are computed as a prompt, with other roundings than those
- * of single tokens.  After an error the session must be freed.
+ * of single tokens.  After WEIR_EARG nothing has happened; after another error
+ * the session must be freed, or go back.
  */
 int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
                       float *logits, struct weir_err *err);
@@ -153,6 +161,11 @@ struct weir_eval {
     const int32_t *ids;
     size_t n_ids;
     float *logits;
+    /*
+     * Nonzero: they end the text of a turn, as in weir_session_prefix(), and
+     * the session can go back to where they begin and end.
+     */
+    int turn;
 };
 
 #define WEIR_MAX_EVALS 512
@@ -160,11 +173,58 @@ struct weir_eval {
 /*
  * The same for n <= WEIR_MAX_EVALS different sessions of one model together,
  * which wants the weights once for all of them.  Each gets the logits that it
- * would get alone.  After an error all of them must be freed, but for
- * WEIR_EARG: then nothing has happened.
+ * would get alone.  After an error all of them must be freed, or go back, but
+ * for WEIR_EARG: then nothing has happened.
  */
 int weir_session_eval_many(const struct weir_eval *evals, size_t n,
                            struct weir_err *err);
+
+/*
+ * Goes back to the last place from which the text `ids` can be gone on with: to
+ * where the session is, if the text begins with all that it holds, or else to a
+ * snapshot or to its start; 0 ids lead there.  Returns how many tokens of the
+ * text are then held; if these are all of them, `logits` (may be NULL) receives
+ * the scores.  What is left out is lost, with the snapshots behind it.
+ *
+ * Snapshots, if there is room for any, are taken where turns begin and end, at
+ * each 4096th token, and up to 64 tokens before the end of a turn's text.  With
+ * no room left those inside turns go first, of them or of the others the one
+ * with the fewest tokens between its neighbours; the last end of a turn stays.
+ */
+size_t weir_session_rewind(weir_session *session, const int32_t *ids,
+                           size_t n_ids, float *logits);
+
+/*
+ * Makes the text `ids` (> 0 tokens) all that the session holds: goes back as
+ * weir_session_rewind() does and evaluates the rest, as a turn.  `logits` as in
+ * weir_session_eval(); *n_kept (may be NULL) tokens were not computed again.
+ * After WEIR_EARG it has gone back, and no more.
+ *
+ * A turn's tokens are computed as a prompt if the whole text has 32 tokens or
+ * more, and else as single ones.  Tokens that are kept have the bits with which
+ * they were computed: if that was as part of a turn, or one by one, the scores
+ * are those of a session that computes the same tokens so and never went back.
+ */
+int weir_session_prefix(weir_session *session, const int32_t *ids, size_t n_ids,
+                        float *logits, size_t *n_kept, struct weir_err *err);
+
+/*
+ * Writes all that the session holds to the file `path` (weir-session(5)), by
+ * way of path.part: what was there stays until the new file is whole, and for
+ * good after an error.  WEIR_EARG when there is nothing to save.
+ */
+int weir_session_save(const weir_session *session, const char *path,
+                      struct weir_err *err);
+
+/*
+ * Takes over what weir_session_save() wrote: in place of what the session held,
+ * with as many of the snapshots as it has room for.  WEIR_EARG for a file of
+ * another model or type of KV cache, WEIR_ELIMIT for one of more tokens than it
+ * has room for, WEIR_EFORMAT and WEIR_ECORRUPT for one that is damaged.  After
+ * an error the session holds what it held, or nothing, and is of use.
+ */
+int weir_session_load(weir_session *session, const char *path,
+                      struct weir_err *err);
 
 /*
  * Turns the next id into text that can be printed at once: bytes of a

@@ -176,8 +176,10 @@ static int evaluate(struct bench *bench, size_t at, size_t n_tok, int scores,
 
     for (size_t i = 0; i < bench->args.batch; i++)
         evals[i] = (struct weir_eval){
-            bench->sessions[i], bench->ids + i * bench->n_ids + at, n_tok,
-            scores ? bench->logits + i * n_vocab : NULL};
+            .session = bench->sessions[i],
+            .ids = bench->ids + i * bench->n_ids + at,
+            .n_ids = n_tok,
+            .logits = scores ? bench->logits + i * n_vocab : NULL};
     return weir_session_observe_many(evals, bench->args.batch, observer, err);
 }
 

@@ -17,6 +17,7 @@
 #include "tools/memory.h"
 #include "tools/progress.h"
 #include "tools/run_forecast.h"
+#include "tools/run_session.h"
 #include "tools/sampling.h"
 #include "tools/trace_record.h"
 
@@ -31,6 +32,7 @@ struct run_args {
     struct weir_model_options model_options;
     struct weir_session_options session_options;
     struct trace_record trace;
+    struct run_session session;
     int stats, json;
 };
 
@@ -40,7 +42,7 @@ struct run {
     weir_session *session;
     struct weir_sampler sampler;
     int32_t *ids; /* the prompt */
-    size_t n_ids;
+    size_t n_ids, n_cached;
     float *logits;
     size_t n_out;
     int at_eos;
@@ -91,6 +93,9 @@ static void take_option(struct run_args *args, int option)
         break;
     case OPT_run_threads:
         args->model_options.n_threads = cli_threads(cli);
+        break;
+    case OPT_run_session:
+        args->session.path = cli->value;
         break;
     case OPT_run_trace:
         args->trace.path = cli->value;
@@ -184,12 +189,17 @@ static int prepare(struct run *run, struct weir_err *err)
                             "the prompt is empty, and the "
                             "model has no id to begin with");
     options.n_ctx = run->n_ids + run->args.n_tokens;
+    rc = run_session_prepare(&run->args.session, run->model, &options, err);
+    if (rc)
+        return rc;
     options.progress = show_prompt;
     options.progress_ctx = &run->progress;
     if (run->args.stats)
         run_forecast_make(&run->forecast, run->model, &options, run->n_ids);
     start = progress_seconds();
     rc = weir_session_new(run->model, &options, &run->session, err);
+    if (!rc)
+        rc = run_session_load(&run->args.session, run->session, err);
     run->load_s += progress_seconds() - start;
     if (!rc)
         memory_warn_scratch(run->model, run->n_ids, &run->args.cli);
@@ -286,11 +296,12 @@ static int generate(struct run *run, struct weir_err *err)
     int32_t id;
     int rc;
 
-    rc =
-        weir_session_eval(run->session, run->ids, run->n_ids, run->logits, err);
+    rc = weir_session_prefix(run->session, run->ids, run->n_ids, run->logits,
+                             &run->n_cached, err);
     run->prompt_s = progress_seconds() - start;
     progress_end(&run->progress);
     weir_sampler_see_prompt(&run->sampler, run->ids, run->n_ids);
+    run_session_catch(&run->args.session);
     start = progress_seconds();
     while (!rc) {
         weir_trace_part("sampling", -1);
@@ -302,7 +313,7 @@ static int generate(struct run *run, struct weir_err *err)
         rc = put_token(run, id, err);
         run->n_out++;
         if (run->n_out == run->args.n_tokens || run->broken ||
-            run->args.sampling.stop.met >= 0)
+            run->args.sampling.stop.met >= 0 || run_session_is_over())
             break;
         if (!rc)
             rc = weir_session_eval(run->session, &id, 1, run->logits, err);
@@ -324,7 +335,7 @@ static size_t n_steps(const struct run *run)
 
 static double prompt_tps(const struct run *run)
 {
-    return per_second(run->n_ids, run->prompt_s);
+    return per_second(run->n_ids - run->n_cached, run->prompt_s);
 }
 
 static double answer_tps(const struct run *run)
@@ -341,7 +352,9 @@ static const char *stop_reason(const struct run *run)
 {
     if (run->args.sampling.stop.met >= 0)
         return "stop";
-    return run->at_eos ? "eos" : "length";
+    if (run->at_eos)
+        return "eos";
+    return run_session_is_over() ? "interrupt" : "length";
 }
 
 static json_t *stop_string(const struct run *run)
@@ -366,15 +379,16 @@ static int print_json(const struct run *run, struct weir_err *err)
         text = json_stringn(run->text.data ? run->text.data : "",
                             run->text.n_bytes);
     root = json_pack(
-        "{s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, "
-        "s:f}",
-        "prompt_tokens", (json_int_t)run->n_ids, "generated_tokens",
-        (json_int_t)run->n_out, "text", text, "ids", ids, "stop",
-        stop_reason(run), "stop_string", stop_string(run), "sampling",
-        sampling_json(&run->args.sampling), "weights", memory_json(run->model),
-        "plan", plan_json(run), "load_s", run->load_s, "prompt_s",
-        run->prompt_s, "prompt_tok_per_s", prompt_tps(run), "generate_s",
-        run->answer_s, "generate_tok_per_s", answer_tps(run));
+        "{s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:f, s:f, s:f, "
+        "s:f, s:f}",
+        "prompt_tokens", (json_int_t)run->n_ids, "cached_tokens",
+        (json_int_t)run->n_cached, "generated_tokens", (json_int_t)run->n_out,
+        "text", text, "ids", ids, "stop", stop_reason(run), "stop_string",
+        stop_string(run), "sampling", sampling_json(&run->args.sampling),
+        "weights", memory_json(run->model), "plan", plan_json(run), "load_s",
+        run->load_s, "prompt_s", run->prompt_s, "prompt_tok_per_s",
+        prompt_tps(run), "generate_s", run->answer_s, "generate_tok_per_s",
+        answer_tps(run));
     if (!root || bad) {
         json_decref(root);
         return weir_err_nomem(err, run->text.n_bytes, "JSON");
@@ -393,6 +407,7 @@ static void print_stats(const struct run *run)
             "generated %zu tokens, %.3f s, %.2f tok/s\n",
             run->load_s, run->n_ids, run->prompt_s, prompt_tps(run), run->n_out,
             run->answer_s, answer_tps(run));
+    run_session_print(&run->args.session, run->n_ids, run->n_cached);
     run_forecast_print(&run->forecast, prompt_tps(run), answer_tps(run));
     memory_print(run->model);
     sampling_print(&run->args.sampling);
@@ -430,10 +445,13 @@ static int run_main(int argc, char **argv)
         rc = generate(&run, &err);
     if (!rc && run.args.json)
         rc = print_json(&run, &err);
+    if (!rc)
+        rc = run_session_save(&run.args.session, run.session, &err);
     status = rc ? cli_fail(&run.args.cli, &err) : cli_finish(&run.args.cli);
     if (!rc && run.args.stats)
         print_stats(&run);
     release(&run);
+    run_session_die();
     return trace_record_end(&run.args.trace, &run.args.cli, status);
 }
 

@@ -51,12 +51,6 @@ static enum weir_dtype kv_dtype(enum weir_kv kv)
     return kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
 }
 
-static uint64_t state_bytes(const weir_model *model, size_t n_ctx,
-                            enum weir_kv kv)
-{
-    return weir_state_bytes(&model->jamba->config, n_ctx, kv_dtype(kv));
-}
-
 /* What a place takes beside the state of its session */
 static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
 {
@@ -71,7 +65,8 @@ size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
                                   enum weir_kv kv)
 {
     uint64_t each = place_bytes(model, n_ctx), room, n;
-    uint64_t state = state_bytes(model, n_ctx, kv);
+    uint64_t state = weir_session_bytes(
+        model, &(struct weir_session_options){.n_ctx = n_ctx, .kv = kv});
     struct weir_machine_ram ram;
 
     weir_machine_read_ram("", &ram);
@@ -277,8 +272,10 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
     for (size_t i = 0; i < schedule->n_running; i++) {
         struct place *place = &schedule->places[i];
 
-        evals[i] =
-            (struct weir_eval){place->session, &place->id, 1, place->logits};
+        evals[i] = (struct weir_eval){.session = place->session,
+                                      .ids = &place->id,
+                                      .n_ids = 1,
+                                      .logits = place->logits};
         if (place->prompt) {
             evals[i].ids = place->prompt;
             evals[i].n_ids = place->n_prompt;

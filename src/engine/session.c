@@ -1,36 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/session.h"
+#include "engine/session_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/device.h"
 
-struct weir_session {
-    struct weir_model *model;
-    struct weir_state state;
-    uint64_t state_bytes;                /* taken from the model's budget */
-    struct weir_detokenizer detokenizer; /* when the model has a tokenizer */
-    struct weir_observer observer;       /* sees progress only */
-};
-
 static enum weir_dtype kv_dtype(const struct weir_session_options *options)
 {
     return options->kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
 }
 
-static uint64_t state_bytes(const weir_model *model,
+static int keeps_snapshots(const weir_model *model,
+                           const struct weir_session_options *options)
+{
+    return options->snapshot_bytes >=
+           weir_snapshot_bytes(weir_state_mamba_floats(&model->jamba->config),
+                               weir_model_n_vocab(model));
+}
+
+uint64_t weir_session_usual_snapshots(const weir_model *model, size_t n_ctx)
+{
+    uint64_t each =
+        weir_snapshot_bytes(weir_state_mamba_floats(&model->jamba->config),
+                            weir_model_n_vocab(model));
+    uint64_t n = n_ctx / WEIR_SNAPSHOT_TOK + 16;
+    uint64_t most = model->jamba->budget.ram_bytes / 16;
+
+    n = n < WEIR_MAX_SNAPSHOTS ? n : WEIR_MAX_SNAPSHOTS;
+    return most && most < n * each ? most : n * each;
+}
+
+uint64_t weir_session_bytes(const weir_model *model,
                             const struct weir_session_options *options)
 {
-    return weir_state_bytes(&model->jamba->config, options->n_ctx,
-                            kv_dtype(options));
+    const struct weir_config *config = &model->jamba->config;
+    uint64_t state =
+        weir_state_bytes(config, options->n_ctx, kv_dtype(options));
+    uint64_t rest =
+        weir_snapshots_bytes(weir_state_mamba_floats(config), config->n_vocab,
+                             options->n_ctx, options->snapshot_bytes);
+
+    if (keeps_snapshots(model, options))
+        rest += config->n_vocab * sizeof(float);
+    rest += (uint64_t)options->n_ctx * sizeof(int32_t);
+    return state > UINT64_MAX / 2 || rest > UINT64_MAX / 2 ? UINT64_MAX
+                                                           : state + rest;
 }
 
 int weir_session_reserve(weir_model *model,
                          const struct weir_session_options *options, size_t n,
                          uint64_t other_bytes, struct weir_err *err)
 {
-    uint64_t state = state_bytes(model, options);
+    uint64_t state = weir_session_bytes(model, options);
     size_t n_ctx = options->n_ctx;
     int rc;
 
@@ -49,19 +71,43 @@ int weir_session_reserve(weir_model *model,
     return rc;
 }
 
+/* What remembers, beside the state */
+static int init_memory(struct weir_session *session,
+                       const struct weir_session_options *options,
+                       struct weir_err *err)
+{
+    size_t n_vocab = weir_model_n_vocab(session->model);
+    int on_device = session->state.on_device;
+    int rc = weir_snapshots_init(&session->snapshots, session->state.n_mamba,
+                                 n_vocab, options->n_ctx,
+                                 on_device ? 0 : options->snapshot_bytes, err);
+
+    if (rc)
+        return rc;
+    session->ids = calloc(options->n_ctx, sizeof(*session->ids));
+    if (session->snapshots.n_slots)
+        session->scores = calloc(n_vocab, sizeof(*session->scores));
+    if (session->ids && (session->scores || !session->snapshots.n_slots))
+        return 0;
+    return weir_err_nomem(err, options->n_ctx * sizeof(*session->ids),
+                          "the tokens of a session");
+}
+
 static int init_session(struct weir_session *session,
                         const struct weir_session_options *options,
                         struct weir_err *err)
 {
     struct weir_model *model = session->model;
-    uint64_t n_bytes = state_bytes(model, options);
+    uint64_t n_bytes = weir_session_bytes(model, options);
     int rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, 1, err);
 
     if (rc)
         return rc;
-    session->state_bytes = n_bytes;
+    session->taken_bytes = n_bytes;
     rc = weir_jamba_begin(model->jamba, options->n_ctx, kv_dtype(options), 1,
                           &session->state, err);
+    if (!rc)
+        rc = init_memory(session, options, err);
     if (!rc && model->tokenizer)
         rc =
             weir_detokenizer_init(&session->detokenizer, model->tokenizer, err);
@@ -101,7 +147,10 @@ void weir_session_free(weir_session *session)
     if (session->model->tokenizer)
         weir_detokenizer_fini(&session->detokenizer);
     weir_jamba_end(session->model->jamba, &session->state);
-    weir_budget_give(session->model->jamba, session->state_bytes);
+    weir_snapshots_fini(&session->snapshots);
+    free(session->ids);
+    free(session->scores);
+    weir_budget_give(session->model->jamba, session->taken_bytes);
     free(session);
 }
 
@@ -110,13 +159,112 @@ size_t weir_session_n_tok(const weir_session *session)
     return session->state.n_tok;
 }
 
+/* ---- evaluating ---- */
+
+static void make_sequence(const struct weir_eval *eval,
+                          struct weir_sequence *sequence)
+{
+    weir_session *session = eval->session;
+    size_t n_all = session->state.n_tok + eval->n_ids;
+
+    *sequence = (struct weir_sequence){
+        .state = &session->state,
+        .ids = eval->ids,
+        .n_ids = eval->n_ids,
+        .logits = eval->logits ? eval->logits
+                  : eval->turn ? session->scores
+                               : NULL,
+        .prompt = eval->turn && n_all >= WEIR_PROMPT_TOK,
+    };
+}
+
+/* Makes places for what follows; where it begins there may be one. */
+static void plan(weir_session *session, int turn,
+                 struct weir_sequence *sequence)
+{
+    struct weir_snapshots *snapshots = &session->snapshots;
+    size_t from = session->state.n_tok;
+    struct weir_kept *now =
+        weir_snapshots_plan(snapshots, from, from + sequence->n_ids, turn != 0);
+    struct weir_snapshot snapshot;
+
+    if (now) {
+        snapshot = weir_snapshots_get(snapshots, now);
+        weir_state_keep(&session->state, &snapshot);
+    }
+    if (now && session->scored) {
+        memcpy(weir_snapshots_scores(snapshots, now), session->scores,
+               snapshots->n_vocab * sizeof(float));
+        now->scored = 1;
+    }
+    sequence->snapshots = snapshots->wanted;
+    sequence->n_snapshots = snapshots->n_wanted;
+}
+
+/* Keeps the scores of the last token, if it keeps any. */
+static void keep_scores(weir_session *session, const float *logits)
+{
+    struct weir_snapshots *snapshots = &session->snapshots;
+    size_t n_bytes = snapshots->n_vocab * sizeof(float);
+    struct weir_kept *last = snapshots->kept + snapshots->n_kept;
+
+    session->scored = session->scores && logits;
+    if (!session->scored)
+        return;
+    if (logits != session->scores)
+        memcpy(session->scores, logits, n_bytes);
+    if (snapshots->n_kept && last[-1].n_tok == session->state.n_tok) {
+        memcpy(weir_snapshots_scores(snapshots, last - 1), logits, n_bytes);
+        last[-1].scored = 1;
+    }
+}
+
+/* The sequence was evaluated, or not; the state says which. */
+static void settle(weir_session *session, const struct weir_sequence *sequence)
+{
+    size_t n_tok = session->state.n_tok;
+
+    if (session->state.spoiled) {
+        weir_snapshots_drop(&session->snapshots, n_tok);
+        session->scored = 0;
+        return;
+    }
+    memcpy(session->ids + n_tok - sequence->n_ids, sequence->ids,
+           sequence->n_ids * sizeof(*session->ids));
+    keep_scores(session, sequence->logits);
+}
+
+static int run(const struct weir_eval *evals, size_t n,
+               const struct weir_observer *observer, struct weir_err *err)
+{
+    struct weir_sequence sequences[WEIR_MAX_EVALS];
+    struct weir_jamba *jamba;
+    size_t i = 0;
+    int rc;
+
+    if (n == 0)
+        return 0;
+    jamba = evals->session->model->jamba;
+    do
+        make_sequence(&evals[i], &sequences[i]);
+    while (++i < n);
+    rc = weir_jamba_check(jamba, sequences, n, err);
+    if (rc)
+        return rc;
+    for (i = 0; i < n; i++)
+        plan(evals[i].session, evals[i].turn, &sequences[i]);
+    rc = weir_jamba_forward(jamba, sequences, n, observer, err);
+    for (i = 0; i < n; i++)
+        settle(evals[i].session, &sequences[i]);
+    return rc;
+}
+
 int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
                       float *logits, struct weir_err *err)
 {
-    struct weir_sequence sequence = {&session->state, ids, n_ids, logits};
+    const struct weir_eval eval = {session, ids, n_ids, logits, 0};
 
-    return weir_jamba_forward(session->model->jamba, &sequence, 1,
-                              &session->observer, err);
+    return run(&eval, 1, &session->observer, err);
 }
 
 int weir_session_eval_many(const struct weir_eval *evals, size_t n,
@@ -129,25 +277,16 @@ int weir_session_observe_many(const struct weir_eval *evals, size_t n,
                               const struct weir_observer *observer,
                               struct weir_err *err)
 {
-    struct weir_sequence sequences[WEIR_MAX_EVALS];
-
-    if (n == 0)
-        return 0;
     if (n > WEIR_MAX_EVALS)
         return weir_err_set(err, WEIR_EARG,
                             "%zu sessions are too many for one pass: %d is "
                             "the most",
                             n, WEIR_MAX_EVALS);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (evals[i].session->model != evals[0].session->model)
             return weir_err_set(err, WEIR_EARG,
                                 "sessions of two models in one pass");
-        sequences[i] =
-            (struct weir_sequence){&evals[i].session->state, evals[i].ids,
-                                   evals[i].n_ids, evals[i].logits};
-    }
-    return weir_jamba_forward(evals[0].session->model->jamba, sequences, n,
-                              observer, err);
+    return run(evals, n, observer, err);
 }
 
 /* Puts the rows of logits behind each other; the rest goes to the caller. */
@@ -181,11 +320,76 @@ int weir_session_eval_all(weir_session *session, const int32_t *ids,
     struct weir_observer all = {.views = observer ? observer->views : 0,
                                 .see = collect,
                                 .ctx = &collector};
-    struct weir_sequence sequence = {&session->state, ids, n_ids, NULL};
+    const struct weir_eval eval = {session, ids, n_ids, NULL, 0};
 
     if (logits)
         all.views |= 1u << WEIR_VIEW_LOGITS;
-    return weir_jamba_forward(session->model->jamba, &sequence, 1, &all, err);
+    return run(&eval, 1, &all, err);
+}
+
+/* ---- going back ---- */
+
+/* To a place, or with NULL to the start, and forgets what is behind it */
+static void go_back(weir_session *session, const struct weir_kept *kept)
+{
+    struct weir_snapshots *snapshots = &session->snapshots;
+    struct weir_snapshot snapshot;
+
+    if (kept)
+        snapshot = weir_snapshots_get(snapshots, kept);
+    weir_jamba_go_back(session->model->jamba, &session->state,
+                       kept ? &snapshot : NULL);
+    session->scored = kept && kept->scored;
+    if (session->scored)
+        memcpy(session->scores, weir_snapshots_scores(snapshots, kept),
+               snapshots->n_vocab * sizeof(float));
+    weir_snapshots_drop(snapshots, session->state.n_tok);
+}
+
+static size_t count_common(const weir_session *session, const int32_t *ids,
+                           size_t n_ids)
+{
+    size_t n = session->state.n_tok < n_ids ? session->state.n_tok : n_ids, i;
+
+    for (i = 0; i < n && session->ids[i] == ids[i]; i++)
+        ;
+    return i;
+}
+
+size_t weir_session_rewind(weir_session *session, const int32_t *ids,
+                           size_t n_ids, float *logits)
+{
+    size_t n = count_common(session, ids, n_ids), n_bytes;
+    const char *text;
+
+    if (session->state.spoiled || n < session->state.n_tok ||
+        (n == n_ids && !session->scored))
+        go_back(session, weir_snapshots_find(&session->snapshots, n, n_ids));
+    if (session->model->tokenizer)
+        weir_detokenizer_finish(&session->detokenizer, &text, &n_bytes);
+    n = session->state.n_tok;
+    if (logits && n_ids && n == n_ids)
+        memcpy(logits, session->scores,
+               session->snapshots.n_vocab * sizeof(*logits));
+    return n;
+}
+
+int weir_session_prefix(weir_session *session, const int32_t *ids, size_t n_ids,
+                        float *logits, size_t *n_kept, struct weir_err *err)
+{
+    struct weir_eval eval = {session, NULL, 0, logits, 1};
+    size_t n;
+
+    if (n_ids == 0)
+        return weir_err_set(err, WEIR_EARG, "no tokens to evaluate");
+    n = weir_session_rewind(session, ids, n_ids, logits);
+    if (n_kept)
+        *n_kept = n;
+    if (n == n_ids)
+        return 0;
+    eval.ids = ids + n;
+    eval.n_ids = n_ids - n;
+    return run(&eval, 1, &session->observer, err);
 }
 
 int weir_session_decode(weir_session *session, int32_t id, const char **text,

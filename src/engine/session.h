@@ -38,6 +38,23 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
                           struct weir_sampling *sampling, struct weir_err *err);
 
 /*
+ * The snapshot_bytes that serve a conversation of up to n_ctx tokens: a place
+ * for each WEIR_SNAPSHOT_TOK, 16 for turns, and of a budget at most a 16th.
+ */
+uint64_t weir_session_usual_snapshots(const weir_model *model, size_t n_ctx);
+
+/* What a session takes of the budget; UINT64_MAX: more than can be counted */
+uint64_t weir_session_bytes(const weir_model *model,
+                            const struct weir_session_options *options);
+
+/*
+ * How many tokens the session in a file has, which was saved with this model:
+ * what its header says.  Errors as those of weir_session_load().
+ */
+int weir_session_file_tokens(const weir_model *model, const char *path,
+                             size_t *n_tok, struct weir_err *err);
+
+/*
  * Under a budget the first session says how much all of them get, and how many
  * decode in step.  So this takes as much as n > 0 of them want, and other_bytes
  * beside, and gives back what is for sessions.

@@ -93,6 +93,9 @@ int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
 int weir_on_device_take_slot(struct weir_on_device *on, size_t n_ctx,
                              enum weir_dtype kv_dtype, uint32_t *slot,
                              struct weir_err *err);
+
+/* As it was when it was taken */
+void weir_on_device_clear_slot(struct weir_on_device *on, uint32_t slot);
 void weir_on_device_give_slot(struct weir_on_device *on, uint32_t slot);
 
 /* What it takes of the device for n_texts sequences of n_tok tokens in all */

@@ -259,11 +259,6 @@ struct place {
     size_t sequence, at;
 };
 
-static int is_prompt(const struct weir_sequence *sequence)
-{
-    return sequence->n_ids >= WEIR_PROMPT_TOK;
-}
-
 /* Fills a step from `place` on; 0 when nothing is left. */
 static int fill_step(struct weir_device_step *step,
                      const struct weir_sequence *sequences, size_t n,
@@ -278,9 +273,9 @@ static int fill_step(struct weir_device_step *step,
         size_t left = sequence->n_ids - place->at;
         size_t room = on->step_tok - step->n_tok;
 
-        if (step->n_runs && is_prompt(sequence) != step->prompt)
+        if (step->n_runs && weir_sequence_is_prompt(sequence) != step->prompt)
             break;
-        step->prompt = is_prompt(sequence);
+        step->prompt = weir_sequence_is_prompt(sequence);
         left = left < room ? left : room;
         if (!left)
             break;

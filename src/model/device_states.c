@@ -88,7 +88,9 @@ static int reserve(struct weir_on_device *on, struct weir_err *err)
         .n_heads = c->n_heads,
         .head_dim = c->head_dim,
         .max_pos = (uint32_t)(on->states.ld_pages * WEIR_DEVICE_PAGE),
-        .n_runs = WEIR_DEVICE_RUNS};
+        .n_runs = (uint32_t)(on->states.n_slots < WEIR_DEVICE_RUNS
+                                 ? on->states.n_slots
+                                 : WEIR_DEVICE_RUNS)};
     uint64_t n_bytes = on->room.table->workspace_bytes(&limits);
 
     if (n_bytes > weir_device_room_left(&on->room))
@@ -131,8 +133,7 @@ int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
     return rc;
 }
 
-/* What another sequence has left there */
-static void clear_slot(struct weir_on_device *on, uint32_t slot)
+void weir_on_device_clear_slot(struct weir_on_device *on, uint32_t slot)
 {
     const struct weir_config *c = &on->jamba->config;
     size_t conv = (size_t)c->n_inner * (c->d_conv - 1);
@@ -172,7 +173,7 @@ int weir_on_device_take_slot(struct weir_on_device *on, size_t n_ctx,
     pages = states->pages + i * states->ld_pages;
     for (size_t k = 0; k < states->ld_pages; k++)
         pages[k] = k < n_pages ? states->free[--states->n_free] : UINT32_MAX;
-    clear_slot(on, i);
+    weir_on_device_clear_slot(on, i);
     on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
                               states->at + i * states->ld_pages, pages,
                               states->ld_pages * sizeof(*pages));

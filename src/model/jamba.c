@@ -21,6 +21,9 @@
  * chunks nor other sequences show in the bits.  WEIR_PROMPT_TOK
  * tokens or more of a sequence in one call are a prompt, whose products may
  * round activations (linear.h); that does show.
+ *
+ * A snapshot of the Mamba layers behind a token is copied layer by layer, when
+ * the token has passed: it costs no second pass.
  */
 #include "model/jamba.h"
 
@@ -69,11 +72,6 @@ struct chunk {
 
 /* ---- sequences, spans and chunks ---- */
 
-static int is_prompt(const struct weir_sequence *sequence)
-{
-    return sequence->n_ids >= WEIR_PROMPT_TOK;
-}
-
 /* Moves on to the sequence that has tokens left; 0: there are none. */
 static size_t tokens_left(const struct pass *pass, struct place *place)
 {
@@ -83,6 +81,28 @@ static size_t tokens_left(const struct pass *pass, struct place *place)
     return place->sequence < pass->n_sequences
                ? pass->sequences[place->sequence].n_ids - place->at
                : 0;
+}
+
+/* Tokens `at` to at + n - 1 of a sequence, or up to where a snapshot is */
+static struct weir_run take_run(const struct weir_sequence *sequence, size_t at,
+                                size_t n)
+{
+    struct weir_run run = {.state = sequence->state,
+                           .n_past = sequence->state->n_tok + at,
+                           .n_tok = n,
+                           .ids = sequence->ids + at};
+    const struct weir_snapshot *snapshot = sequence->snapshots;
+    const struct weir_snapshot *end = snapshot + sequence->n_snapshots;
+
+    while (snapshot < end && snapshot->n_tok <= run.n_past)
+        snapshot++;
+    if (snapshot < end && snapshot->n_tok - run.n_past <= n) {
+        run.n_tok = snapshot->n_tok - run.n_past;
+        run.mamba = snapshot->mamba;
+    }
+    if (at + run.n_tok == sequence->n_ids)
+        run.logits = sequence->logits;
+    return run;
 }
 
 /*
@@ -101,23 +121,17 @@ static void take_chunk(const struct pass *pass, size_t row, struct chunk *chunk)
     while (left > 0 && (n = tokens_left(pass, &chunk->from)) > 0) {
         const struct weir_sequence *sequence =
             &pass->sequences[chunk->from.sequence];
+        struct weir_run run;
 
-        if (chunk->n_runs && is_prompt(sequence) != work->prompt)
+        if (chunk->n_runs && weir_sequence_is_prompt(sequence) != work->prompt)
             break;
-        n = n < left ? n : left;
-        work->prompt = is_prompt(sequence);
-        work->runs[chunk->n_runs++] = (struct weir_run){
-            .state = sequence->state,
-            .n_past = sequence->state->n_tok + chunk->from.at,
-            .row = chunk->n_tok,
-            .n_tok = n,
-            .ids = sequence->ids + chunk->from.at,
-            .logits =
-                chunk->from.at + n == sequence->n_ids ? sequence->logits : NULL,
-        };
-        chunk->from.at += n;
-        chunk->n_tok += n;
-        left -= n;
+        run = take_run(sequence, chunk->from.at, n < left ? n : left);
+        run.row = chunk->n_tok;
+        work->prompt = weir_sequence_is_prompt(sequence);
+        work->runs[chunk->n_runs++] = run;
+        chunk->from.at += run.n_tok;
+        chunk->n_tok += run.n_tok;
+        left -= run.n_tok;
     }
 }
 
@@ -584,7 +598,8 @@ static int check_sequence(const struct weir_jamba *jamba,
 
     if (state->spoiled)
         return weir_err_set(err, WEIR_EARG,
-                            "this session failed before; start a new one");
+                            "this session failed before; go back in it, or "
+                            "start a new one");
     if (n_ids == 0)
         return weir_err_set(err, WEIR_EARG, "no tokens to evaluate");
     if (n_ids > state->n_ctx - state->n_tok)
@@ -603,20 +618,18 @@ static int check_sequence(const struct weir_jamba *jamba,
     return 0;
 }
 
-static int check_call(const struct weir_jamba *jamba,
-                      const struct weir_sequence *sequences, size_t n,
-                      size_t *n_tok, struct weir_err *err)
+int weir_jamba_check(const struct weir_jamba *jamba,
+                     const struct weir_sequence *sequences, size_t n,
+                     struct weir_err *err)
 {
     int rc = 0;
 
-    *n_tok = 0;
     for (size_t i = 0; i < n && !rc; i++) {
         rc = check_sequence(jamba, &sequences[i], err);
         for (size_t k = 0; k < i && !rc; k++)
             if (sequences[k].state == sequences[i].state)
                 rc = weir_err_set(err, WEIR_EARG,
                                   "a session can go on only once in a pass");
-        *n_tok += sequences[i].n_ids;
     }
     return rc;
 }
@@ -646,22 +659,23 @@ int weir_jamba_forward(struct weir_jamba *jamba,
                         .n_sequences = n,
                         .observer = observer,
                         .err = err};
-    size_t n_tok;
-    int rc = check_call(jamba, sequences, n, &n_tok, err);
+    int rc = weir_jamba_check(jamba, sequences, n, err);
 
     if (rc)
         return rc;
+    for (size_t i = 0; i < n; i++)
+        pass.n_all += sequences[i].n_ids;
     pthread_mutex_lock(&jamba->lock);
-    pass.n_all = n_tok;
     rc = jamba->on
              ? weir_on_device_forward(jamba->on, sequences, n, observer, err)
-             : run_spans(&pass, n_tok);
+             : run_spans(&pass, pass.n_all);
     weir_trace_part(NULL, -1);
     if (rc)
         let_go(jamba);
     pthread_mutex_unlock(&jamba->lock);
     for (size_t i = 0; i < n; i++) {
-        sequences[i].state->n_tok += sequences[i].n_ids;
+        if (!rc)
+            sequences[i].state->n_tok += sequences[i].n_ids;
         sequences[i].state->spoiled = rc != 0;
     }
     return rc;

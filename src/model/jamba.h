@@ -68,6 +68,10 @@ int weir_jamba_begin(struct weir_jamba *jamba, size_t n_ctx,
                      struct weir_state *state, struct weir_err *err);
 void weir_jamba_end(struct weir_jamba *jamba, struct weir_state *state);
 
+/* weir_state_go_back(), wherever it lies; a device knows the start only. */
+void weir_jamba_go_back(struct weir_jamba *jamba, struct weir_state *state,
+                        const struct weir_snapshot *snapshot);
+
 /* What an observer is shown, [n_tok][width] f32. */
 enum weir_view {
     WEIR_VIEW_HIDDEN, /* residual stream before layer `layer`; layer n_layers:
@@ -100,7 +104,24 @@ struct weir_sequence {
     const int32_t *ids; /* [n_ids] */
     size_t n_ids;       /* > 0 */
     float *logits; /* [n_vocab]: scores of the next token; NULL: not wanted */
+    int prompt;    /* computed as one, however few they are */
+    /*
+     * What the Mamba layers are to be kept of behind some of the tokens,
+     * ascending; n_tok counts those in the state before, too
+     */
+    const struct weir_snapshot *snapshots;
+    size_t n_snapshots;
 };
+
+static inline int weir_sequence_is_prompt(const struct weir_sequence *sequence)
+{
+    return sequence->prompt || sequence->n_ids >= WEIR_PROMPT_TOK;
+}
+
+/* WEIR_EARG for what weir_jamba_forward() would refuse; 0: it will run. */
+int weir_jamba_check(const struct weir_jamba *jamba,
+                     const struct weir_sequence *sequences, size_t n,
+                     struct weir_err *err);
 
 /*
  * Runs the tokens of n sequences, whose states differ, together: the weights
@@ -109,10 +130,12 @@ struct weir_sequence {
  * tokens of one sequence behind those of the one before.
  *
  * Bits depend neither on the other sequences nor on the number of threads, nor
- * on how a caller cuts a text into calls but for WEIR_PROMPT_TOK.  WEIR_EARG,
- * and nothing has happened, for an id that is not in the vocabulary, for more
- * tokens than there is room for and for a state that is there twice; after any
- * other error the states can only be freed.  Any thread; passes wait for each
+ * on snapshots, nor on how a caller cuts a text into calls but for what is a
+ * prompt: WEIR_PROMPT_TOK tokens or more, and what is said to be one.
+ * WEIR_EARG, and nothing has happened, for an id that is not in the vocabulary,
+ * for more tokens than there is room for and for a state that is there twice;
+ * after any other error the states are spoiled and have no more tokens than
+ * before: they can be freed, or go back.  Any thread; passes wait for each
  * other.
  */
 int weir_jamba_forward(struct weir_jamba *jamba,

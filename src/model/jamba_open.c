@@ -170,3 +170,17 @@ void weir_jamba_end(struct weir_jamba *jamba, struct weir_state *state)
     }
     weir_state_fini(state);
 }
+
+void weir_jamba_go_back(struct weir_jamba *jamba, struct weir_state *state,
+                        const struct weir_snapshot *snapshot)
+{
+    if (!state->on_device) {
+        weir_state_go_back(state, snapshot);
+        return;
+    }
+    pthread_mutex_lock(&jamba->lock);
+    weir_on_device_clear_slot(jamba->on, state->slot);
+    pthread_mutex_unlock(&jamba->lock);
+    state->n_tok = 0;
+    state->spoiled = 0;
+}

@@ -7,6 +7,8 @@
  */
 #include "model/layers.h"
 
+#include <string.h>
+
 #include "base/trace.h"
 #include "model/linear.h"
 #include "model/rows.h"
@@ -32,6 +34,14 @@ static size_t n_channels(const struct weir_jamba *jamba, size_t first)
     return left < CHANNELS ? left : CHANNELS;
 }
 
+/* Copies n floats of the state to where a snapshot of it is wanted. */
+static void keep(const struct weir_run *run, const float *from, size_t n)
+{
+    if (run->mamba)
+        memcpy(run->mamba + (from - run->state->mamba), from,
+               n * sizeof(*from));
+}
+
 /* u = silu(conv(x)) of channels from c on, for the tokens of a run */
 static void conv_run(const struct mixer *mixer, const struct weir_run *run,
                      size_t c)
@@ -54,6 +64,7 @@ static void conv_run(const struct mixer *mixer, const struct weir_run *run,
     };
 
     jamba->kernels.conv(&conv);
+    keep(run, conv.state, conv.n_ch * (k - 1));
 }
 
 static void conv_slice(void *ctx, size_t item, unsigned worker)
@@ -98,6 +109,7 @@ static void scan_run(const struct mixer *mixer, const struct weir_run *run,
     };
 
     jamba->kernels.scan(&scan);
+    keep(run, scan.state, scan.n_ch * n_state);
 }
 
 static void scan_slice(void *ctx, size_t item, unsigned worker)

@@ -54,6 +54,7 @@ struct weir_run {
     size_t row, n_tok; /* of the chunk */
     const int32_t *ids;
     float *logits; /* where the last one's go, or NULL */
+    float *mamba;  /* where the state behind the last one goes, or NULL */
 };
 
 struct weir_work {

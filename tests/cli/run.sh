@@ -60,7 +60,8 @@ is 0 "ids go on"
 tap_ok $? "as ids on one line"
 mv out wanted
 weir run ids.weir --ids ids -n 5 --json
-says out '"prompt_tokens":6,"generated_tokens":5,"text":null,"ids":\['
+says out '"prompt_tokens":6,"cached_tokens":0,"generated_tokens":5,'
+says out ',"text":null,"ids":\['
 says out '"stop":"length"'
 [ "$(sed 's/.*"ids":\[\([0-9,]*\)\].*/\1/' out | tr ',' ' ')" = \
     "$(cat wanted)" ]

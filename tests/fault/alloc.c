@@ -243,13 +243,38 @@ static int attempt_code(const void *what, int *wrong, struct weir_err *err)
 
 static int attempt_session(const void *what, int *wrong, struct weir_err *err)
 {
-    struct weir_session_options options = {.n_ctx = 100, .kv = WEIR_KV_BF16};
+    struct weir_session_options options = {
+        .n_ctx = 100, .kv = WEIR_KV_BF16, .snapshot_bytes = 1 << 20};
     weir_session *session;
     int rc = weir_session_new((weir_model *)what, &options, &session, err);
 
     fault_disarm();
     *wrong = rc ? session != NULL : weir_session_n_tok(session) != 0;
     weir_session_free(session);
+    return rc;
+}
+
+/* A session of three tokens that is saved, and loaded into another */
+static int attempt_save(const void *what, int *wrong, struct weir_err *err)
+{
+    static const int32_t ids[] = {1, 300, 20};
+    struct weir_session_options options = {.n_ctx = 4,
+                                           .snapshot_bytes = 1 << 20};
+    weir_session *session = NULL, *again = NULL;
+    int rc = weir_session_new((weir_model *)what, &options, &session, err);
+
+    if (!rc)
+        rc = weir_session_prefix(session, ids, 3, NULL, NULL, err);
+    if (!rc)
+        rc = weir_session_save(session, fault_at("session"), err);
+    if (!rc)
+        rc = weir_session_new((weir_model *)what, &options, &again, err);
+    if (!rc)
+        rc = weir_session_load(again, fault_at("session"), err);
+    fault_disarm();
+    *wrong = !rc && weir_session_n_tok(again) != 3;
+    weir_session_free(session);
+    weir_session_free(again);
     return rc;
 }
 
@@ -416,6 +441,7 @@ static void test_model(const struct fault_model *kind)
     if (kind->tokenizer)
         test_encode(model);
     try_each("a session", attempt_session, model, 1);
+    try_each("saving and loading it", attempt_save, model, 1);
     try_each("texts in step", attempt_schedule, model, 1);
     try_each("a plan", attempt_plan, model, 1);
     weir_model_close(model);

@@ -36,7 +36,8 @@ static int begin(struct loop *loop, unsigned n_threads, enum weir_io io,
                  struct weir_err *err)
 {
     struct weir_session_options session = {.n_ctx = N_PROMPT + N_DECODE,
-                                           .kv = WEIR_KV_BF16};
+                                           .kv = WEIR_KV_BF16,
+                                           .snapshot_bytes = 1 << 20};
     struct weir_model_options model = {.n_threads = n_threads, .io = io};
     struct weir_sampling sampling = {.temperature = 0.9,
                                      .top_k = 300,

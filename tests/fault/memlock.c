@@ -53,7 +53,8 @@ static enum verdict pass(struct weir_jamba *jamba, const char **note)
     struct weir_residency_stats stats;
     struct weir_state state = {0};
     const int32_t ids[] = {1, 2, 3};
-    const struct weir_sequence sequence = {&state, ids, 3, NULL};
+    const struct weir_sequence sequence = {
+        .state = &state, .ids = ids, .n_ids = 3};
     int rc = weir_budget_take(jamba, 0, 3, 1, &err);
 
     if (!rc)

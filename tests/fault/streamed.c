@@ -107,10 +107,14 @@ static int evaluate(struct weir_jamba *jamba, struct weir_state *state,
 
     for (size_t i = 0; i < N_TOK; i++)
         ids[i] = id_of(i, n_vocab);
-    sequence = (struct weir_sequence){state, ids, N_PROMPT, out};
+    sequence = (struct weir_sequence){
+        .state = state, .ids = ids, .n_ids = N_PROMPT, .logits = out};
     rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
     for (size_t i = N_PROMPT; i < N_TOK && !rc; i++) {
-        sequence = (struct weir_sequence){state, ids + i, 1, out += n_vocab};
+        sequence = (struct weir_sequence){.state = state,
+                                          .ids = ids + i,
+                                          .n_ids = 1,
+                                          .logits = out += n_vocab};
         rc = weir_jamba_forward(jamba, &sequence, 1, NULL, &err);
     }
     return rc;
@@ -316,7 +320,7 @@ static void test_scan(const struct kind *kind)
     struct weir_state state = {0};
     struct weir_jamba *jamba;
     int32_t ids[40];
-    struct weir_sequence sequence = {&state, ids, 40, NULL};
+    struct weir_sequence sequence = {.state = &state, .ids = ids, .n_ids = 40};
     int rc;
 
     options.weight_bytes = file_bytes() * 7 / 8;

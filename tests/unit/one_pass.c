@@ -48,8 +48,11 @@ static void evaluate(struct weir_jamba *jamba, size_t n_tok, size_t first,
     struct weir_residency_stats stats;
     struct weir_state state = {0};
     struct weir_sequence parts[] = {
-        {&state, ids, first, NULL},
-        {&state, ids + first, n_tok - first, out->logits}};
+        {.state = &state, .ids = ids, .n_ids = first},
+        {.state = &state,
+         .ids = ids + first,
+         .n_ids = n_tok - first,
+         .logits = out->logits}};
 
     out->rc = weir_budget_take(jamba, 0, n_tok, 1, &err);
     weir_wait_count(jamba, n_tok - first, &out->foretold);

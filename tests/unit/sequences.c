@@ -81,8 +81,10 @@ static int run(struct weir_jamba *jamba, size_t from, size_t to,
     for (size_t step = 0; step < N_STEPS && !rc; step++) {
         for (size_t s = from; s < to; s++)
             sequences[s] = (struct weir_sequence){
-                &states[s], ids_of(s, step, jamba->config.n_vocab),
-                n_ids[s][step], logits[s][step]};
+                .state = &states[s],
+                .ids = ids_of(s, step, jamba->config.n_vocab),
+                .n_ids = n_ids[s][step],
+                .logits = logits[s][step]};
         rc = weir_jamba_forward(jamba, sequences + from, to - from, NULL, &err);
     }
     return rc;
@@ -131,7 +133,8 @@ static uint64_t bytes_of(struct weir_jamba_options options, size_t n_tok)
     struct weir_residency_stats before, after = {0};
     struct weir_tile_record tile = {0};
     struct weir_jamba *jamba = start(options);
-    struct weir_sequence sequence = {&states[0], NULL, n_tok, alone[0][0]};
+    struct weir_sequence sequence = {
+        .state = &states[0], .n_ids = n_tok, .logits = alone[0][0]};
     int32_t ids[1024];
 
     if (!jamba)
@@ -174,10 +177,12 @@ static void test_refusals(void)
 {
     struct weir_jamba *jamba = start((struct weir_jamba_options){0});
     int32_t ids[] = {1, 2, 100000};
-    struct weir_sequence twice[] = {{&states[0], ids, 2, NULL},
-                                    {&states[0], ids, 1, NULL}};
-    struct weir_sequence wrong[] = {{&states[0], ids, 2, NULL},
-                                    {&states[1], ids, 3, NULL}};
+    struct weir_sequence twice[] = {
+        {.state = &states[0], .ids = ids, .n_ids = 2},
+        {.state = &states[0], .ids = ids, .n_ids = 1}};
+    struct weir_sequence wrong[] = {
+        {.state = &states[0], .ids = ids, .n_ids = 2},
+        {.state = &states[1], .ids = ids, .n_ids = 3}};
 
     tap_ok(jamba &&
                weir_jamba_forward(jamba, twice, 2, NULL, &err) == WEIR_EARG,
