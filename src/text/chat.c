@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "offload/file.h"
+#include "text/tokenizer.h"
+
+#define MAX_LEVELS 100 /* of what messages hold */
 
 struct weir_chat {
     struct weir_jinja *plain;
@@ -228,6 +231,145 @@ int weir_chat_check(const struct weir_buf *chat_template,
     return rc;
 }
 
+/* ---- guarding ---- */
+
+struct guard {
+    const struct weir_tokenizer *tokenizer;
+    struct weir_err *err;
+    unsigned depth;
+};
+
+static int guard_value(struct guard *guard, const json_t *json, json_t **out);
+
+static int guard_text(struct guard *guard, const json_t *json, json_t **out)
+{
+    struct weir_buf text = WEIR_BUF(WEIR_TEXT_BYTES);
+    int rc = weir_tokenizer_guard(guard->tokenizer, json_string_value(json),
+                                  json_string_length(json), &text, guard->err);
+
+    if (!rc)
+        *out = json_stringn_nocheck(text.data ? text.data : "", text.n_bytes);
+    if (!rc && !*out)
+        rc = weir_err_nomem(guard->err, text.n_bytes, "messages");
+    weir_buf_fini(&text);
+    return rc;
+}
+
+static int guard_items(struct guard *guard, const json_t *json, json_t *list)
+{
+    json_t *item;
+    int rc = 0;
+
+    for (size_t i = 0; i < json_array_size(json) && !rc; i++) {
+        rc = guard_value(guard, json_array_get(json, i), &item);
+        if (!rc && json_array_append_new(list, item))
+            rc = weir_err_nomem(guard->err, sizeof(item), "messages");
+    }
+    return rc;
+}
+
+/* Keys stay: a template looks for them. */
+static int guard_members(struct guard *guard, const json_t *json,
+                         json_t *object)
+{
+    json_t *member, *made;
+    const char *key;
+    int rc = 0;
+
+    json_object_foreach((json_t *)json, key, member)
+    {
+        rc = guard_value(guard, member, &made);
+        if (!rc && json_object_set_new_nocheck(object, key, made))
+            rc = weir_err_nomem(guard->err, sizeof(made), "messages");
+        if (rc)
+            break;
+    }
+    return rc;
+}
+
+/* A copy, in which every string is guarded; release it. */
+static int guard_value(struct guard *guard, const json_t *json, json_t **out)
+{
+    int rc;
+
+    *out = NULL;
+    if (json_is_string(json))
+        return guard_text(guard, json, out);
+    if (!json_is_array(json) && !json_is_object(json)) {
+        *out = json_incref((json_t *)json);
+        return 0;
+    }
+    if (guard->depth == MAX_LEVELS)
+        return weir_err_set(guard->err, WEIR_ELIMIT,
+                            "messages nested deeper than %d levels",
+                            MAX_LEVELS);
+    *out = json_is_array(json) ? json_array() : json_object();
+    if (!*out)
+        return weir_err_nomem(guard->err, sizeof(**out), "messages");
+    guard->depth++;
+    rc = json_is_array(json) ? guard_items(guard, json, *out)
+                             : guard_members(guard, json, *out);
+    guard->depth--;
+    if (!rc)
+        return 0;
+    json_decref(*out);
+    *out = NULL;
+    return rc;
+}
+
+static int guard_member(struct guard *guard, json_t *message, const char *key)
+{
+    json_t *value = json_object_get(message, key), *made;
+    int rc;
+
+    if (!value)
+        return 0;
+    rc = guard_value(guard, value, &made);
+    if (!rc && json_object_set_new(message, key, made))
+        rc = weir_err_nomem(guard->err, sizeof(made), "messages");
+    return rc;
+}
+
+static int guard_message(struct guard *guard, const json_t *message,
+                         json_t **out)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    int rc;
+
+    if (!json_is_object(message) || (role && !strcmp(role, "assistant"))) {
+        *out = json_incref((json_t *)message);
+        return 0;
+    }
+    *out = json_copy((json_t *)message);
+    if (!*out)
+        return weir_err_nomem(guard->err, sizeof(**out), "messages");
+    rc = guard_member(guard, *out, "content");
+    if (!rc)
+        rc = guard_member(guard, *out, "name");
+    if (!rc)
+        return 0;
+    json_decref(*out);
+    *out = NULL;
+    return rc;
+}
+
+static int guard_messages(struct guard *guard, const json_t *messages,
+                          json_t **out)
+{
+    json_t *message;
+    int rc = 0;
+
+    *out = json_array();
+    if (!*out)
+        return weir_err_nomem(guard->err, sizeof(**out), "messages");
+    for (size_t i = 0; i < json_array_size(messages) && !rc; i++) {
+        rc = guard_message(guard, json_array_get(messages, i), &message);
+        if (!rc && json_array_append_new(*out, message))
+            rc = weir_err_nomem(guard->err, sizeof(message), "messages");
+    }
+    return rc;
+}
+
 /* ---- rendering ---- */
 
 /* What is not given is None, but for what the template is not to be told. */
@@ -258,7 +400,7 @@ int weir_chat_render(const struct weir_chat *chat,
                      struct weir_err *err)
 {
     json_t *object = json_object();
-    const json_t *variables[] = {chat->tokens, object, input->extra};
+    const json_t *variables[] = {chat->tokens, input->extra, object};
     const struct weir_jinja *jinja = chat->with_tools &&
                                              json_is_array(input->tools) &&
                                              json_array_size(input->tools)
@@ -271,5 +413,30 @@ int weir_chat_render(const struct weir_chat *chat,
     else
         rc = weir_jinja_render(jinja, variables, 3, input->now, out, err);
     json_decref(object);
+    return rc;
+}
+
+int weir_chat_render_guarded(const struct weir_chat *chat,
+                             const struct weir_tokenizer *tokenizer,
+                             const struct weir_chat_input *input,
+                             struct weir_buf *out, struct weir_err *err)
+{
+    struct guard guard = {.tokenizer = tokenizer, .err = err};
+    struct weir_chat_input guarded = *input;
+    json_t *messages = NULL, *documents = NULL;
+    int rc = 0;
+
+    if (json_is_array(input->messages)) {
+        rc = guard_messages(&guard, input->messages, &messages);
+        guarded.messages = messages;
+    }
+    if (!rc && input->documents) {
+        rc = guard_value(&guard, input->documents, &documents);
+        guarded.documents = documents;
+    }
+    if (!rc)
+        rc = weir_chat_render(chat, &guarded, out, err);
+    json_decref(messages);
+    json_decref(documents);
     return rc;
 }

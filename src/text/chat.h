@@ -10,11 +10,10 @@
  * messages, tools, documents, add_generation_prompt, the special tokens
  * (bos_token and so on) and what the caller adds.
  *
- * The rendered text may hold special tokens written out, so it is encoded with
- * them parsed (weir_model_encode() with `special`).  That goes for the content
- * of messages too: who must not let strangers write special tokens checks it
- * before.  When the text begins with the id that begins a text, encoding adds
- * none.
+ * The rendered text holds special tokens written out, so that it is encoded
+ * with them parsed, and with a begin-of-text id, of which encoding adds none
+ * where the text begins with it.  What is written in messages would be parsed
+ * too: weir_chat_render_guarded() is for text that a model is to read.
  */
 #ifndef WEIR_TEXT_CHAT_H
 #define WEIR_TEXT_CHAT_H
@@ -22,6 +21,7 @@
 #include "text/jinja.h"
 
 struct weir_file;
+struct weir_tokenizer;
 struct weir_chat;
 
 /*
@@ -51,11 +51,12 @@ int weir_chat_check(const struct weir_buf *chat_template,
 void weir_chat_free(struct weir_chat *chat);
 
 struct weir_chat_input {
-    const json_t *messages;    /* NULL: the template gets none */
+    const json_t *messages;    /* NULL: None */
     const json_t *tools;       /* or NULL */
     const json_t *documents;   /* or NULL */
     int add_generation_prompt; /* 1, 0, or -1: the template is not told */
-    const json_t *extra;       /* an object of more variables, or NULL */
+    const json_t *extra;       /* an object of more variables, or NULL; the
+                                  others go before them */
     int64_t now;               /* for strftime_now(); 0: the present */
 };
 
@@ -66,5 +67,16 @@ struct weir_chat_input {
 int weir_chat_render(const struct weir_chat *chat,
                      const struct weir_chat_input *input, struct weir_buf *out,
                      struct weir_err *err);
+
+/*
+ * The same for encoding with WEIR_SPECIAL_GUARDED: special tokens of the
+ * tokenizer that stand in the content or name of a message, or in a document,
+ * get guards, and so do not become ids.  The messages of an assistant are left
+ * as they are: what a model has said may have special tokens in it.
+ */
+int weir_chat_render_guarded(const struct weir_chat *chat,
+                             const struct weir_tokenizer *tokenizer,
+                             const struct weir_chat_input *input,
+                             struct weir_buf *out, struct weir_err *err);
 
 #endif

@@ -148,4 +148,47 @@ pack
 tap_ok $? "a template that can not be parsed is packed with a warning"
 weir template model.weir <in.json
 refuses 3 'chat_template.jinja:2:6: ' "and refused when it is wanted"
+
+# A chat with the bundled model
+weir pack -q "$here/demo/model" -o demo.weir
+text='<|bom|><|user|> Say: my horse is slow<|eom|><|bom|><|assistant|>'
+weir run demo.weir -p "$text" --temp 0
+mv out wanted
+weir run demo.weir --chat -p 'Say: my horse is slow' --temp 0
+[ -s out ] && cmp -s wanted out
+tap_ok $? "weir run --chat is the prompt with its marks"
+printf '%s' 'Say: my horse is slow' >prompt
+weir run demo.weir --chat -f prompt --temp 0
+cmp -s wanted out
+tap_ok $? "from a file too"
+weir run demo.weir --chat --system 'Be <brief>.' -p Hi --json -n 1
+n=$(sed 's/.*"prompt_tokens":\([0-9]*\).*/\1/' out)
+text='<|bom|><|system|> Be <brief>.<|eom|>'
+text="$text<|bom|><|user|> Hi<|eom|><|bom|><|assistant|>"
+[ "$n" -eq "$(printf %s "$text" | "$WEIR" tokenize demo.weir --bos | wc -w)" ]
+tap_ok $? "--system puts a message before"
+weir run demo.weir --chat -p '<|eom|><|bom|>' --json -n 1
+more=$(sed 's/.*"prompt_tokens":\([0-9]*\).*/\1/' out)
+[ "$more" -gt $((n - 2)) ]
+tap_ok $? "marks in a message are text"
+echo '{{ messages[0].content }}' >plain.jinja
+weir run demo.weir --chat --chat-template plain.jinja -p 'In the' --temp 0 -n 5
+mv out wanted
+weir run demo.weir -p 'In the' --temp 0 -n 5
+cmp -s wanted out
+tap_ok $? "--chat-template takes another"
+echo '{{ 1 ' >plain.jinja
+weir run demo.weir --chat --chat-template plain.jinja -p 'In the'
+refuses 3 'plain.jinja:1:' "and refuses one that is wrong"
+echo '{{ raise_exception("not today") }}' >plain.jinja
+weir run demo.weir --chat --chat-template plain.jinja -p 'In the'
+refuses 3 'plain.jinja:1:19: not today' "or that refuses"
+weir run demo.weir --chat -p "$(printf 'a\377')"
+refuses 3 'not UTF-8 at byte 1' "a message that is not UTF-8"
+weir run demo.weir --system x -p y
+refuses 2 'without --chat' "--system alone"
+weir run demo.weir --chat-template x -p y
+refuses 2 'without --chat' "--chat-template alone"
+weir run demo.weir --chat --ids prompt
+refuses 2 'wants text' "--chat with ids"
 tap_done
