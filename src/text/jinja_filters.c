@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filters on strings and on single values. */
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -234,8 +235,8 @@ static int filter_wordcount(struct weir_call *call, struct weir_value *out)
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        is_word = c == '_' || weir_char_is(call->render, c, WEIR_ALPHA) ||
-                  weir_char_is(call->render, c, WEIR_DIGIT);
+        is_word = c == '_' || weir_char_is(c, WEIR_ALPHA) ||
+                  weir_char_is(c, WEIR_DIGIT);
         n_words += is_word && !in_word;
         in_word = is_word;
     }

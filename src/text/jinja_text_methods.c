@@ -39,9 +39,9 @@ static int recase(struct weir_call *call, int is_title, struct weir_value *out)
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        up = is_title ? !in_word : weir_char_is(render, c, WEIR_IS_LOWER);
-        in_word = weir_char_is(render, c, WEIR_IS_LOWER) ||
-                  weir_char_is(render, c, WEIR_IS_UPPER);
+        up = is_title ? !in_word : weir_char_is(c, WEIR_IS_LOWER);
+        in_word =
+            weir_char_is(c, WEIR_IS_LOWER) || weir_char_is(c, WEIR_IS_UPPER);
         rc = weir_put_cased(render, c,
                             !up        ? WEIR_LOWER
                             : is_title ? WEIR_TITLE
@@ -282,10 +282,10 @@ static int made_of(struct weir_call *call, enum made_of what,
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        upper = weir_char_is(render, c, WEIR_IS_UPPER);
-        lower = weir_char_is(render, c, WEIR_IS_LOWER);
-        alpha = weir_char_is(render, c, WEIR_ALPHA);
-        digit = weir_char_is(render, c, WEIR_DIGIT);
+        upper = weir_char_is(c, WEIR_IS_UPPER);
+        lower = weir_char_is(c, WEIR_IS_LOWER);
+        alpha = weir_char_is(c, WEIR_ALPHA);
+        digit = weir_char_is(c, WEIR_DIGIT);
         any_case |= upper | lower;
         all = what == OF_ALPHA   ? alpha
               : what == OF_DIGIT ? digit
