@@ -241,7 +241,7 @@ static int filter_wordcount(struct weir_call *call, struct weir_value *out)
         in_word = is_word;
     }
     *out = weir_int(n_words);
-    return rc ? rc : weir_render_step(call->render, text.n / 8);
+    return rc ? rc : weir_render_step(call->render, text.n / 2);
 }
 
 static int filter_format(struct weir_call *call, struct weir_value *out)
@@ -449,7 +449,7 @@ static int filter_length(struct weir_call *call, struct weir_value *out)
         return 0;
     case WEIR_STRING:
         *out = weir_int((int64_t)weir_text_count(self->text));
-        return weir_render_step(call->render, self->text.n / 64);
+        return weir_render_step(call->render, self->text.n / 32);
     case WEIR_LIST:
     case WEIR_TUPLE:
         *out = weir_int((int64_t)self->list->n);

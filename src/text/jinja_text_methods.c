@@ -185,8 +185,9 @@ static int search(struct weir_call *call, int from_end, int must,
     int rc = weir_call_text(call, 0, "", &what);
 
     if (!rc)
-        rc = weir_render_step(call->render,
-                              text.n / 64 * (from_end ? what.n / 64 + 1 : 1));
+        rc = weir_render_step(call->render, from_end
+                                                ? text.n / 4 * (what.n / 64 + 1)
+                                                : text.n / 64);
     if (!rc)
         rc = part(call, &text, &start);
     if (rc)
@@ -297,7 +298,7 @@ static int made_of(struct weir_call *call, enum made_of what,
     if (what == OF_UPPER || what == OF_LOWER)
         all = all && any_case;
     *out = weir_bool(all);
-    return weir_render_step(render, text.n / 8);
+    return weir_render_step(render, text.n / 2);
 }
 
 static int method_isalpha(struct weir_call *call, struct weir_value *out)
