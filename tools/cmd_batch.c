@@ -272,8 +272,11 @@ static int prepare(struct batch *batch, struct weir_err *err)
 {
     struct batch_args *args = &batch->args;
     size_t line_bytes = batch_args_line_bytes(args);
-    struct weir_schedule_options options = {args->n_places, args->n_ctx,
-                                            args->kv, PARSE_BYTES * line_bytes};
+    struct weir_schedule_options options = {.n_places = args->n_places,
+                                            .n_ctx = args->n_ctx,
+                                            .kv = args->kv,
+                                            .other_bytes =
+                                                PARSE_BYTES * line_bytes};
     int rc = batch_input_open(&batch->input, args->input, line_bytes, err);
 
     if (!rc)

@@ -269,7 +269,8 @@ static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
                                           .n_ids = 3,
                                           .n_tokens = 2,
                                           .sampling = WEIR_SAMPLING_NEUTRAL};
-    struct weir_schedule_options options = {2, 8, WEIR_KV_BF16, 0};
+    struct weir_schedule_options options = {
+        .n_places = 2, .n_ctx = 8, .kv = WEIR_KV_BF16};
     struct weir_schedule *schedule;
     size_t n_tokens = 0;
     int rc;
