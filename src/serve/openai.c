@@ -210,6 +210,19 @@ static int unsupported(struct weir_fault *fault, const char *key,
                           allowed ? allowed : "");
 }
 
+static int take_n(struct weir_completion *to, const char *key,
+                  const json_t *value, struct weir_fault *fault)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!to->is_served)
+        return n == 1 ? 0 : unsupported(fault, key, "1");
+    if (!json_is_integer(value) || n < 1 || n > WEIR_MAX_CHOICES)
+        return wrong(fault, key, "a whole number from 1 to 16");
+    to->n = (size_t)n;
+    return 0;
+}
+
 static int take_one(struct weir_completion *to, const char *key,
                     const json_t *value, struct weir_fault *fault)
 {
@@ -222,6 +235,38 @@ static int take_false(struct weir_completion *to, const char *key,
 {
     (void)to;
     return json_is_false(value) ? 0 : unsupported(fault, key, "false");
+}
+
+static int take_stream(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    return to->is_served ? take_bool(key, value, &to->stream, fault)
+                         : take_false(to, key, value, fault);
+}
+
+/* A key that this server does not know may change nothing when it is false. */
+static int take_stream_options(struct weir_completion *to, const char *key,
+                               const json_t *value, struct weir_fault *fault)
+{
+    const char *option;
+    const json_t *set;
+    int rc = 0;
+
+    if (!to->is_served)
+        return 0;
+    if (!json_is_object(value))
+        return wrong(fault, key, "an object such as {\"include_usage\": true}");
+    json_object_foreach((json_t *)value, option, set)
+    {
+        if (!strcmp(option, "include_usage"))
+            rc = take_bool(key, set, &to->include_usage, fault);
+        else if (!json_is_false(set))
+            rc = weir_fault_set(fault, WEIR_EARG, key, "unknown_parameter",
+                                "unknown key '%.64s' in %s", option, key);
+        if (rc)
+            return rc;
+    }
+    return 0;
 }
 
 static int take_empty(struct weir_completion *to, const char *key,
@@ -257,6 +302,7 @@ static const struct {
 } keys[] = {
     {"prompt", take_prompt},
     {"max_tokens", take_max_tokens},
+    {"max_completion_tokens", take_max_tokens},
     {"temperature", take_sampling},
     {"top_k", take_sampling},
     {"top_p", take_sampling},
@@ -269,15 +315,15 @@ static const struct {
     {"stop", take_stop},
     {"ignore_eos", take_ignore_eos},
     {"return_token_ids", take_return_ids},
-    {"n", take_one},
+    {"n", take_n},
     {"best_of", take_one},
     {"echo", take_false},
-    {"stream", take_false},
+    {"stream", take_stream},
+    {"stream_options", take_stream_options},
     {"suffix", take_empty},
     {"logprobs", take_none},
     {"model", pass_over},
     {"user", pass_over},
-    {"stream_options", pass_over},
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -328,51 +374,4 @@ void weir_completion_fini(struct weir_completion *completion)
 {
     free(completion->ids);
     completion->ids = NULL;
-}
-
-/* ---- answers ---- */
-
-json_t *weir_openai_error(const struct weir_fault *fault)
-{
-    int is_ours = fault->err.code == WEIR_ENOMEM || fault->err.code == WEIR_EIO;
-
-    return json_pack(
-        "{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", fault->err.message,
-        "type", is_ours ? "server_error" : "invalid_request_error", "param",
-        *fault->param ? fault->param : NULL, "code", fault->code);
-}
-
-static json_t *ids_json(const int32_t *ids, size_t n)
-{
-    json_t *array = json_array();
-    int bad = !array;
-
-    for (size_t i = 0; i < n && !bad; i++)
-        bad = json_array_append_new(array, json_integer(ids[i]));
-    if (!bad)
-        return array;
-    json_decref(array);
-    return NULL;
-}
-
-json_t *weir_openai_completion(const struct weir_completion_answer *answer)
-{
-    json_int_t n_prompt = (json_int_t)answer->n_prompt;
-    json_int_t n_ids = (json_int_t)answer->n_ids;
-    json_t *choice =
-        json_pack("{s:i, s:o, s:n, s:s}", "index", 0, "text",
-                  json_stringn(answer->text, answer->n_bytes), "logprobs",
-                  "finish_reason", answer->finish_reason);
-
-    if (choice && answer->shows_ids &&
-        json_object_set_new(choice, "token_ids",
-                            ids_json(answer->ids, answer->n_ids))) {
-        json_decref(choice);
-        choice = NULL;
-    }
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:[o], s:{s:I, s:I, s:I}}", "id", answer->id,
-        "object", "text_completion", "created", (json_int_t)answer->created,
-        "model", answer->model, "choices", choice, "usage", "prompt_tokens",
-        n_prompt, "completion_tokens", n_ids, "total_tokens", n_prompt + n_ids);
 }

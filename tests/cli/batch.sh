@@ -74,7 +74,7 @@ for n in 1 2 4; do
 done
 line 1 '"custom_id":"a","response":{"status_code":200,"request_id":"req_1",'
 line 1 '"object":"text_completion","created":[0-9]*,"model":"text",'
-line 1 '"usage":{"prompt_tokens":6,"completion_tokens":6,"total_tokens":12}}},'
+line 1 '"usage":{"prompt_tokens":6,"completion_tokens":6,"total_tokens":12,'
 line 1 '},"error":null}$'
 line 2 '"custom_id":null,'
 line 5 '"custom_id":"7",.*"token_ids":\[[0-9]*,[0-9]*,[0-9]*\]'

@@ -28,11 +28,15 @@ static void check_completion(const struct weir_completion *completion)
     FUZZ_CHECK(completion->max_tokens <= INT32_MAX);
     FUZZ_CHECK(!weir_sampling_check(&sampling, (size_t)INT32_MAX + 1, &err));
     FUZZ_CHECK(completion->stop.n_strings <= WEIR_MAX_STOPS);
+    FUZZ_CHECK(completion->n >= 1 && completion->n <= WEIR_MAX_CHOICES);
+    FUZZ_CHECK(completion->is_served ||
+               (completion->n == 1 && !completion->stream));
 }
 
-static void read_body(const json_t *body)
+static void read_body(const json_t *body, int is_served)
 {
-    struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
+    struct weir_completion completion = {
+        .sampling = WEIR_SAMPLING_NEUTRAL, .n = 1, .is_served = is_served};
     struct weir_fault fault;
     int rc;
 
@@ -59,7 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         check_fault(rc, &fault);
     } else {
         FUZZ_CHECK(json_is_object(line.body));
-        read_body(line.body);
+        read_body(line.body, 0);
+        read_body(line.body, 1);
     }
     weir_batch_line_fini(&line);
     FUZZ_CHECK(!weir_batch_line_number(text, n_bytes) || !rc ||

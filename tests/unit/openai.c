@@ -10,6 +10,7 @@
 
 static struct weir_fault fault;
 static struct weir_completion completion;
+static int is_served; /* the body is not a batch's */
 
 /* Reads a body over the usual defaults. */
 static int read_body(const char *json)
@@ -19,6 +20,8 @@ static int read_body(const char *json)
     int rc;
 
     memset(&completion, 0, sizeof(completion));
+    completion.is_served = is_served;
+    completion.n = 1;
     memset(&fault, 0, sizeof(fault));
     completion.sampling = neutral;
     weir_stop_init(&completion.stop);
@@ -157,6 +160,30 @@ static void test_refusals(void)
             "unknown_parameter");
 }
 
+/* What a server understands beyond a batch */
+static void test_served(void)
+{
+    is_served = 1;
+    tap_ok(!read_body("{\"prompt\":\"a\",\"stream\":true,\"n\":16,"
+                      "\"stream_options\":{\"include_usage\":true,"
+                      "\"include_obfuscation\":false},"
+                      "\"max_completion_tokens\":5}") &&
+               completion.stream && completion.include_usage &&
+               completion.n == 16 && completion.max_tokens == 5,
+           "streams, their options, and choices");
+    weir_completion_fini(&completion);
+    refuses("{\"prompt\":\"a\",\"stream\":1}", "stream", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"n\":17}", "n", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"n\":0}", "n", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":true}", "stream_options",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":{\"include_usage\":0}}",
+            "stream_options", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":{\"x\":true}}",
+            "stream_options", "unknown_parameter");
+    is_served = 0;
+}
+
 /* A line that becomes a body with that prompt under that id */
 static void takes(const char *text, const char *id, const char *prompt)
 {
@@ -226,14 +253,16 @@ static void test_lines(void)
 static void test_answers(void)
 {
     static const int32_t ids[] = {5, 6};
-    const struct weir_completion_answer answer = {
-        "cmpl-1", 7, "m", "t\xc3\xa9", 3, ids, 2, 1, "length", 9};
+    const struct weir_openai_head head = {"text_completion", "cmpl-1", 7, "m"};
+    const struct weir_choice choice = {0, "t\xc3\xa9", 3, ids, 2, 1, "length"};
+    json_t *choices = weir_openai_add(json_array(), weir_openai_text(&choice));
     char *text = NULL;
     size_t n = 0;
 
-    tap_ok(!weir_batch_line_print(12, "a\"b", 200,
-                                  weir_openai_completion(&answer), &text, &n,
-                                  &fault.err) &&
+    tap_ok(!weir_batch_line_print(
+               12, "a\"b", 200,
+               weir_openai_answer(&head, choices, weir_openai_usage(9, 2)),
+               &text, &n, &fault.err) &&
                n && text[n - 1] == '\n',
            "a line");
     text[n - 1] = '\0';
@@ -244,7 +273,8 @@ static void test_answers(void)
                          "\"choices\":[{\"index\":0,\"text\":\"t\xc3\xa9\","
                          "\"logprobs\":null,\"finish_reason\":\"length\","
                          "\"token_ids\":[5,6]}],\"usage\":{\"prompt_tokens\":9,"
-                         "\"completion_tokens\":2,\"total_tokens\":11}}},"
+                         "\"completion_tokens\":2,\"total_tokens\":11,"
+                         "\"prompt_tokens_details\":{\"cached_tokens\":0}}}},"
                          "\"error\":null}"),
            "%s", text);
     tap_ok(weir_batch_line_number(text, n - 1) == 12 &&
@@ -275,6 +305,7 @@ int main(void)
 {
     test_good();
     test_refusals();
+    test_served();
     test_lines();
     test_answers();
     return tap_done();

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "serve/openai.h"
+
+json_t *weir_openai_error(const struct weir_fault *fault)
+{
+    return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message",
+                     fault->err.message, "type", weir_fault_type(fault),
+                     "param", *fault->param ? fault->param : NULL, "code",
+                     fault->code);
+}
+
+const char *weir_fault_type(const struct weir_fault *fault)
+{
+    int is_theirs =
+        fault->err.code == WEIR_EARG || fault->err.code == WEIR_EFORMAT ||
+        fault->err.code == WEIR_ELIMIT || fault->err.code == WEIR_ENOTSUP;
+
+    return is_theirs ? "invalid_request_error" : "server_error";
+}
+
+json_t *weir_openai_add(json_t *array, json_t *value)
+{
+    if (!json_array_append_new(array, value))
+        return array;
+    json_decref(array);
+    return NULL;
+}
+
+json_t *weir_openai_ids(const int32_t *ids, size_t n)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < n && array; i++)
+        array = weir_openai_add(array, json_integer(ids[i]));
+    return array;
+}
+
+json_t *weir_openai_text(const struct weir_choice *choice)
+{
+    json_t *object =
+        json_pack("{s:I, s:o, s:n, s:s?}", "index", (json_int_t)choice->index,
+                  "text", json_stringn(choice->text, choice->n_bytes),
+                  "logprobs", "finish_reason", choice->finish_reason);
+
+    if (!object || !choice->shows_ids ||
+        !json_object_set_new(object, "token_ids",
+                             weir_openai_ids(choice->ids, choice->n_ids)))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+json_t *weir_openai_usage(size_t n_prompt, size_t n_tokens)
+{
+    json_int_t in = (json_int_t)n_prompt, out = (json_int_t)n_tokens;
+
+    return json_pack("{s:I, s:I, s:I, s:{s:i}}", "prompt_tokens", in,
+                     "completion_tokens", out, "total_tokens", in + out,
+                     "prompt_tokens_details", "cached_tokens", 0);
+}
+
+json_t *weir_openai_answer(const struct weir_openai_head *head, json_t *choices,
+                           json_t *usage)
+{
+    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o}", "id", head->id, "object",
+                     head->object, "created", (json_int_t)head->created,
+                     "model", head->model, "choices", choices, "usage", usage);
+}
