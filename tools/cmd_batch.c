@@ -315,7 +315,7 @@ static int prepare(struct batch *batch, struct weir_err *err)
     if (rc)
         return rc;
     memory_warn(batch->model, &args->cli);
-    batch_args_name_model(args, batch->model_name, sizeof(batch->model_name));
+    cli_name_model(args->model, batch->model_name, sizeof(batch->model_name));
     rc = sampling_settle(&args->sampling, batch->model, err);
     batch->defaults.n_ctx = args->n_ctx;
     batch->defaults.n_tokens = args->n_tokens;

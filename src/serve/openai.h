@@ -93,6 +93,8 @@ struct weir_openai_head {
     const char *model;  /* its name */
 };
 
+/* A part of a stream has the usage only where it was asked for. */
+json_t *weir_openai_part(const struct weir_openai_head *head, json_t *choices);
 json_t *weir_openai_answer(const struct weir_openai_head *head, json_t *choices,
                            json_t *usage);
 

@@ -61,10 +61,20 @@ json_t *weir_openai_usage(size_t n_prompt, size_t n_tokens)
                      "prompt_tokens_details", "cached_tokens", 0);
 }
 
+json_t *weir_openai_part(const struct weir_openai_head *head, json_t *choices)
+{
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", head->id, "object",
+                     head->object, "created", (json_int_t)head->created,
+                     "model", head->model, "choices", choices);
+}
+
 json_t *weir_openai_answer(const struct weir_openai_head *head, json_t *choices,
                            json_t *usage)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o}", "id", head->id, "object",
-                     head->object, "created", (json_int_t)head->created,
-                     "model", head->model, "choices", choices, "usage", usage);
+    json_t *answer = weir_openai_part(head, choices);
+
+    if (!json_object_set_new(answer, "usage", usage))
+        return answer;
+    json_decref(answer);
+    return NULL;
 }
