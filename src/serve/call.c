@@ -118,6 +118,7 @@ static void on_written(struct evhttp_request *req, void *ctx)
     evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL,
                                   NULL);
     bufferevent_set_timeouts(stream_of(req), &idle, &stuck);
+    weir_server_listen_to(call->server, stream_of(req));
     call->req = NULL;
     release(call);
 }
@@ -138,6 +139,7 @@ static void watch(struct weir_call *call)
     bufferevent_getcb(stream, &on_read, &on_write, &on_event, &ctx);
     bufferevent_setcb(stream, NULL, on_write, on_event, ctx);
     bufferevent_set_timeouts(stream, NULL, &stuck);
+    bufferevent_setwatermark(stream, EV_READ, 0, WEIR_SERVER_AHEAD_BYTES);
     bufferevent_enable(stream, EV_READ);
     setsockopt(bufferevent_getfd(stream), IPPROTO_TCP, TCP_NODELAY, &yes,
                sizeof(yes));

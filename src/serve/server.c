@@ -33,6 +33,13 @@
 #define TOKEN_BYTES      64
 #define OTHER_BODY_BYTES ((size_t)64 << 10)
 
+void weir_server_listen_to(const struct weir_server *server,
+                           struct bufferevent *stream)
+{
+    bufferevent_setwatermark(stream, EV_READ, 0,
+                             WEIR_SERVER_HEADER_BYTES + server->body_bytes);
+}
+
 void weir_server_count(struct weir_server *server, int status)
 {
     server->n_status[status]++;
@@ -163,7 +170,7 @@ static struct bufferevent *new_connection(struct event_base *base, void *ctx)
         bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
     if (stream)
-        bufferevent_setwatermark(stream, EV_READ, 0, WEIR_SERVER_INPUT_BYTES);
+        weir_server_listen_to(server, stream);
     if (++server->n_connections >= WEIR_SERVER_CONNECTIONS)
         stop_accepting(server);
     return stream;

@@ -18,8 +18,8 @@
 #define WEIR_SERVER_BODY_BYTES   ((size_t)8 << 20)
 /* Descriptors that are looked at: all connections, and what was there before */
 #define WEIR_SERVER_DESCRIPTORS (2 * WEIR_SERVER_CONNECTIONS + 512)
-/* Read ahead of what is being answered: more than a header has */
-#define WEIR_SERVER_INPUT_BYTES ((size_t)128 << 10)
+/* Read ahead of what is being answered */
+#define WEIR_SERVER_AHEAD_BYTES ((size_t)128 << 10)
 /* Of a stream that its client does not read; then it is cut */
 #define WEIR_SERVER_OUTPUT_BYTES ((size_t)1 << 20)
 /* Seconds that a client may be silent within a request or between two, and
@@ -59,6 +59,10 @@ struct weir_server {
     uint64_t n_status[WEIR_MAX_STATUS];
     uint64_t n_hangups, n_cut, n_timeouts;
 };
+
+/* A request may come, which evhttp wants to have as a whole. */
+void weir_server_listen_to(const struct weir_server *server,
+                           struct bufferevent *stream);
 
 /* A reply with that status has begun. */
 void weir_server_count(struct weir_server *server, int status);
