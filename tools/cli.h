@@ -19,8 +19,8 @@ struct command {
 };
 
 extern const struct command cmd_batch, cmd_bench, cmd_eval, cmd_inspect,
-    cmd_logits, cmd_pack, cmd_plan, cmd_run, cmd_serve, cmd_synth, cmd_tokenize,
-    cmd_trace, cmd_verify;
+    cmd_logits, cmd_pack, cmd_plan, cmd_run, cmd_serve, cmd_synth, cmd_template,
+    cmd_tokenize, cmd_trace, cmd_verify;
 
 /* OPT_pack_codec and so on, one for each line of options.def. */
 enum cli_option {

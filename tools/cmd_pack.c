@@ -6,6 +6,7 @@
 #include "base/path.h"
 #include "engine/session.h"
 #include "model/import.h"
+#include "text/chat.h"
 #include "tools/cli.h"
 #include "tools/pack_options.h"
 #include "tools/progress.h"
@@ -109,6 +110,31 @@ static int check_generation(const char *folder, struct weir_err *err)
     return rc;
 }
 
+/* A model is of use without its chat template: a warning is enough. */
+static int check_template(struct pack_args *args, struct weir_err *err)
+{
+    struct weir_buf text = WEIR_BUF(SMALL_BYTES), json = WEIR_BUF(SMALL_BYTES);
+    char *path, *json_path = NULL;
+    struct weir_err why;
+    int rc = read_kept(args->folder, "chat_template.jinja", &text, &path, err);
+
+    if (!rc)
+        rc = read_kept(args->folder, "tokenizer_config.json", &json, &json_path,
+                       err);
+    if (!rc &&
+        weir_chat_check(path ? &text : NULL, json_path ? &json : NULL, &why)) {
+        if (why.code == WEIR_ENOMEM)
+            rc = weir_err_set(err, why.code, "%s", why.message);
+        else
+            cli_warn(&args->cli, "%s", why.message);
+    }
+    weir_buf_fini(&text);
+    weir_buf_fini(&json);
+    free(path);
+    free(json_path);
+    return rc;
+}
+
 /* What no later command could use is refused now, not by the first run. */
 static int pack(struct pack_args *args, struct weir_err *err)
 {
@@ -129,6 +155,8 @@ static int pack(struct pack_args *args, struct weir_err *err)
         rc = check_tokenizer(args->folder, "tokenizer.model", &found, err);
     if (!rc)
         rc = check_generation(args->folder, err);
+    if (!rc)
+        rc = check_template(args, err);
     if (!rc)
         rc = pack_options_stripe(options, &args->cli, &import.stripe, err);
     if (!rc)

@@ -12,6 +12,7 @@
 #include "base/trace.h"
 #include "engine/session.h"
 #include "text/sampler.h"
+#include "tools/chat_prompt.h"
 #include "tools/cli.h"
 #include "tools/ids.h"
 #include "tools/memory.h"
@@ -26,6 +27,7 @@ struct run_args {
     struct cli cli;
     const char *model;
     const char *prompt, *file, *ids; /* at most one */
+    struct chat_prompt chat;
     size_t n_tokens;
     struct sampling sampling;
     struct weir_model_options model_options;
@@ -82,6 +84,15 @@ static void take_option(struct run_args *args, int option)
         take_source(args);
         args->ids = cli->value;
         break;
+    case OPT_run_chat:
+        args->chat.on = 1;
+        break;
+    case OPT_run_system:
+        args->chat.system = cli->value;
+        break;
+    case OPT_run_chat_template:
+        args->chat.template = cli->value;
+        break;
     case OPT_run_n_tokens:
         args->n_tokens = cli_uint(cli, 1, INT32_MAX);
         break;
@@ -119,6 +130,9 @@ static void parse(struct run_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    chat_prompt_check(&args->chat, &args->cli);
+    if (args->chat.on && args->ids)
+        cli_usage(&args->cli, "--chat wants text, not --ids");
     memory_check(&args->model_options, &args->cli);
 }
 
@@ -132,9 +146,26 @@ static int need_tokenizer(const struct run *run, struct weir_err *err)
                         run->args.model);
 }
 
+static int encode_message(struct run *run, const char *text, size_t n_bytes,
+                          struct weir_err *err)
+{
+    struct weir_buf chat = WEIR_BUF(PROMPT_BYTES);
+    int rc = chat_prompt_render(&run->args.chat, run->model, text, n_bytes,
+                                &chat, err);
+
+    if (!rc)
+        rc = weir_model_encode(run->model, chat.data ? chat.data : "",
+                               chat.n_bytes, WEIR_SPECIAL_GUARDED, 1, &run->ids,
+                               &run->n_ids, err);
+    weir_buf_fini(&chat);
+    return rc;
+}
+
 static int encode(struct run *run, const char *text, size_t n_bytes,
                   struct weir_err *err)
 {
+    if (run->args.chat.on)
+        return encode_message(run, text, n_bytes, err);
     return weir_model_encode(run->model, text, n_bytes, 1, 1, &run->ids,
                              &run->n_ids, err);
 }

@@ -89,12 +89,8 @@ static int put(struct parser *in, const char *bytes, size_t n_bytes)
 static int put_code_point(struct parser *in, uint32_t c)
 {
     char bytes[4];
-    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 
-    for (size_t i = n - 1; i; i--, c >>= 6)
-        bytes[i] = (char)(0x80 | (c & 0x3f));
-    bytes[0] = (char)(n == 1 ? c : (0xf00u >> n & 0xff) | c);
-    return put(in, bytes, n);
+    return put(in, bytes, weir_utf8_encode(c, bytes));
 }
 
 /* The four digits behind \u; -1 when they are not there. */

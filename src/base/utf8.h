@@ -96,4 +96,15 @@ static inline uint32_t weir_utf8_decode(const void *p, size_t length)
     return c;
 }
 
+/* Puts the code point, at most U+10FFFF, at `p` [4]; its length. */
+static inline size_t weir_utf8_encode(uint32_t c, char *p)
+{
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+    for (size_t i = n - 1; i; i--, c >>= 6)
+        p[i] = (char)(0x80 | (c & 0x3f));
+    p[0] = (char)(n == 1 ? c : (0xf00u >> n & 0xff) | c);
+    return n;
+}
+
 #endif

@@ -121,3 +121,21 @@ int32_t weir_matcher_find(const struct weir_matcher *matcher,
     }
     return found;
 }
+
+int weir_matcher_may_begin(const struct weir_matcher *matcher,
+                           const struct weir_vocab *vocab, const char *text,
+                           size_t n_bytes)
+{
+    unsigned char c = (unsigned char)text[0];
+
+    for (size_t i = matcher->first[c]; i < matcher->first[c + 1]; i++) {
+        const struct weir_matcher_entry *entry = &matcher->entries[i];
+        size_t n =
+            entry->text.n_bytes < n_bytes ? entry->text.n_bytes : n_bytes;
+
+        if (vocab->pieces[entry->id].flags & WEIR_PIECE_SPECIAL &&
+            !memcmp(weir_vocab_at(vocab, entry->text), text, n))
+            return 1;
+    }
+    return 0;
+}

@@ -24,6 +24,7 @@ struct encoder {
     int special;
     struct weir_ids ids;
     struct weir_scratch normal, pre;
+    struct weir_buf unguarded;
     struct weir_bpe bpe;
 };
 
@@ -148,9 +149,9 @@ static void trim_end(const char *text, size_t *n_bytes, const char *mark,
         *n_bytes -= n_mark;
 }
 
-/* Text between raw tokens. */
-static int encode_raw(struct encoder *encoder, const char *text, size_t n_bytes,
-                      int first, struct weir_err *err)
+/* Text between raw tokens, without guards. */
+static int encode_unguarded(struct encoder *encoder, const char *text,
+                            size_t n_bytes, int first, struct weir_err *err)
 {
     const struct weir_tokenizer *tokenizer = encoder->tokenizer;
     int rc = 0;
@@ -179,6 +180,58 @@ static int encode_raw(struct encoder *encoder, const char *text, size_t n_bytes,
                           n_bytes, first, err);
 }
 
+static int drop_guards(struct weir_buf *out, const char *text, size_t n_bytes,
+                       struct weir_err *err)
+{
+    return weir_text_replace(out, text, n_bytes, WEIR_TEXT_GUARD,
+                             strlen(WEIR_TEXT_GUARD), "", 0, err);
+}
+
+/* What has guards in it holds no special token, not even a normalised one. */
+static int encode_raw(struct encoder *encoder, const char *text, size_t n_bytes,
+                      int first, struct weir_err *err)
+{
+    struct weir_buf *out = &encoder->unguarded;
+    int special = encoder->special, rc;
+
+    if (special != WEIR_SPECIAL_GUARDED ||
+        !memmem(text, n_bytes, WEIR_TEXT_GUARD, strlen(WEIR_TEXT_GUARD)))
+        return encode_unguarded(encoder, text, n_bytes, first, err);
+    out->n_bytes = 0;
+    rc = drop_guards(out, text, n_bytes, err);
+    if (rc || !out->n_bytes)
+        return rc;
+    encoder->special = WEIR_SPECIAL_PLAIN;
+    rc = encode_unguarded(encoder, out->data, out->n_bytes, first, err);
+    encoder->special = special;
+    return rc;
+}
+
+int weir_tokenizer_guard(const struct weir_tokenizer *tokenizer,
+                         const char *text, size_t n_bytes, struct weir_buf *out,
+                         struct weir_err *err)
+{
+    const size_t n_guard = strlen(WEIR_TEXT_GUARD);
+    const struct weir_vocab *vocab = &tokenizer->vocab;
+    struct weir_buf own = WEIR_BUF(n_bytes);
+    size_t length;
+    int rc = drop_guards(&own, text, n_bytes, err);
+
+    for (size_t at = 0; !rc && at < own.n_bytes; at += length) {
+        const char *s = own.data + at;
+        const size_t n = own.n_bytes - at;
+
+        length = weir_utf8_length((unsigned char)*s);
+        rc = weir_buf_add(out, s, length, err);
+        if (!rc &&
+            (weir_matcher_may_begin(&tokenizer->raw, vocab, s, n) ||
+             weir_matcher_may_begin(&tokenizer->normalized, vocab, s, n)))
+            rc = weir_buf_add(out, WEIR_TEXT_GUARD, n_guard, err);
+    }
+    weir_buf_fini(&own);
+    return rc;
+}
+
 static int encoder_init(struct encoder *encoder,
                         const struct weir_tokenizer *tokenizer, int special,
                         size_t n_bytes, struct weir_err *err)
@@ -190,6 +243,7 @@ static int encoder_init(struct encoder *encoder,
     encoder->special = special;
     weir_scratch_init(&encoder->normal, ceiling);
     weir_scratch_init(&encoder->pre, ceiling);
+    encoder->unguarded = (struct weir_buf)WEIR_BUF(n_bytes);
     return weir_bpe_init(&encoder->bpe, tokenizer, &encoder->ids, err);
 }
 
@@ -198,6 +252,7 @@ static void encoder_fini(struct encoder *encoder)
     weir_bpe_fini(&encoder->bpe);
     weir_scratch_fini(&encoder->normal);
     weir_scratch_fini(&encoder->pre);
+    weir_buf_fini(&encoder->unguarded);
     free(encoder->ids.data);
 }
 

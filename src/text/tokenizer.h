@@ -19,7 +19,7 @@
 #ifndef WEIR_TEXT_TOKENIZER_H
 #define WEIR_TEXT_TOKENIZER_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 struct weir_file;
 struct weir_tokenizer;
@@ -56,11 +56,32 @@ int weir_tokenizer_has(const struct weir_tokenizer *tokenizer, int32_t id);
 int32_t weir_tokenizer_bos(const struct weir_tokenizer *tokenizer);
 
 /*
+ * A character that stands for nothing (U+FDD0 is set aside for such uses).  In
+ * a text that is encoded with WEIR_SPECIAL_GUARDED it parts what would else be
+ * a special token, and is then left out.
+ */
+#define WEIR_TEXT_GUARD "\xef\xb7\x90"
+
+enum weir_special {
+    WEIR_SPECIAL_PLAIN = 0,  /* special tokens are text like any other */
+    WEIR_SPECIAL_PARSED = 1, /* they become their ids */
+    WEIR_SPECIAL_GUARDED = 2 /* the same, less the guards */
+};
+
+/*
+ * Appends the text with guards in each special token in it, and in what could
+ * be the beginning of one at its end; its own guards are left out.
+ */
+int weir_tokenizer_guard(const struct weir_tokenizer *tokenizer,
+                         const char *text, size_t n_bytes, struct weir_buf *out,
+                         struct weir_err *err);
+
+/*
  * Encodes `n_bytes` (at most WEIR_TEXT_BYTES) of text in O(n log n).  With
- * `special`, special tokens in the text become their ids; without, they are
- * plain text.  With `bos`, the id of weir_tokenizer_bos() comes first, unless
- * the text itself begins with it.  *ids is allocated; release it with free().
- * It is NULL only after an error.
+ * `special` (an enum weir_special, or 1), special tokens in the text become
+ * their ids; without, they are plain text.  With `bos`, the id of
+ * weir_tokenizer_bos() comes first, unless the text itself begins with it. *ids
+ * is allocated; release it with free(). It is NULL only after an error.
  */
 int weir_tokenizer_encode(const struct weir_tokenizer *tokenizer,
                           const char *text, size_t n_bytes, int special,

@@ -143,4 +143,12 @@ int32_t weir_matcher_find(const struct weir_matcher *matcher,
                           const struct weir_vocab *vocab, const char *text,
                           size_t n_bytes, int special, size_t *length);
 
+/*
+ * 1 when the text [n_bytes > 0] begins with a special token, or all of it is
+ * the beginning of one.
+ */
+int weir_matcher_may_begin(const struct weir_matcher *matcher,
+                           const struct weir_vocab *vocab, const char *text,
+                           size_t n_bytes);
+
 #endif

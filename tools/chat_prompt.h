@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* --chat: the prompt is a user's message in a model's chat template. */
+#ifndef WEIR_TOOLS_CHAT_PROMPT_H
+#define WEIR_TOOLS_CHAT_PROMPT_H
+
+#include "engine/session.h"
+#include "tools/cli.h"
+
+struct chat_prompt {
+    int on;               /* --chat */
+    const char *system;   /* --system, or NULL */
+    const char *template; /* --chat-template, or NULL: the model's */
+};
+
+/* What is given must go together; exits. */
+void chat_prompt_check(const struct chat_prompt *chat, const struct cli *cli);
+
+/*
+ * Appends to `out` what the model reads before its answer to `text`, for
+ * encoding with WEIR_SPECIAL_GUARDED.
+ */
+int chat_prompt_render(const struct chat_prompt *chat, const weir_model *model,
+                       const char *text, size_t n_bytes, struct weir_buf *out,
+                       struct weir_err *err);
+
+#endif
