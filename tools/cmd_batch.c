@@ -20,6 +20,7 @@
 #include "tools/batch_input.h"
 #include "tools/batch_output.h"
 #include "tools/batch_report.h"
+#include "tools/chat_prompt.h"
 #include "tools/progress.h"
 
 /* Memory that a line may take while it is parsed, for each of its bytes */
@@ -31,7 +32,7 @@
 /* A request on its way through the schedule */
 struct task {
     uint64_t number; /* of its line */
-    int shows_ids;
+    int is_chat, shows_ids;
     char custom_id[WEIR_CUSTOM_ID_BYTES + 1];
 };
 
@@ -39,6 +40,7 @@ struct batch {
     struct batch_args args;
     struct weir_completion_defaults defaults;
     weir_model *model;
+    struct weir_chat *chat; /* NULL: it has no template */
     char model_name[256];
     struct batch_input input;
     struct batch_output output;
@@ -73,8 +75,9 @@ static int finished(void *ctx, const struct weir_answer *answer,
     struct batch *batch = ctx;
     struct task *task = answer->tag;
     char id[32];
-    const struct weir_openai_head head = {"text_completion", id, time(NULL),
-                                          batch->model_name};
+    const struct weir_openai_head head = {task->is_chat ? "chat.completion"
+                                                        : "text_completion",
+                                          id, time(NULL), batch->model_name};
     const struct weir_choice choice = {
         .text = answer->text,
         .n_bytes = answer->n_bytes,
@@ -83,15 +86,17 @@ static int finished(void *ctx, const struct weir_answer *answer,
         .shows_ids = task->shows_ids || !batch->model->tokenizer,
         .finish_reason = answer->end == WEIR_END_LENGTH ? "length" : "stop",
     };
+    json_t *part = task->is_chat ? weir_openai_message(&choice)
+                                 : weir_openai_text(&choice);
     int rc;
 
-    snprintf(id, sizeof(id), "cmpl-%" PRIu64, task->number);
-    rc =
-        put(batch, task->number, task->custom_id, 200,
-            weir_openai_answer(
-                &head, weir_openai_add(json_array(), weir_openai_text(&choice)),
-                weir_openai_usage(answer->n_prompt, answer->n_ids)),
-            err);
+    snprintf(id, sizeof(id), "%s-%" PRIu64, task->is_chat ? "chatcmpl" : "cmpl",
+             task->number);
+    rc = put(
+        batch, task->number, task->custom_id, 200,
+        weir_openai_answer(&head, weir_openai_add(json_array(), part),
+                           weir_openai_usage(answer->n_prompt, answer->n_ids)),
+        err);
     batch->report.n_answers++;
     batch->report.n_prompt += answer->n_prompt;
     batch->report.n_tokens += answer->n_ids;
@@ -133,6 +138,7 @@ static int settle(const struct batch *batch, const json_t *body,
     int rc;
 
     weir_completion_init(completion, &batch->defaults);
+    completion->is_chat = task->is_chat;
     completion->sampling.seed = seed_of(batch, task);
     rc = weir_openai_read_completion(body, completion, fault);
     return rc ? rc
@@ -200,6 +206,7 @@ static int take_line(struct batch *batch, const struct weir_line *line,
 
     if (!rc)
         rc = check_id(batch, parsed.custom_id, &fault);
+    task.is_chat = parsed.is_chat;
     memcpy(task.custom_id, parsed.custom_id, sizeof(task.custom_id));
     if (!rc && !is_done)
         rc = begin(batch, parsed.body, &task, &fault);
@@ -317,8 +324,12 @@ static int prepare(struct batch *batch, struct weir_err *err)
     memory_warn(batch->model, &args->cli);
     cli_name_model(args->model, batch->model_name, sizeof(batch->model_name));
     rc = sampling_settle(&args->sampling, batch->model, err);
+    if (!rc)
+        rc = chat_prompt_open(batch->model, &args->cli, &batch->chat, err);
+    batch->defaults.chat = batch->chat;
     batch->defaults.n_ctx = args->n_ctx;
     batch->defaults.n_tokens = args->n_tokens;
+    batch->defaults.n_tokens_is_chosen = 1;
     sampling_default(&args->sampling, &batch->defaults);
     if (!rc)
         rc = open_output(batch, err);
@@ -384,6 +395,7 @@ static int batch_main(int argc, char **argv)
         rc = report(&batch, &err);
     status = rc ? cli_fail(&batch.args.cli, &err) : cli_finish(&batch.args.cli);
     weir_schedule_free(batch.schedule);
+    weir_chat_free(batch.chat);
     weir_model_close(batch.model);
     batch_output_close(&batch.output);
     batch_input_close(&batch.input);

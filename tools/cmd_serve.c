@@ -7,15 +7,19 @@
 #include <sys/random.h>
 
 #include "serve/server.h"
+#include "tools/chat_prompt.h"
 #include "tools/notify.h"
 #include "tools/serve_args.h"
 
 #ifdef WEIR_HAVE_LIBEVENT
 
+#define N_TOKENS 256 /* most in an answer to a prompt */
+
 struct serve {
     struct serve_args args;
     struct weir_completion_defaults defaults;
     weir_model *model;
+    struct weir_chat *chat; /* NULL: it has no template */
     char model_name[256];
     struct weir_server *server;
 };
@@ -66,11 +70,15 @@ static int open_model(struct serve *serve, struct weir_err *err)
     rc = sampling_settle(&args->sampling, serve->model, err);
     if (!rc)
         rc = choose_seed(args, err);
+    if (!rc)
+        rc = chat_prompt_open(serve->model, &args->cli, &serve->chat, err);
     if (!args->n_places)
         args->n_places =
             weir_schedule_usual_places(serve->model, args->n_ctx, args->kv);
     serve->defaults.n_ctx = args->n_ctx;
-    serve->defaults.n_tokens = args->n_tokens;
+    serve->defaults.n_tokens = args->n_tokens ? args->n_tokens : N_TOKENS;
+    serve->defaults.n_tokens_is_chosen = args->n_tokens != 0;
+    serve->defaults.chat = serve->chat;
     sampling_default(&args->sampling, &serve->defaults);
     return rc;
 }
@@ -136,6 +144,7 @@ static int serve_main(int argc, char **argv)
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
     weir_server_close(serve.server);
+    weir_chat_free(serve.chat);
     weir_model_close(serve.model);
     return status;
 }

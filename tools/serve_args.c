@@ -114,7 +114,6 @@ void serve_args_parse(struct serve_args *args, int argc, char **argv)
     args->timeout_s = 600;
     args->n_piece_tok = 512;
     args->n_ctx = 4096;
-    args->n_tokens = 256;
     sampling_init(&args->sampling);
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END)

@@ -13,7 +13,8 @@ struct serve_args {
     uint16_t port;
     struct weir_keys keys;
     size_t n_places; /* 0: as many as fit */
-    size_t n_queue, n_piece_tok, n_ctx, n_tokens;
+    size_t n_queue, n_piece_tok, n_ctx;
+    size_t n_tokens; /* 0: not said */
     unsigned timeout_s;
     enum weir_kv kv;
     struct sampling sampling;

@@ -29,6 +29,7 @@ struct choice {
     struct weir_buf text, ids; /* unless it is streamed */
     size_t n_ids;
     const char *finish_reason;
+    int has_role; /* the first part of its stream was sent */
 };
 
 struct weir_call {
@@ -36,7 +37,7 @@ struct weir_call {
     struct evhttp_request *req; /* NULL: nobody waits any more */
     struct choice choices[WEIR_MAX_CHOICES];
     size_t n, n_alive; /* choices; those with a job */
-    int stream, include_usage, shows_ids;
+    int is_chat, stream, include_usage, shows_ids;
     int is_over; /* nothing will be added to the reply */
     int is_cut;  /* and its connection is as good as closed */
     char id[32];
@@ -157,7 +158,11 @@ static void cut(struct weir_call *call)
 
 static struct weir_openai_head head_of(const struct weir_call *call)
 {
-    return (struct weir_openai_head){"text_completion", call->id, call->created,
+    const char *object = !call->is_chat ? "text_completion"
+                         : call->stream ? "chat.completion.chunk"
+                                        : "chat.completion";
+
+    return (struct weir_openai_head){object, call->id, call->created,
                                      call->server->options.model_name};
 }
 
@@ -174,6 +179,10 @@ static void send_event(struct weir_call *call, json_t *object)
 {
     struct evbuffer *output = bufferevent_get_output(stream_of(call->req));
 
+    if (call->is_cut) {
+        json_decref(object);
+        return;
+    }
     if (weir_reply_send_event(call->req, object) ||
         evbuffer_get_length(output) > WEIR_SERVER_OUTPUT_BYTES)
         cut(call);
@@ -191,11 +200,11 @@ static void send_part(struct weir_call *call, json_t *choices, json_t *usage)
         send_event(call, weir_openai_part(&head, choices));
 }
 
-static json_t *choice_json(const struct weir_call *call, size_t i,
-                           const struct weir_buf *text,
-                           const struct weir_buf *ids)
+static struct weir_choice choice_of(const struct weir_call *call, size_t i,
+                                    const struct weir_buf *text,
+                                    const struct weir_buf *ids)
 {
-    const struct weir_choice choice = {
+    return (struct weir_choice){
         .index = i,
         .text = text->data ? text->data : "",
         .n_bytes = text->n_bytes,
@@ -204,8 +213,33 @@ static json_t *choice_json(const struct weir_call *call, size_t i,
         .shows_ids = call->shows_ids,
         .finish_reason = call->choices[i].finish_reason,
     };
+}
 
-    return weir_openai_text(&choice);
+static void send_choice(struct weir_call *call, json_t *choice)
+{
+    send_part(call, weir_openai_add(json_array(), choice),
+              call->include_usage ? json_null() : NULL);
+}
+
+/* First the role, then text, and the end in a part of its own */
+static void send_delta(struct weir_call *call, const struct weir_choice *part)
+{
+    struct choice *choice = &call->choices[part->index];
+    struct weir_choice other = *part;
+
+    other.finish_reason = NULL;
+    if (!choice->has_role) {
+        const struct weir_choice first = {.index = part->index, .text = ""};
+
+        choice->has_role = 1;
+        send_choice(call, weir_openai_delta(&first, "assistant"));
+    }
+    if (part->n_bytes || (part->shows_ids && part->n_ids))
+        send_choice(call, weir_openai_delta(&other, NULL));
+    other = (struct weir_choice){.index = part->index,
+                                 .finish_reason = part->finish_reason};
+    if (part->finish_reason)
+        send_choice(call, weir_openai_delta(&other, NULL));
 }
 
 static void end_stream(struct weir_call *call)
@@ -217,10 +251,18 @@ static void end_stream(struct weir_call *call)
         cut(call);
 }
 
+static json_t *whole_choice(const struct weir_call *call, size_t i)
+{
+    const struct weir_choice choice =
+        choice_of(call, i, &call->choices[i].text, &call->choices[i].ids);
+
+    return call->is_chat ? weir_openai_message(&choice)
+                         : weir_openai_text(&choice);
+}
+
 static void finish(struct weir_call *call)
 {
     const struct weir_openai_head head = head_of(call);
-    struct choice *choice = call->choices;
     json_t *choices = json_array();
 
     if (call->stream) {
@@ -231,9 +273,8 @@ static void finish(struct weir_call *call)
         end_stream(call);
         return;
     }
-    for (size_t i = 0; i < call->n; i++, choice++)
-        choices = weir_openai_add(
-            choices, choice_json(call, i, &choice->text, &choice->ids));
+    for (size_t i = 0; i < call->n; i++)
+        choices = weir_openai_add(choices, whole_choice(call, i));
     call->is_over = 1;
     weir_server_count(call->server, 200);
     weir_reply_json(call->req, 200,
@@ -281,20 +322,20 @@ static void add_to_reply(struct weir_call *call, size_t i,
 {
     struct choice *choice = &call->choices[i];
     struct weir_fault fault = {.param = "", .err = news->err};
+    struct weir_choice part;
 
     choice->n_ids = news->n_ids;
     choice->finish_reason = reason_of(news);
+    part = choice_of(call, i, &news->text, &news->ids);
     if (news->state == WEIR_JOB_FAILED)
         fail(call, weir_reply_status(&fault), &fault);
     else if (!call->stream)
         keep(call, choice, news);
-    else if (news->text.n_bytes || choice->finish_reason ||
-             (call->shows_ids && news->ids.n_bytes))
-        send_part(
-            call,
-            weir_openai_add(json_array(),
-                            choice_json(call, i, &news->text, &news->ids)),
-            json_null());
+    else if (call->is_chat)
+        send_delta(call, &part);
+    else if (part.n_bytes || part.finish_reason ||
+             (part.shows_ids && part.n_ids))
+        send_choice(call, weir_openai_text(&part));
 }
 
 static int is_waited_for(const struct weir_call *call)
@@ -383,14 +424,16 @@ static struct weir_call *new_call(struct weir_server *server,
     call->server = server;
     call->req = req;
     call->n = call->n_alive = completion->n;
+    call->is_chat = completion->is_chat;
     call->stream = completion->stream;
     call->include_usage = completion->include_usage;
     call->shows_ids = completion->return_token_ids || !server->model->tokenizer;
     call->created = time(NULL);
     call->n_prompt = request->n_ids;
     call->began_ns = call->sent_ns = weir_clock_ns();
-    snprintf(call->id, sizeof(call->id), "cmpl-%08" PRIx64 "%06" PRIx64,
-             (uint64_t)server->created, server->n_made++);
+    snprintf(call->id, sizeof(call->id), "%s-%08" PRIx64 "%06" PRIx64,
+             call->is_chat ? "chatcmpl" : "cmpl", (uint64_t)server->created,
+             server->n_made++);
     if (!make_jobs(call, request))
         return call;
     free_call(call);
@@ -442,8 +485,8 @@ static void begin(struct weir_server *server, struct evhttp_request *req,
     }
 }
 
-void weir_call_begin(struct weir_server *server, struct evhttp_request *req,
-                     const json_t *body)
+static void begin_kind(struct weir_server *server, struct evhttp_request *req,
+                       const json_t *body, int is_chat)
 {
     const struct weir_completion_defaults *defaults = server->options.defaults;
     struct weir_completion completion;
@@ -458,6 +501,7 @@ void weir_call_begin(struct weir_server *server, struct evhttp_request *req,
         return;
     }
     weir_completion_init(&completion, defaults);
+    completion.is_chat = is_chat;
     completion.is_served = 1;
     completion.sampling.seed = XXH3_64bits_withSeed(
         &server->n_made, sizeof(server->n_made), defaults->sampling.seed);
@@ -470,4 +514,16 @@ void weir_call_begin(struct weir_server *server, struct evhttp_request *req,
     else
         begin(server, req, &completion, &request);
     weir_completion_fini(&completion);
+}
+
+void weir_call_begin(struct weir_server *server, struct evhttp_request *req,
+                     const json_t *body)
+{
+    begin_kind(server, req, body, 0);
+}
+
+void weir_call_begin_chat(struct weir_server *server,
+                          struct evhttp_request *req, const json_t *body)
+{
+    begin_kind(server, req, body, 1);
 }

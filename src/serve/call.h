@@ -12,6 +12,10 @@
 void weir_call_begin(struct weir_server *server, struct evhttp_request *req,
                      const json_t *body);
 
+/* The same for POST /v1/chat/completions */
+void weir_call_begin_chat(struct weir_server *server,
+                          struct evhttp_request *req, const json_t *body);
+
 /* News of a job of a call, which are taken over */
 void weir_call_take_news(struct weir_news *news);
 

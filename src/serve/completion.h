@@ -4,7 +4,7 @@
 #define WEIR_SERVE_COMPLETION_H
 
 #include "engine/schedule.h"
-#include "serve/openai.h"
+#include "serve/messages.h"
 
 /* What holds where a body does not say otherwise */
 struct weir_completion_defaults {
@@ -15,6 +15,10 @@ struct weir_completion_defaults {
     int32_t eos[WEIR_MAX_EOS]; /* in place of the model's, if any */
     uint32_t n_eos;
     int ignore_eos;
+    /* For chats; NULL: the model has no template.  Answers are as long as the
+     * context allows unless n_tokens was chosen. */
+    const struct weir_chat *chat;
+    int n_tokens_is_chosen;
 };
 
 /* Empty, but for these defaults; weir_openai_read_completion() goes on. */

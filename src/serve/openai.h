@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON of OpenAI's completions: a request that strangers wrote becomes
- * values within their ranges, an answer becomes an object.
+ * The JSON of OpenAI's completions and chats: a request that strangers wrote
+ * becomes values within their ranges, an answer becomes an object.
  *
  * Of a request's keys each is either understood, or allowed only with the value
  * that changes nothing (best_of, echo, logprobs, suffix, and in a batch n and
@@ -39,7 +39,10 @@ json_t *weir_openai_error(const struct weir_fault *fault);
 #define WEIR_MAX_CHOICES 16
 
 struct weir_completion {
-    const char *text; /* the prompt, in the body; NULL: it is ids */
+    int is_chat;      /* messages are wanted, not a prompt */
+    json_t *messages; /* of a chat, whose contents are strings; a reference */
+    const json_t *documents; /* of a chat, in the body; NULL: none */
+    const char *text;        /* the prompt, in the body; NULL: it is ids */
     size_t n_text;
     int32_t *ids; /* [n_ids], >= 0, allocated; NULL: it is text */
     size_t n_ids;
@@ -56,8 +59,8 @@ struct weir_completion {
 /*
  * Reads the body of a request over the defaults in `completion`, which stay as
  * they are unless the body has them; a stop or logit_bias takes the place of
- * all of its kind.  The text belongs to
- * `body`.  WEIR_EARG or WEIR_ENOMEM, with the fault.  Release with
+ * all of its kind.  is_chat and is_served say what may be in it.  The text
+ * belongs to `body`.  WEIR_EARG or WEIR_ENOMEM, with the fault.  Release with
  * weir_completion_fini(), also after an error.
  */
 int weir_openai_read_completion(const json_t *body,
@@ -82,13 +85,18 @@ struct weir_choice {
     const char *finish_reason; /* "stop" or "length"; NULL: it goes on */
 };
 
+/* Of a chat; of a part of one that is streamed, where `role` is what the first
+ * part of a choice has beside its text, and a text of NULL is none. */
+json_t *weir_openai_message(const struct weir_choice *choice);
+json_t *weir_openai_delta(const struct weir_choice *choice, const char *role);
+
 /* Of a text completion, or of a part of it that is streamed */
 json_t *weir_openai_text(const struct weir_choice *choice);
 json_t *weir_openai_usage(size_t n_prompt, size_t n_tokens);
 
 struct weir_openai_head {
-    const char *object; /* "text_completion" */
-    const char *id;     /* "cmpl-..." */
+    const char *object; /* "text_completion" and so on */
+    const char *id;     /* "cmpl-..." and so on */
     int64_t created;    /* seconds since 1970 */
     const char *model;  /* its name */
 };

@@ -37,18 +37,48 @@ json_t *weir_openai_ids(const int32_t *ids, size_t n)
     return array;
 }
 
-json_t *weir_openai_text(const struct weir_choice *choice)
+/* Takes over `content`. */
+static json_t *choice_json(const struct weir_choice *choice, const char *key,
+                           json_t *content)
 {
-    json_t *object =
-        json_pack("{s:I, s:o, s:n, s:s?}", "index", (json_int_t)choice->index,
-                  "text", json_stringn(choice->text, choice->n_bytes),
-                  "logprobs", "finish_reason", choice->finish_reason);
+    json_t *object = json_pack(
+        "{s:I, s:o, s:n, s:s?}", "index", (json_int_t)choice->index, key,
+        content, "logprobs", "finish_reason", choice->finish_reason);
 
     if (!object || !choice->shows_ids ||
         !json_object_set_new(object, "token_ids",
                              weir_openai_ids(choice->ids, choice->n_ids)))
         return object;
     json_decref(object);
+    return NULL;
+}
+
+json_t *weir_openai_text(const struct weir_choice *choice)
+{
+    return choice_json(choice, "text",
+                       json_stringn(choice->text, choice->n_bytes));
+}
+
+json_t *weir_openai_message(const struct weir_choice *choice)
+{
+    return choice_json(choice, "message",
+                       json_pack("{s:s, s:o}", "role", "assistant", "content",
+                                 json_stringn(choice->text, choice->n_bytes)));
+}
+
+json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
+{
+    json_t *delta = json_object();
+    int bad = 0;
+
+    if (role)
+        bad = json_object_set_new(delta, "role", json_string(role));
+    if (choice->text && !bad)
+        bad = json_object_set_new(delta, "content",
+                                  json_stringn(choice->text, choice->n_bytes));
+    if (!bad)
+        return choice_json(choice, "delta", delta);
+    json_decref(delta);
     return NULL;
 }
 

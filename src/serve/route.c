@@ -96,16 +96,6 @@ static void serve_metrics(struct weir_server *server,
     weir_buf_fini(&buf);
 }
 
-static void serve_chat(struct weir_server *server, struct evhttp_request *req,
-                       const json_t *body)
-{
-    (void)body;
-    refuse(server, req, 501, "unsupported_endpoint",
-           "messages need a chat template, which weir does not have yet; send "
-           "a prompt that has the marks of the messages in it to "
-           "/v1/completions");
-}
-
 static const struct {
     const char *path;
     enum evhttp_cmd_type method;
@@ -116,8 +106,8 @@ static const struct {
     {"/metrics", EVHTTP_REQ_GET, 0, serve_metrics},
     {"/v1/models", EVHTTP_REQ_GET, 0, serve_models},
     {"/v1/completions", EVHTTP_REQ_POST, 0, weir_call_begin},
-    {"/v1/chat/completions", EVHTTP_REQ_POST, 0, serve_chat},
-    {"/apply-template", EVHTTP_REQ_POST, 0, serve_chat},
+    {"/v1/chat/completions", EVHTTP_REQ_POST, 0, weir_call_begin_chat},
+    {"/apply-template", EVHTTP_REQ_POST, 0, weir_serve_template},
     {"/tokenize", EVHTTP_REQ_POST, 0, weir_serve_tokenize},
     {"/detokenize", EVHTTP_REQ_POST, 0, weir_serve_detokenize},
 };

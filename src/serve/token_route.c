@@ -136,3 +136,24 @@ void weir_serve_detokenize(struct weir_server *server,
     free(text);
     reply(server, req, &fault, answer);
 }
+
+void weir_serve_template(struct weir_server *server, struct evhttp_request *req,
+                         const json_t *body)
+{
+    const struct weir_completion_defaults *defaults = server->options.defaults;
+    struct weir_buf text = WEIR_BUF(WEIR_JINJA_TEXT_BYTES);
+    struct weir_fault fault = {.param = ""};
+    struct weir_completion completion;
+    json_t *answer = NULL;
+
+    weir_completion_init(&completion, defaults);
+    completion.is_chat = completion.is_served = 1;
+    if (!weir_openai_read_completion(body, &completion, &fault) &&
+        !weir_messages_render(&completion, defaults->chat, NULL, &text, &fault))
+        answer =
+            json_pack("{s:o}", "prompt",
+                      json_stringn(text.data ? text.data : "", text.n_bytes));
+    weir_completion_fini(&completion);
+    weir_buf_fini(&text);
+    reply(server, req, &fault, answer);
+}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text to tokens and back, with the keys that vLLM has for it. */
+/*
+ * What lies between a request and its tokens: text to tokens and back, with the
+ * keys that vLLM has for it, and messages to text.
+ */
 #ifndef WEIR_SERVE_TOKEN_ROUTE_H
 #define WEIR_SERVE_TOKEN_ROUTE_H
 
@@ -13,5 +16,9 @@ void weir_serve_tokenize(struct weir_server *server, struct evhttp_request *req,
 /* {"tokens":[...]} to {"prompt"}, where special tokens are shown. */
 void weir_serve_detokenize(struct weir_server *server,
                            struct evhttp_request *req, const json_t *body);
+
+/* The body of a chat to {"prompt"}, what the model would read */
+void weir_serve_template(struct weir_server *server, struct evhttp_request *req,
+                         const json_t *body);
 
 #endif

@@ -5,6 +5,8 @@
 
 command -v python3 >/dev/null || tap_skip_all "there is no python3"
 demo=$(cd "${srcdir:-.}/demo/model" && pwd) || exit 99
+# pack_text packs it.
+# shellcheck disable=SC2034
 golden=$(cd "${srcdir:-.}/tests/golden/moe-8l" && pwd) || exit 99
 client=$(cd "${srcdir:-.}/tests/cli" && pwd)/serve.py
 work=$(mktemp -d)

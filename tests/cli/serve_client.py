@@ -52,6 +52,11 @@ class Server:
     def complete(self, prompt="In the beginning", **keys):
         return self.ask("POST", "/v1/completions", {"prompt": prompt, **keys})
 
+    def chat(self, content="Say: my horse is slow", **keys):
+        messages = [{"role": "user", "content": content}]
+        return self.ask("POST", "/v1/chat/completions",
+                        {"messages": messages, **keys})
+
     def begin(self, prompt="In the beginning", **keys):
         """A socket on which the reply to such a request will come"""
         body = json.dumps({"prompt": prompt, **keys}).encode()

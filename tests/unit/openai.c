@@ -11,6 +11,7 @@
 static struct weir_fault fault;
 static struct weir_completion completion;
 static int is_served; /* the body is not a batch's */
+static int is_chat;
 
 /* Reads a body over the usual defaults. */
 static int read_body(const char *json)
@@ -21,6 +22,7 @@ static int read_body(const char *json)
 
     memset(&completion, 0, sizeof(completion));
     completion.is_served = is_served;
+    completion.is_chat = is_chat;
     completion.n = 1;
     memset(&fault, 0, sizeof(fault));
     completion.sampling = neutral;
@@ -184,6 +186,48 @@ static void test_served(void)
     is_served = 0;
 }
 
+/* What a chat has beside a prompt's keys, and in their place */
+static void test_chats(void)
+{
+    const json_t *content;
+
+    is_chat = 1;
+    tap_ok(!read_body("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                      "{\"role\":\"assistant\",\"content\":null},"
+                      "{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+                      "\"text\":\"b\"},{\"type\":\"text\",\"text\":\"c\"}]}],"
+                      "\"response_format\":{\"type\":\"text\"},"
+                      "\"logprobs\":false,\"max_tokens\":3}") &&
+               json_array_size(completion.messages) == 3 &&
+               completion.max_tokens == 3,
+           "a chat");
+    content =
+        json_object_get(json_array_get(completion.messages, 2), "content");
+    tap_ok(content && json_is_string(content) &&
+               !strcmp(json_string_value(content), "b\nc"),
+           "parts of a message become one");
+    weir_completion_fini(&completion);
+    refuses("{}", "messages", "missing_parameter");
+    refuses("{\"messages\":[]}", "messages", "invalid_value");
+    refuses("{\"messages\":{}}", "messages", "invalid_value");
+    refuses("{\"messages\":[7]}", "messages", "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages",
+            "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":[7]}]}", "messages",
+            "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+            "\"image_url\"}]}]}",
+            "messages", "unsupported_value");
+    refuses("{\"prompt\":\"a\"}", "prompt", "unknown_parameter");
+    refuses("{\"echo\":false}", "echo", "unknown_parameter");
+    refuses("{\"tools\":[]}", "tools", "unsupported_value");
+    refuses("{\"logprobs\":true}", "logprobs", "unsupported_value");
+    refuses("{\"documents\":7}", "documents", "invalid_value");
+    refuses("{\"response_format\":{\"type\":\"json_object\"}}",
+            "response_format", "unsupported_value");
+    is_chat = 0;
+}
+
 /* A line that becomes a body with that prompt under that id */
 static void takes(const char *text, const char *id, const char *prompt)
 {
@@ -223,10 +267,6 @@ static void test_lines(void)
     takes("{\"id\":-7,\"prompt\":\"p\"}", "-7", "p");
     takes("{\"custom_id\":\"c\",\"id\":\"b\",\"prompt\":\"p\"}", "c", "p");
     takes("\"only \\u00e9\"", "", "only \xc3\xa9");
-    refuses_line(HEAD "\"/v1/chat/completions\",\"body\":{\"messages\":[]}}",
-                 "a", "url", "unsupported_endpoint");
-    tap_ok(strstr(fault.err.message, "chat template") != NULL,
-           "which says why");
     refuses_line(HEAD "\"/v1/embeddings\",\"body\":{}}", "a", "url",
                  "unsupported_endpoint");
     refuses_line(HEAD "\"/v1/completions\"}", "a", "body", "missing_parameter");
@@ -306,6 +346,7 @@ int main(void)
     test_good();
     test_refusals();
     test_served();
+    test_chats();
     test_lines();
     test_answers();
     return tap_done();
