@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/utf8.h"
-
 #define N_TOKENS_DEFAULT 256
 #define CTX_DEFAULT      4096
 
@@ -78,21 +76,6 @@ void batch_args_parse(struct batch_args *args, int argc, char **argv)
 size_t batch_args_line_bytes(const struct batch_args *args)
 {
     return ((size_t)64 << 10) + 64 * args->n_ctx;
-}
-
-void batch_args_name_model(const struct batch_args *args, char *name,
-                           size_t n_bytes)
-{
-    const char *slash = strrchr(args->model, '/');
-    const char *from = slash ? slash + 1 : args->model;
-    size_t n = strlen(from);
-
-    if (n > 5 && !strcmp(from + n - 5, ".weir"))
-        n -= 5;
-    if (n == 0 || n >= n_bytes || weir_utf8_valid(from, n) < n)
-        snprintf(name, n_bytes, "model");
-    else
-        snprintf(name, n_bytes, "%.*s", (int)n, from);
 }
 
 /* Stop strings and ids that end a text, as they were given */

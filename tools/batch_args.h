@@ -23,10 +23,6 @@ void batch_args_parse(struct batch_args *args, int argc, char **argv);
 /* Most bytes in a line: a text that fits into the context is shorter. */
 size_t batch_args_line_bytes(const struct batch_args *args);
 
-/* The last part of the model's path, without .weir */
-void batch_args_name_model(const struct batch_args *args, char *name,
-                           size_t n_bytes);
-
 /*
  * What the answers depend on, as an object: model and input as they are known,
  * and options, when all is settled.  NULL: no memory.

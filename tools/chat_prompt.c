@@ -104,3 +104,14 @@ int chat_prompt_render(const struct chat_prompt *prompt,
     weir_chat_free(chat);
     return rc;
 }
+
+int chat_prompt_open(const weir_model *model, const struct cli *cli,
+                     struct weir_chat **chat, struct weir_err *err)
+{
+    int rc = weir_chat_from_file(model->jamba->file, chat, err);
+
+    if (!rc || rc == WEIR_ENOMEM)
+        return rc;
+    cli_warn(cli, "%s; there will be no chats", err->message);
+    return 0;
+}

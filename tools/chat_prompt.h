@@ -6,6 +6,8 @@
 #include "engine/session.h"
 #include "tools/cli.h"
 
+struct weir_chat;
+
 struct chat_prompt {
     int on;               /* --chat */
     const char *system;   /* --system, or NULL */
@@ -22,5 +24,12 @@ void chat_prompt_check(const struct chat_prompt *chat, const struct cli *cli);
 int chat_prompt_render(const struct chat_prompt *chat, const weir_model *model,
                        const char *text, size_t n_bytes, struct weir_buf *out,
                        struct weir_err *err);
+
+/*
+ * The model's template for those who take prompts too: one that cannot be used
+ * is warned of, and *chat is NULL as without one.  WEIR_ENOMEM.
+ */
+int chat_prompt_open(const weir_model *model, const struct cli *cli,
+                     struct weir_chat **chat, struct weir_err *err);
 
 #endif

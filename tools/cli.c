@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/pool.h"
+#include "base/utf8.h"
 
 struct option {
     const char *command;
@@ -386,4 +387,18 @@ int cli_read(const char *path, struct weir_buf *buf, struct weir_err *err)
 unsigned cli_threads(const struct cli *cli)
 {
     return (unsigned)cli_uint(cli, 1, WEIR_POOL_MAX_THREADS);
+}
+
+void cli_name_model(const char *path, char *name, size_t n_bytes)
+{
+    const char *slash = strrchr(path, '/');
+    const char *from = slash ? slash + 1 : path;
+    size_t n = strlen(from);
+
+    if (n > 5 && !strcmp(from + n - 5, ".weir"))
+        n -= 5;
+    if (n == 0 || n >= n_bytes || weir_utf8_valid(from, n) < n)
+        snprintf(name, n_bytes, "model");
+    else
+        snprintf(name, n_bytes, "%.*s", (int)n, from);
 }

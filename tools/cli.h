@@ -19,7 +19,7 @@ struct command {
 };
 
 extern const struct command cmd_batch, cmd_bench, cmd_eval, cmd_inspect,
-    cmd_logits, cmd_pack, cmd_plan, cmd_run, cmd_synth, cmd_template,
+    cmd_logits, cmd_pack, cmd_plan, cmd_run, cmd_serve, cmd_synth, cmd_template,
     cmd_tokenize, cmd_trace, cmd_verify;
 
 /* OPT_pack_codec and so on, one for each line of options.def. */
@@ -74,6 +74,9 @@ int cli_read(const char *path, struct weir_buf *buf, struct weir_err *err);
 
 /* Number of threads that the current option asks for. */
 unsigned cli_threads(const struct cli *cli);
+
+/* The last part of a model's path, without .weir */
+void cli_name_model(const char *path, char *name, size_t n_bytes);
 
 /* Prints "weir COMMAND: ..." and a pointer to --help; exits with CLI_USAGE. */
 void cli_usage(const struct cli *cli, const char *fmt, ...)

@@ -15,11 +15,12 @@
 #include "engine/schedule.h"
 #include "offload/index.h"
 #include "serve/batch_line.h"
+#include "serve/completion.h"
 #include "tools/batch_args.h"
 #include "tools/batch_input.h"
 #include "tools/batch_output.h"
 #include "tools/batch_report.h"
-#include "tools/batch_request.h"
+#include "tools/chat_prompt.h"
 #include "tools/progress.h"
 
 /* Memory that a line may take while it is parsed, for each of its bytes */
@@ -31,13 +32,15 @@
 /* A request on its way through the schedule */
 struct task {
     uint64_t number; /* of its line */
-    int shows_ids;
+    int is_chat, shows_ids;
     char custom_id[WEIR_CUSTOM_ID_BYTES + 1];
 };
 
 struct batch {
     struct batch_args args;
+    struct weir_completion_defaults defaults;
     weir_model *model;
+    struct weir_chat *chat; /* NULL: it has no template */
     char model_name[256];
     struct batch_input input;
     struct batch_output output;
@@ -72,23 +75,28 @@ static int finished(void *ctx, const struct weir_answer *answer,
     struct batch *batch = ctx;
     struct task *task = answer->tag;
     char id[32];
-    const struct weir_completion_answer completion = {
-        .id = id,
-        .created = time(NULL),
-        .model = batch->model_name,
+    const struct weir_openai_head head = {task->is_chat ? "chat.completion"
+                                                        : "text_completion",
+                                          id, time(NULL), batch->model_name};
+    const struct weir_choice choice = {
         .text = answer->text,
         .n_bytes = answer->n_bytes,
         .ids = answer->ids,
         .n_ids = answer->n_ids,
         .shows_ids = task->shows_ids || !batch->model->tokenizer,
         .finish_reason = answer->end == WEIR_END_LENGTH ? "length" : "stop",
-        .n_prompt = answer->n_prompt,
     };
+    json_t *part = task->is_chat ? weir_openai_message(&choice)
+                                 : weir_openai_text(&choice);
     int rc;
 
-    snprintf(id, sizeof(id), "cmpl-%" PRIu64, task->number);
-    rc = put(batch, task->number, task->custom_id, 200,
-             weir_openai_completion(&completion), err);
+    snprintf(id, sizeof(id), "%s-%" PRIu64, task->is_chat ? "chatcmpl" : "cmpl",
+             task->number);
+    rc = put(
+        batch, task->number, task->custom_id, 200,
+        weir_openai_answer(&head, weir_openai_add(json_array(), part),
+                           weir_openai_usage(answer->n_prompt, answer->n_ids)),
+        err);
     batch->report.n_answers++;
     batch->report.n_prompt += answer->n_prompt;
     batch->report.n_tokens += answer->n_ids;
@@ -110,28 +118,56 @@ static int refuse(struct batch *batch, uint64_t number, const char *custom_id,
 
 /* ---- requests ---- */
 
+/* Neither the order of the lines nor a resume changes the seed of an id. */
+static uint64_t seed_of(const struct batch *batch, const struct task *task)
+{
+    const char *id = task->custom_id;
+    char line[32];
+
+    snprintf(line, sizeof(line), "line %" PRIu64, task->number);
+    if (!*id)
+        id = line;
+    return XXH3_64bits_withSeed(id, strlen(id),
+                                batch->args.sampling.values.seed);
+}
+
+static int settle(const struct batch *batch, const json_t *body,
+                  const struct task *task, struct weir_completion *completion,
+                  struct weir_request *request, struct weir_fault *fault)
+{
+    int rc;
+
+    weir_completion_init(completion, &batch->defaults);
+    completion->is_chat = task->is_chat;
+    completion->sampling.seed = seed_of(batch, task);
+    rc = weir_openai_read_completion(body, completion, fault);
+    return rc ? rc
+              : weir_completion_settle(completion, &batch->defaults,
+                                       batch->model, request, fault);
+}
+
 /* The line's text goes into step, if the fault does not say otherwise. */
 static int begin(struct batch *batch, const json_t *body,
                  const struct task *task, struct weir_fault *fault)
 {
-    struct batch_request request;
+    struct weir_completion completion;
+    struct weir_request request;
     struct task *kept = batch->tasks;
-    int rc = batch_request_init(&request, &batch->args, batch->model, body,
-                                task->number, task->custom_id, fault);
+    int rc = settle(batch, body, task, &completion, &request, fault);
 
     while (kept->number) /* there are as many as places */
         kept++;
-    request.request.tag = kept;
+    request.tag = kept;
     if (!rc) {
         fault->param[0] = '\0';
         fault->code = "invalid_value";
-        rc = weir_schedule_add(batch->schedule, &request.request, &fault->err);
+        rc = weir_schedule_add(batch->schedule, &request, &fault->err);
     }
     if (!rc) {
         *kept = *task;
-        kept->shows_ids = request.completion.return_token_ids;
+        kept->shows_ids = completion.return_token_ids;
     }
-    batch_request_fini(&request);
+    weir_completion_fini(&completion);
     return rc;
 }
 
@@ -170,6 +206,7 @@ static int take_line(struct batch *batch, const struct weir_line *line,
 
     if (!rc)
         rc = check_id(batch, parsed.custom_id, &fault);
+    task.is_chat = parsed.is_chat;
     memcpy(task.custom_id, parsed.custom_id, sizeof(task.custom_id));
     if (!rc && !is_done)
         rc = begin(batch, parsed.body, &task, &fault);
@@ -272,8 +309,11 @@ static int prepare(struct batch *batch, struct weir_err *err)
 {
     struct batch_args *args = &batch->args;
     size_t line_bytes = batch_args_line_bytes(args);
-    struct weir_schedule_options options = {args->n_places, args->n_ctx,
-                                            args->kv, PARSE_BYTES * line_bytes};
+    struct weir_schedule_options options = {.n_places = args->n_places,
+                                            .n_ctx = args->n_ctx,
+                                            .kv = args->kv,
+                                            .other_bytes =
+                                                PARSE_BYTES * line_bytes};
     int rc = batch_input_open(&batch->input, args->input, line_bytes, err);
 
     if (!rc)
@@ -282,8 +322,15 @@ static int prepare(struct batch *batch, struct weir_err *err)
     if (rc)
         return rc;
     memory_warn(batch->model, &args->cli);
-    batch_args_name_model(args, batch->model_name, sizeof(batch->model_name));
+    cli_name_model(args->model, batch->model_name, sizeof(batch->model_name));
     rc = sampling_settle(&args->sampling, batch->model, err);
+    if (!rc)
+        rc = chat_prompt_open(batch->model, &args->cli, &batch->chat, err);
+    batch->defaults.chat = batch->chat;
+    batch->defaults.n_ctx = args->n_ctx;
+    batch->defaults.n_tokens = args->n_tokens;
+    batch->defaults.n_tokens_is_chosen = 1;
+    sampling_default(&args->sampling, &batch->defaults);
     if (!rc)
         rc = open_output(batch, err);
     if (rc)
@@ -348,6 +395,7 @@ static int batch_main(int argc, char **argv)
         rc = report(&batch, &err);
     status = rc ? cli_fail(&batch.args.cli, &err) : cli_finish(&batch.args.cli);
     weir_schedule_free(batch.schedule);
+    weir_chat_free(batch.chat);
     weir_model_close(batch.model);
     batch_output_close(&batch.output);
     batch_input_close(&batch.input);

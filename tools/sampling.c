@@ -187,6 +187,16 @@ int sampling_settle(struct sampling *sampling, const struct weir_model *model,
     return rc;
 }
 
+void sampling_default(const struct sampling *sampling,
+                      struct weir_completion_defaults *defaults)
+{
+    defaults->sampling = sampling->values;
+    defaults->stop = sampling->stop;
+    defaults->n_eos = (uint32_t)sampling->n_eos;
+    memcpy(defaults->eos, sampling->eos, sizeof(defaults->eos));
+    defaults->ignore_eos = sampling->ignores_eos;
+}
+
 int sampling_is_eos(const struct sampling *sampling,
                     const struct weir_model *model, int32_t id)
 {

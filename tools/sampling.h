@@ -6,8 +6,7 @@
 #ifndef WEIR_TOOLS_SAMPLING_H
 #define WEIR_TOOLS_SAMPLING_H
 
-#include "engine/session.h"
-#include "text/stop.h"
+#include "serve/completion.h"
 #include "tools/cli.h"
 
 struct sampling {
@@ -30,6 +29,10 @@ int sampling_take(struct sampling *sampling, const struct cli *cli, int option);
  */
 int sampling_settle(struct sampling *sampling, const struct weir_model *model,
                     struct weir_err *err);
+
+/* The same as what holds where the body of a request does not say. */
+void sampling_default(const struct sampling *sampling,
+                      struct weir_completion_defaults *defaults);
 
 /* Warns of options that have no effect; to be called when all is settled. */
 void sampling_warn(const struct sampling *sampling, const struct cli *cli);

@@ -9,9 +9,11 @@
 #include "tools/cli.h"
 
 static const struct command *const commands[] = {
-    &cmd_batch,    &cmd_bench, &cmd_eval,   &cmd_inspect, &cmd_logits,
-    &cmd_pack,     &cmd_plan,  &cmd_run,    &cmd_synth,   &cmd_template,
-    &cmd_tokenize, &cmd_trace, &cmd_verify,
+    &cmd_batch,    &cmd_bench,    &cmd_eval,  &cmd_inspect, &cmd_logits,
+    &cmd_batch,    &cmd_bench,    &cmd_eval,  &cmd_inspect, &cmd_logits,
+    &cmd_pack,     &cmd_plan,     &cmd_run,   &cmd_serve,   &cmd_synth,
+    &cmd_template, &cmd_tokenize, &cmd_trace, &cmd_verify,  &cmd_tokenize,
+    &cmd_trace,    &cmd_verify,
 };
 
 /*

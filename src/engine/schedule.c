@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/work.h"
 #include "offload/machine.h"
 
 #define USUAL_PLACES 32
@@ -25,10 +26,11 @@ struct place {
     int32_t eos[WEIR_MAX_EOS];
     uint32_t n_eos;
     void *tag;
-    int32_t *prompt; /* until the first pass */
+    int32_t *prompt; /* until the last pass over it */
     size_t n_prompt, n_tokens;
-    float *logits; /* [n_vocab], of the place whoever has it */
-    int32_t id;    /* the last token; -1: the scores were not finite */
+    size_t n_seen, n_piece; /* of the prompt: before this pass; in it */
+    float *logits;          /* [n_vocab], of the place whoever has it */
+    int32_t id;             /* the last token; -1: the scores were not finite */
     struct weir_buf ids, text;
     int ended;
     enum weir_end end;
@@ -44,6 +46,8 @@ struct weir_schedule {
     float *logits;
     struct place *places; /* [n_places] */
     size_t n_running;
+    size_t next_prompt; /* the place whose prompt comes first */
+    struct weir_eval evals[WEIR_MAX_EVALS]; /* of a pass */
 };
 
 static enum weir_dtype kv_dtype(enum weir_kv kv)
@@ -261,29 +265,124 @@ int weir_schedule_add(struct weir_schedule *schedule,
     return rc;
 }
 
+/* Frees place i, to which the last of those that run moves. */
+static void leave(struct weir_schedule *schedule, size_t i)
+{
+    struct place *last = &schedule->places[--schedule->n_running];
+    struct place *place = &schedule->places[i], empty;
+
+    clear(place);
+    empty = *place;
+    *place = *last;
+    *last = empty;
+}
+
+int weir_schedule_cancel(struct weir_schedule *schedule, const void *tag)
+{
+    for (size_t i = 0; i < schedule->n_running; i++)
+        if (schedule->places[i].tag == tag) {
+            leave(schedule, i);
+            return 1;
+        }
+    return 0;
+}
+
+/* ---- pieces of prompts ---- */
+
+size_t weir_schedule_cut(size_t n_left, size_t room)
+{
+    if (n_left <= room || n_left < 2 * WEIR_PROMPT_TOK)
+        return n_left;
+    if (room < WEIR_PROMPT_TOK)
+        room = WEIR_PROMPT_TOK;
+    return n_left - room < WEIR_PROMPT_TOK ? n_left - WEIR_PROMPT_TOK : room;
+}
+
+static size_t n_prompts(const struct weir_schedule *schedule)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < schedule->n_running; i++)
+        n += schedule->places[i].prompt != NULL;
+    return n;
+}
+
+/* The place's piece of this pass; what room that leaves for n - 1 others. */
+static size_t take_piece(struct place *place, size_t room, size_t n)
+{
+    place->n_piece =
+        weir_schedule_cut(place->n_prompt - place->n_seen, room / n);
+    return place->n_piece < room ? room - place->n_piece : 0;
+}
+
+/*
+ * Each prompt gets an equal share of what those before it left, so that a short
+ * one need not wait for a long one.  The first that got nothing stands before
+ * the others in the next pass.
+ */
+static void cut_pieces(struct weir_schedule *schedule)
+{
+    size_t most = schedule->options.n_piece_tok, room = most ? most : SIZE_MAX;
+    size_t n = n_prompts(schedule), from = schedule->next_prompt;
+
+    for (size_t k = 0; k < schedule->n_running; k++) {
+        size_t i = (from + k) % schedule->n_running;
+        struct place *place = &schedule->places[i];
+
+        if (!place->prompt)
+            continue;
+        if (room == 0) {
+            schedule->next_prompt = i;
+            break;
+        }
+        room = take_piece(place, room, n--);
+    }
+}
+
 /* ---- a step ---- */
+
+/* Whether the text gets its next token from this pass */
+static int is_ready(const struct place *place)
+{
+    return !place->prompt || place->n_seen + place->n_piece == place->n_prompt;
+}
+
+/* The pass is over. */
+static void see_piece(struct place *place)
+{
+    place->n_seen += place->n_piece;
+    place->n_piece = 0;
+    if (place->n_seen < place->n_prompt)
+        return;
+    free(place->prompt);
+    place->prompt = NULL;
+}
 
 static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
 {
     struct weir_observer observer = weir_tally_observer(&schedule->tally);
-    struct weir_eval evals[WEIR_MAX_EVALS];
+    size_t n = 0;
     int rc;
 
+    cut_pieces(schedule);
     for (size_t i = 0; i < schedule->n_running; i++) {
         struct place *place = &schedule->places[i];
+        struct weir_eval eval = {
+            .session = place->session, .ids = &place->id, .n_ids = 1};
 
-        evals[i] = (struct weir_eval){.session = place->session,
-                                      .ids = &place->id,
-                                      .n_ids = 1,
-                                      .logits = place->logits};
         if (place->prompt) {
-            evals[i].ids = place->prompt;
-            evals[i].n_ids = place->n_prompt;
+            eval.ids = place->prompt + place->n_seen;
+            eval.n_ids = place->n_piece;
         }
+        if (is_ready(place))
+            eval.logits = place->logits;
+        if (eval.n_ids == 0)
+            continue;
+        schedule->evals[n++] = eval;
         weir_tally_add(&schedule->tally, weir_session_n_tok(place->session),
-                       evals[i].n_ids);
+                       eval.n_ids);
     }
-    rc = weir_session_observe_many(evals, schedule->n_running, &observer, err);
+    rc = weir_session_observe_many(schedule->evals, n, &observer, err);
     weir_tally_end_pass(&schedule->tally);
     return rc;
 }
@@ -293,6 +392,8 @@ static void choose(void *ctx, size_t item, unsigned worker)
     struct place *place = &((struct place *)ctx)[item];
 
     (void)worker;
+    if (!is_ready(place))
+        return;
     place->id = weir_sampler_next(&place->sampler, place->logits);
     weir_sampler_see_answer(&place->sampler, place->id);
 }
@@ -369,8 +470,6 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
                             "its weights are damaged or overflow",
                             schedule->model->jamba->file->path,
                             weir_session_n_tok(place->session));
-    free(place->prompt);
-    place->prompt = NULL;
     if (is_eos(place)) {
         place->ended = 1;
         place->end = WEIR_END_EOS;
@@ -388,7 +487,7 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
 }
 
 static int tell(const struct weir_schedule *schedule, const struct place *place,
-                struct weir_err *err)
+                weir_answer_fn *whom, struct weir_err *err)
 {
     const struct weir_answer answer = {
         .tag = place->tag,
@@ -400,19 +499,23 @@ static int tell(const struct weir_schedule *schedule, const struct place *place,
         .end = place->end,
     };
 
-    return schedule->finished(schedule->ctx, &answer, err);
+    return whom ? whom(schedule->ctx, &answer, err) : 0;
 }
 
-/* Frees place i, to which the last of those that run moves. */
-static void leave(struct weir_schedule *schedule, size_t i)
+/* What the pass has brought to one text; it may have ended then. */
+static int take_turn(const struct weir_schedule *schedule, struct place *place,
+                     struct weir_err *err)
 {
-    struct place *last = &schedule->places[--schedule->n_running];
-    struct place *place = &schedule->places[i], empty;
+    int was_ready = is_ready(place), rc;
 
-    clear(place);
-    empty = *place;
-    *place = *last;
-    *last = empty;
+    if (place->prompt)
+        see_piece(place);
+    if (!was_ready)
+        return 0;
+    rc = go_on(schedule, place, err);
+    return rc || place->ended
+               ? rc
+               : tell(schedule, place, schedule->options.goes_on, err);
 }
 
 int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err)
@@ -427,13 +530,13 @@ int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err)
         return rc;
     choose_all(schedule);
     for (size_t k = 0; k < schedule->n_running && !rc; k++)
-        rc = go_on(schedule, &schedule->places[k], err);
+        rc = take_turn(schedule, &schedule->places[k], err);
     while (i < schedule->n_running && !rc) {
         if (!schedule->places[i].ended) {
             i++;
             continue;
         }
-        rc = tell(schedule, &schedule->places[i], err);
+        rc = tell(schedule, &schedule->places[i], schedule->finished, err);
         leave(schedule, i);
     }
     return rc;

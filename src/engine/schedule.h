@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many texts in step.  Each step is one pass over the model for all that are
- * under way: whole prompts of those that begin, beside the last token of each
- * of the others.  When a text ends, its place is free for the next one.
+ * under way: prompts of those that begin, whole or piece by piece, beside the
+ * last token of each of the others.  When a text ends, its place is free for
+ * the next one.
  *
  * A text is what it would be alone: it depends neither on the others nor on
- * the number of places.  One thread at a time.
+ * the number of places nor on how prompts are cut.  One thread at a time.
  */
 #ifndef WEIR_ENGINE_SCHEDULE_H
 #define WEIR_ENGINE_SCHEDULE_H
@@ -18,20 +19,10 @@
 
 struct weir_schedule;
 
-struct weir_schedule_options {
-    size_t n_places; /* texts at a time, 1 to WEIR_MAX_EVALS */
-    size_t n_ctx;    /* most tokens of a prompt and its answer together */
-    enum weir_kv kv;
-    uint64_t other_bytes; /* of memory that the caller will use beside */
-};
-
-/* Places that a quarter of the memory has room for, 1 to 32 */
-size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
-                                  enum weir_kv kv);
-
 enum weir_end { WEIR_END_EOS, WEIR_END_STOP, WEIR_END_LENGTH };
 
-/* A text that has ended.  What it points to lasts for the call. */
+/* A text so far, or one that has ended.  What it points to lasts for the call.
+ */
 struct weir_answer {
     void *tag;        /* of the request */
     const char *text; /* UTF-8; empty when the model has no tokenizer */
@@ -45,6 +36,25 @@ struct weir_answer {
 /* A code that is not 0 ends the step, and the schedule can only be freed. */
 typedef int weir_answer_fn(void *ctx, const struct weir_answer *answer,
                            struct weir_err *err);
+
+struct weir_schedule_options {
+    size_t n_places; /* texts at a time, 1 to WEIR_MAX_EVALS */
+    size_t n_ctx;    /* most tokens of a prompt and its answer together */
+    enum weir_kv kv;
+    uint64_t other_bytes; /* of memory that the caller will use beside */
+    /*
+     * Most tokens of prompts in a step, so that the others need not wait for
+     * the end of a long one; those that begin share them.  0: prompts go whole.
+     * At least WEIR_PROMPT_TOK count.
+     */
+    size_t n_piece_tok;
+    /* NULL, or is told of each text that has a token more and goes on */
+    weir_answer_fn *goes_on;
+};
+
+/* Places that a quarter of the memory has room for, 1 to 32 */
+size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
+                                  enum weir_kv kv);
 
 /*
  * Takes memory for all texts; under a budget what they will need is set aside
@@ -77,15 +87,29 @@ struct weir_request {
 int weir_schedule_add(struct weir_schedule *schedule,
                       const struct weir_request *request, struct weir_err *err);
 
+/*
+ * Ends the text with this tag, which nobody is told of, and frees its place.
+ * Not from within a step.  0 when no text has it.
+ */
+int weir_schedule_cancel(struct weir_schedule *schedule, const void *tag);
+
 /* Texts under way, and places that are free */
 size_t weir_schedule_n_running(const struct weir_schedule *schedule);
 size_t weir_schedule_n_free(const struct weir_schedule *schedule);
 
 /*
- * One more token for each text; `finished` is told of those that end.  After
- * an error the schedule can only be freed.
+ * One more token for each text, or a piece of its prompt; `finished` is told of
+ * those that end.  After an error the schedule can only be freed.
  */
 int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err);
+
+/*
+ * How many of a prompt's n_left > 0 tokens go into a pass that has room for
+ * `room` of them.  Neither these nor what they leave may be so few that they
+ * would no longer count as a prompt (WEIR_PROMPT_TOK), which shows in the bits;
+ * so it may be more than there is room for.
+ */
+size_t weir_schedule_cut(size_t n_left, size_t room);
 
 /* What all steps so far could not do without */
 const struct weir_tally *weir_schedule_tally(

@@ -8,7 +8,8 @@
 
 #include "base/buf.h"
 
-#define URL "/v1/completions"
+#define URL      "/v1/completions"
+#define CHAT_URL "/v1/chat/completions"
 
 static int take_id(struct weir_batch_line *line, const char *key,
                    const json_t *value, struct weir_fault *fault)
@@ -35,17 +36,14 @@ static int is_text(const json_t *value, const char *wanted)
     return json_is_string(value) && !strcmp(json_string_value(value), wanted);
 }
 
-static int check_url(const json_t *url, struct weir_fault *fault)
+static int take_url(struct weir_batch_line *line, const json_t *url,
+                    struct weir_fault *fault)
 {
-    if (is_text(url, URL))
+    line->is_chat = is_text(url, CHAT_URL);
+    if (line->is_chat || is_text(url, URL))
         return 0;
     return weir_fault_set(fault, WEIR_EARG, "url", "unsupported_endpoint",
-                          "url must be " URL "%s",
-                          is_text(url, "/v1/chat/completions")
-                              ? "; chat needs a chat template, which weir does "
-                                "not have yet: send a prompt that has the "
-                                "marks of the messages in it"
-                              : "");
+                          "url must be " URL " or " CHAT_URL);
 }
 
 /* One key of a line with a body, or with what goes with one */
@@ -55,7 +53,7 @@ static int take_member(struct weir_batch_line *line, const char *key,
     if (!strcmp(key, "custom_id"))
         return 0;
     if (!strcmp(key, "url"))
-        return check_url(value, fault);
+        return take_url(line, value, fault);
     if (!strcmp(key, "method")) {
         if (is_text(value, "POST"))
             return 0;
@@ -90,7 +88,8 @@ static int take_members(struct weir_batch_line *line, json_t *root,
                               "the body is missing");
     if (!json_object_get(root, "url"))
         return weir_fault_set(fault, WEIR_EARG, "url", "missing_parameter",
-                              "the url is missing; it must be " URL);
+                              "the url is missing; it must be " URL
+                              " or " CHAT_URL);
     return 0;
 }
 
@@ -99,6 +98,7 @@ static int take_plain(struct weir_batch_line *line, json_t *root)
 {
     json_object_del(root, "custom_id");
     json_object_del(root, "id");
+    line->is_chat = json_object_get(root, "messages") != NULL;
     line->body = json_incref(root);
     return 0;
 }
@@ -157,6 +157,7 @@ int weir_batch_line_parse(const char *text, size_t n_bytes,
     json_t *root;
 
     line->body = NULL;
+    line->is_chat = 0;
     line->custom_id[0] = '\0';
     memset(fault, 0, sizeof(*fault));
     if (is_string)

@@ -4,6 +4,7 @@
  *
  *   {"custom_id":"a","method":"POST","url":"/v1/completions","body":{...}}
  *   {"id":"a","prompt":"...","max_tokens":9}   the body itself, with an id
+ *   {"id":"a","messages":[...]}                the same of a chat
  *   "..."                                      a prompt alone
  *
  * and its answer is a line of OpenAI's batches.
@@ -17,6 +18,7 @@
 
 struct weir_batch_line {
     json_t *body;                             /* an object; NULL: none */
+    int is_chat;                              /* it has messages */
     char custom_id[WEIR_CUSTOM_ID_BYTES + 1]; /* UTF-8; "": it has none */
 };
 

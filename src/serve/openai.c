@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "serve/messages.h"
+
 int weir_fault_set(struct weir_fault *fault, int rc, const char *param,
                    const char *code, const char *fmt, ...)
 {
@@ -210,6 +212,19 @@ static int unsupported(struct weir_fault *fault, const char *key,
                           allowed ? allowed : "");
 }
 
+static int take_n(struct weir_completion *to, const char *key,
+                  const json_t *value, struct weir_fault *fault)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!to->is_served)
+        return n == 1 ? 0 : unsupported(fault, key, "1");
+    if (!json_is_integer(value) || n < 1 || n > WEIR_MAX_CHOICES)
+        return wrong(fault, key, "a whole number from 1 to 16");
+    to->n = (size_t)n;
+    return 0;
+}
+
 static int take_one(struct weir_completion *to, const char *key,
                     const json_t *value, struct weir_fault *fault)
 {
@@ -222,6 +237,38 @@ static int take_false(struct weir_completion *to, const char *key,
 {
     (void)to;
     return json_is_false(value) ? 0 : unsupported(fault, key, "false");
+}
+
+static int take_stream(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    return to->is_served ? take_bool(key, value, &to->stream, fault)
+                         : take_false(to, key, value, fault);
+}
+
+/* A key that this server does not know may change nothing when it is false. */
+static int take_stream_options(struct weir_completion *to, const char *key,
+                               const json_t *value, struct weir_fault *fault)
+{
+    const char *option;
+    const json_t *set;
+    int rc = 0;
+
+    if (!to->is_served)
+        return 0;
+    if (!json_is_object(value))
+        return wrong(fault, key, "an object such as {\"include_usage\": true}");
+    json_object_foreach((json_t *)value, option, set)
+    {
+        if (!strcmp(option, "include_usage"))
+            rc = take_bool(key, set, &to->include_usage, fault);
+        else if (!json_is_false(set))
+            rc = weir_fault_set(fault, WEIR_EARG, key, "unknown_parameter",
+                                "unknown key '%.64s' in %s", option, key);
+        if (rc)
+            return rc;
+    }
+    return 0;
 }
 
 static int take_empty(struct weir_completion *to, const char *key,
@@ -251,33 +298,70 @@ static int pass_over(struct weir_completion *to, const char *key,
     return 0;
 }
 
+static int take_messages(struct weir_completion *to, const char *key,
+                         const json_t *value, struct weir_fault *fault)
+{
+    (void)key;
+    return weir_messages_read(value, &to->messages, fault);
+}
+
+static int take_documents(struct weir_completion *to, const char *key,
+                          const json_t *value, struct weir_fault *fault)
+{
+    if (!json_is_array(value))
+        return wrong(fault, key, "an array");
+    to->documents = value;
+    return 0;
+}
+
+static int take_format(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    const char *type = json_string_value(json_object_get(value, "type"));
+
+    (void)to;
+    if (type && !strcmp(type, "text") && json_object_size(value) == 1)
+        return 0;
+    return unsupported(fault, key, "{\"type\": \"text\"}");
+}
+
+enum { OF_TEXT = 1, OF_CHAT = 2, OF_BOTH = 3 };
+
 static const struct {
     const char *key;
     take_fn *take;
+    int of; /* what kind of request */
 } keys[] = {
-    {"prompt", take_prompt},
-    {"max_tokens", take_max_tokens},
-    {"temperature", take_sampling},
-    {"top_k", take_sampling},
-    {"top_p", take_sampling},
-    {"min_p", take_sampling},
-    {"repetition_penalty", take_sampling},
-    {"presence_penalty", take_sampling},
-    {"frequency_penalty", take_sampling},
-    {"logit_bias", take_biases},
-    {"seed", take_seed},
-    {"stop", take_stop},
-    {"ignore_eos", take_ignore_eos},
-    {"return_token_ids", take_return_ids},
-    {"n", take_one},
-    {"best_of", take_one},
-    {"echo", take_false},
-    {"stream", take_false},
-    {"suffix", take_empty},
-    {"logprobs", take_none},
-    {"model", pass_over},
-    {"user", pass_over},
-    {"stream_options", pass_over},
+    {"prompt", take_prompt, OF_TEXT},
+    {"messages", take_messages, OF_CHAT},
+    {"documents", take_documents, OF_CHAT},
+    {"max_tokens", take_max_tokens, OF_BOTH},
+    {"max_completion_tokens", take_max_tokens, OF_BOTH},
+    {"temperature", take_sampling, OF_BOTH},
+    {"top_k", take_sampling, OF_BOTH},
+    {"top_p", take_sampling, OF_BOTH},
+    {"min_p", take_sampling, OF_BOTH},
+    {"repetition_penalty", take_sampling, OF_BOTH},
+    {"presence_penalty", take_sampling, OF_BOTH},
+    {"frequency_penalty", take_sampling, OF_BOTH},
+    {"logit_bias", take_biases, OF_BOTH},
+    {"seed", take_seed, OF_BOTH},
+    {"stop", take_stop, OF_BOTH},
+    {"ignore_eos", take_ignore_eos, OF_BOTH},
+    {"return_token_ids", take_return_ids, OF_BOTH},
+    {"n", take_n, OF_BOTH},
+    {"best_of", take_one, OF_TEXT},
+    {"echo", take_false, OF_TEXT},
+    {"stream", take_stream, OF_BOTH},
+    {"stream_options", take_stream_options, OF_BOTH},
+    {"suffix", take_empty, OF_TEXT},
+    {"logprobs", take_none, OF_TEXT},
+    {"logprobs", take_false, OF_CHAT},
+    {"response_format", take_format, OF_CHAT},
+    {"tools", take_none, OF_CHAT},
+    {"tool_choice", take_none, OF_CHAT},
+    {"model", pass_over, OF_BOTH},
+    {"user", pass_over, OF_BOTH},
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -285,15 +369,15 @@ static const struct {
 static int take_key(struct weir_completion *to, const char *key,
                     const json_t *value, struct weir_fault *fault)
 {
-    if (!strcmp(key, "messages"))
-        return weir_fault_set(fault, WEIR_EARG, key, "unsupported_value",
-                              "messages need a chat template, which weir does "
-                              "not have yet; send a prompt that has the marks "
-                              "of the messages in it");
+    int of = to->is_chat ? OF_CHAT : OF_TEXT;
+
     for (size_t i = 0; i < N_KEYS; i++)
-        if (!strcmp(key, keys[i].key))
+        if ((keys[i].of & of) && !strcmp(key, keys[i].key))
             return json_is_null(value) ? 0
                                        : keys[i].take(to, key, value, fault);
+    if (!strcmp(key, "messages"))
+        return weir_fault_set(fault, WEIR_EARG, key, "unsupported_value",
+                              "messages go to /v1/chat/completions");
     return weir_fault_set(fault, WEIR_EARG, key, "unknown_parameter",
                           "unknown key '%.64s'", key);
 }
@@ -303,9 +387,11 @@ int weir_openai_read_completion(const json_t *body,
                                 struct weir_fault *fault)
 {
     const json_t *value;
-    const char *key;
+    const char *key, *wanted;
     int rc;
 
+    completion->messages = NULL;
+    completion->documents = NULL;
     completion->text = NULL;
     completion->ids = NULL;
     completion->n_text = completion->n_ids = 0;
@@ -318,61 +404,18 @@ int weir_openai_read_completion(const json_t *body,
         if (rc)
             return rc;
     }
-    if (completion->text || completion->ids)
+    if (completion->text || completion->ids || completion->messages)
         return 0;
-    return weir_fault_set(fault, WEIR_EARG, "prompt", "missing_parameter",
-                          "the prompt is missing");
+    wanted = completion->is_chat ? "messages" : "prompt";
+    return weir_fault_set(
+        fault, WEIR_EARG, wanted, "missing_parameter", "%s missing",
+        completion->is_chat ? "the messages are" : "the prompt is");
 }
 
 void weir_completion_fini(struct weir_completion *completion)
 {
     free(completion->ids);
     completion->ids = NULL;
-}
-
-/* ---- answers ---- */
-
-json_t *weir_openai_error(const struct weir_fault *fault)
-{
-    int is_ours = fault->err.code == WEIR_ENOMEM || fault->err.code == WEIR_EIO;
-
-    return json_pack(
-        "{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", fault->err.message,
-        "type", is_ours ? "server_error" : "invalid_request_error", "param",
-        *fault->param ? fault->param : NULL, "code", fault->code);
-}
-
-static json_t *ids_json(const int32_t *ids, size_t n)
-{
-    json_t *array = json_array();
-    int bad = !array;
-
-    for (size_t i = 0; i < n && !bad; i++)
-        bad = json_array_append_new(array, json_integer(ids[i]));
-    if (!bad)
-        return array;
-    json_decref(array);
-    return NULL;
-}
-
-json_t *weir_openai_completion(const struct weir_completion_answer *answer)
-{
-    json_int_t n_prompt = (json_int_t)answer->n_prompt;
-    json_int_t n_ids = (json_int_t)answer->n_ids;
-    json_t *choice =
-        json_pack("{s:i, s:o, s:n, s:s}", "index", 0, "text",
-                  json_stringn(answer->text, answer->n_bytes), "logprobs",
-                  "finish_reason", answer->finish_reason);
-
-    if (choice && answer->shows_ids &&
-        json_object_set_new(choice, "token_ids",
-                            ids_json(answer->ids, answer->n_ids))) {
-        json_decref(choice);
-        choice = NULL;
-    }
-    return json_pack(
-        "{s:s, s:s, s:I, s:s, s:[o], s:{s:I, s:I, s:I}}", "id", answer->id,
-        "object", "text_completion", "created", (json_int_t)answer->created,
-        "model", answer->model, "choices", choice, "usage", "prompt_tokens",
-        n_prompt, "completion_tokens", n_ids, "total_tokens", n_prompt + n_ids);
+    json_decref(completion->messages);
+    completion->messages = NULL;
 }

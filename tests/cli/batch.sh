@@ -38,6 +38,7 @@ line() {
 
 pack_text
 url='"method":"POST","url":"/v1/completions"'
+chat=/v1/chat/completions
 
 # ---- forms of lines, and errors that are answers ----
 
@@ -50,7 +51,7 @@ cat >in <<EOF
 "Hello"
 {"id":7,"prompt":[1,75,104,111,111,114],"max_tokens":3,"return_token_ids":true}
 {"custom_id":"a","prompt":"again"}
-{"custom_id":"c","method":"POST","url":"/v1/chat/completions","body":{}}
+{"custom_id":"c","url":"$chat","body":{"messages":[{"role":"u"}]}}
 {"id":"e","prompt":"x","max_token":1}
 not JSON
 {"id":"f","prompt":"x","max_tokens":63}
@@ -74,12 +75,12 @@ for n in 1 2 4; do
 done
 line 1 '"custom_id":"a","response":{"status_code":200,"request_id":"req_1",'
 line 1 '"object":"text_completion","created":[0-9]*,"model":"text",'
-line 1 '"usage":{"prompt_tokens":6,"completion_tokens":6,"total_tokens":12}}},'
+line 1 '"usage":{"prompt_tokens":6,"completion_tokens":6,"total_tokens":12,'
 line 1 '},"error":null}$'
 line 2 '"custom_id":null,'
 line 5 '"custom_id":"7",.*"token_ids":\[[0-9]*,[0-9]*,[0-9]*\]'
 line 6 '"custom_id":"a",.*"status_code":400.*"code":"duplicate_custom_id"'
-line 7 '"custom_id":"c",.*"status_code":400.*chat template.*"param":"url"'
+line 7 '"custom_id":"c",.*"status_code":400.*chat template.*"param":"messages"'
 line 8 "unknown key 'max_token'.*\"param\":\"max_token\""
 line 9 '"custom_id":null,.*"code":"invalid_json"'
 line 10 '"custom_id":"f",.*"code":"context_length_exceeded"'
@@ -286,6 +287,23 @@ weir batch ids.weir in.jsonl -q
 line 1 '"text":"","logprobs":null,.*"token_ids":\[[0-9]*,[0-9]*\]'
 line 2 '"status_code":400.*without a tokenizer'
 line 3 '"status_code":400.*stop strings need a tokenizer'
+demo=$(cd "$golden/../../../demo/model" && pwd) || exit 99
+"$WEIR" pack "$demo" -o demo.weir -q 2>err || tap_diag <err
+weir run demo.weir --chat -p 'Say: my horse is slow' --temp 0
+cp out wanted
+body='{"messages":[{"role":"user","content":"Say: my horse is slow"}],'
+body="$body\"temperature\":0}"
+cat >in.jsonl <<EOF
+{"custom_id":"c","url":"$chat","body":$body}
+$body
+{"messages":[]}
+EOF
+weir batch demo.weir in.jsonl -q
+content="\"content\":\"$(cat wanted)\"}"
+line 1 "\"object\":\"chat.completion\",.*{\"role\":\"assistant\",$content"
+line 1 "$content,\"logprobs\":null,\"finish_reason\":\"stop\""
+line 2 "$content"
+line 3 '"status_code":400.*"param":"messages"'
 weir batch text.weir
 is 2 "no input"
 says err 'no input given'

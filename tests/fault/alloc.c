@@ -300,7 +300,8 @@ static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
                                           .n_ids = 3,
                                           .n_tokens = 2,
                                           .sampling = WEIR_SAMPLING_NEUTRAL};
-    struct weir_schedule_options options = {2, 8, WEIR_KV_BF16, 0};
+    struct weir_schedule_options options = {
+        .n_places = 2, .n_ctx = 8, .kv = WEIR_KV_BF16};
     struct weir_schedule *schedule;
     size_t n_tokens = 0;
     int rc;
@@ -322,8 +323,8 @@ static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
 static int attempt_line(const void *what, int *wrong, struct weir_err *err)
 {
     struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
-    struct weir_completion_answer answer = {"id", 0, "model", "text", 4,
-                                            NULL, 3, 1,       "stop", 3};
+    struct weir_openai_head head = {"text_completion", "id", 0, "model"};
+    struct weir_choice choice = {0, "text", 4, NULL, 3, 1, "stop"};
     struct weir_batch_line line;
     struct weir_seen seen = {0};
     struct weir_fault fault;
@@ -337,11 +338,14 @@ static int attempt_line(const void *what, int *wrong, struct weir_err *err)
     if (!rc)
         rc = weir_seen_add(&seen, line.custom_id, strlen(line.custom_id),
                            &fault.err);
-    answer.ids = completion.ids;
+    choice.ids = completion.ids;
     if (!rc)
-        rc = weir_batch_line_print(1, line.custom_id, 200,
-                                   weir_openai_completion(&answer), &text, &n,
-                                   &fault.err);
+        rc = weir_batch_line_print(
+            1, line.custom_id, 200,
+            weir_openai_answer(
+                &head, weir_openai_add(json_array(), weir_openai_text(&choice)),
+                weir_openai_usage(3, 3)),
+            &text, &n, &fault.err);
     fault_disarm();
     if (rc && err)
         *err = fault.err;

@@ -22,17 +22,38 @@ static void check_completion(const struct weir_completion *completion)
     struct weir_sampling sampling = completion->sampling;
     struct weir_err err;
 
-    FUZZ_CHECK(!completion->text != !completion->ids);
+    FUZZ_CHECK(
+        !!completion->text + !!completion->ids + !!completion->messages == 1);
+    FUZZ_CHECK(!completion->messages == !completion->is_chat);
     for (size_t i = 0; i < completion->n_ids; i++)
         FUZZ_CHECK(completion->ids[i] >= 0);
     FUZZ_CHECK(completion->max_tokens <= INT32_MAX);
     FUZZ_CHECK(!weir_sampling_check(&sampling, (size_t)INT32_MAX + 1, &err));
     FUZZ_CHECK(completion->stop.n_strings <= WEIR_MAX_STOPS);
+    FUZZ_CHECK(completion->n >= 1 && completion->n <= WEIR_MAX_CHOICES);
+    FUZZ_CHECK(completion->is_served ||
+               (completion->n == 1 && !completion->stream));
 }
 
-static void read_body(const json_t *body)
+/* The contents of messages are strings by then. */
+static void check_messages(const json_t *messages)
 {
-    struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *message = json_array_get(messages, i);
+        const json_t *content = json_object_get(message, "content");
+
+        FUZZ_CHECK(json_is_string(json_object_get(message, "role")));
+        FUZZ_CHECK(!content || json_is_null(content) ||
+                   json_is_string(content));
+    }
+}
+
+static void read_body(const json_t *body, int is_chat, int is_served)
+{
+    struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL,
+                                         .n = 1,
+                                         .is_chat = is_chat,
+                                         .is_served = is_served};
     struct weir_fault fault;
     int rc;
 
@@ -42,6 +63,7 @@ static void read_body(const json_t *body)
         check_fault(rc, &fault);
     else
         check_completion(&completion);
+    check_messages(rc ? NULL : completion.messages);
     weir_completion_fini(&completion);
 }
 
@@ -59,7 +81,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
         check_fault(rc, &fault);
     } else {
         FUZZ_CHECK(json_is_object(line.body));
-        read_body(line.body);
+        read_body(line.body, line.is_chat, 0);
+        read_body(line.body, line.is_chat, 1);
     }
     weir_batch_line_fini(&line);
     FUZZ_CHECK(!weir_batch_line_number(text, n_bytes) || !rc ||

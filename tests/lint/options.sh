@@ -25,13 +25,18 @@ options_of_table() { # COMMAND
     }' tools/options.def | sort
 }
 
+# The page of a command, which is in section 8 for one that serves.
+page_of() { # COMMAND
+    ls "man/weir-$1.1" "man/weir-$1.8" 2>/dev/null
+}
+
 # Every Fl of a page; a page has no reason to speak of another's options.
 options_of_page() { # COMMAND
     awk '/^\./ {
         for (i = 1; i < NF; i++)
             if ($i == "Fl" || $i == ".Fl")
                 print "-" $(i + 1)
-    }' "man/weir-$1.1" | sort -u
+    }' "$(page_of "$1")" | sort -u
 }
 
 options_of_help() { # COMMAND
@@ -70,7 +75,8 @@ choices_of_help() { # COMMAND
 }
 
 choices_of_page() { # COMMAND
-    sed -nE 's/^\.It .*Fl (-[a-z0-9-]+ Cm .* \| )/\1/p' "man/weir-$1.1" | sort
+    sed -nE 's/^\.It .*Fl (-[a-z0-9-]+ Cm .* \| )/\1/p' "$(page_of "$1")" |
+        sort
 }
 
 same() { # TEXT ONE OTHER: ok when both are the same, and not empty
@@ -82,7 +88,8 @@ same() { # TEXT ONE OTHER: ok when both are the same, and not empty
 }
 
 same "every command has a page" "$(commands_of_table | sort)" \
-    "$(printf '%s\n' man/weir-*.1 | sed 's|man/weir-\(.*\)\.1|\1|' | sort)"
+    "$(printf '%s\n' man/weir-*.[18] |
+        sed 's|man/weir-\(.*\)\.[18]|\1|' | sort)"
 for command in $(commands_of_table); do
     same "weir-$command(1) has the options of the table" \
         "$(options_of_table "$command")" "$(options_of_page "$command")"
@@ -106,8 +113,10 @@ for command in $(commands_of_table); do
         fi
     done
     for page in man/weir.1 man/weir.7; do
-        grep -Eq "Xr weir-$command 1" $page
-        tap_ok $? "$page names weir-$command(1)"
+        section=$(page_of "$command")
+        section=${section##*.}
+        grep -Eq "Xr weir-$command $section" $page
+        tap_ok $? "$page names weir-$command($section)"
     done
 done
 tap_done

@@ -10,6 +10,8 @@
 
 static struct weir_fault fault;
 static struct weir_completion completion;
+static int is_served; /* the body is not a batch's */
+static int is_chat;
 
 /* Reads a body over the usual defaults. */
 static int read_body(const char *json)
@@ -19,6 +21,9 @@ static int read_body(const char *json)
     int rc;
 
     memset(&completion, 0, sizeof(completion));
+    completion.is_served = is_served;
+    completion.is_chat = is_chat;
+    completion.n = 1;
     memset(&fault, 0, sizeof(fault));
     completion.sampling = neutral;
     weir_stop_init(&completion.stop);
@@ -157,6 +162,72 @@ static void test_refusals(void)
             "unknown_parameter");
 }
 
+/* What a server understands beyond a batch */
+static void test_served(void)
+{
+    is_served = 1;
+    tap_ok(!read_body("{\"prompt\":\"a\",\"stream\":true,\"n\":16,"
+                      "\"stream_options\":{\"include_usage\":true,"
+                      "\"include_obfuscation\":false},"
+                      "\"max_completion_tokens\":5}") &&
+               completion.stream && completion.include_usage &&
+               completion.n == 16 && completion.max_tokens == 5,
+           "streams, their options, and choices");
+    weir_completion_fini(&completion);
+    refuses("{\"prompt\":\"a\",\"stream\":1}", "stream", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"n\":17}", "n", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"n\":0}", "n", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":true}", "stream_options",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":{\"include_usage\":0}}",
+            "stream_options", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"stream_options\":{\"x\":true}}",
+            "stream_options", "unknown_parameter");
+    is_served = 0;
+}
+
+/* What a chat has beside a prompt's keys, and in their place */
+static void test_chats(void)
+{
+    const json_t *content;
+
+    is_chat = 1;
+    tap_ok(!read_body("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                      "{\"role\":\"assistant\",\"content\":null},"
+                      "{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+                      "\"text\":\"b\"},{\"type\":\"text\",\"text\":\"c\"}]}],"
+                      "\"response_format\":{\"type\":\"text\"},"
+                      "\"logprobs\":false,\"max_tokens\":3}") &&
+               json_array_size(completion.messages) == 3 &&
+               completion.max_tokens == 3,
+           "a chat");
+    content =
+        json_object_get(json_array_get(completion.messages, 2), "content");
+    tap_ok(content && json_is_string(content) &&
+               !strcmp(json_string_value(content), "b\nc"),
+           "parts of a message become one");
+    weir_completion_fini(&completion);
+    refuses("{}", "messages", "missing_parameter");
+    refuses("{\"messages\":[]}", "messages", "invalid_value");
+    refuses("{\"messages\":{}}", "messages", "invalid_value");
+    refuses("{\"messages\":[7]}", "messages", "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages",
+            "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":[7]}]}", "messages",
+            "invalid_value");
+    refuses("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+            "\"image_url\"}]}]}",
+            "messages", "unsupported_value");
+    refuses("{\"prompt\":\"a\"}", "prompt", "unknown_parameter");
+    refuses("{\"echo\":false}", "echo", "unknown_parameter");
+    refuses("{\"tools\":[]}", "tools", "unsupported_value");
+    refuses("{\"logprobs\":true}", "logprobs", "unsupported_value");
+    refuses("{\"documents\":7}", "documents", "invalid_value");
+    refuses("{\"response_format\":{\"type\":\"json_object\"}}",
+            "response_format", "unsupported_value");
+    is_chat = 0;
+}
+
 /* A line that becomes a body with that prompt under that id */
 static void takes(const char *text, const char *id, const char *prompt)
 {
@@ -196,10 +267,6 @@ static void test_lines(void)
     takes("{\"id\":-7,\"prompt\":\"p\"}", "-7", "p");
     takes("{\"custom_id\":\"c\",\"id\":\"b\",\"prompt\":\"p\"}", "c", "p");
     takes("\"only \\u00e9\"", "", "only \xc3\xa9");
-    refuses_line(HEAD "\"/v1/chat/completions\",\"body\":{\"messages\":[]}}",
-                 "a", "url", "unsupported_endpoint");
-    tap_ok(strstr(fault.err.message, "chat template") != NULL,
-           "which says why");
     refuses_line(HEAD "\"/v1/embeddings\",\"body\":{}}", "a", "url",
                  "unsupported_endpoint");
     refuses_line(HEAD "\"/v1/completions\"}", "a", "body", "missing_parameter");
@@ -226,14 +293,16 @@ static void test_lines(void)
 static void test_answers(void)
 {
     static const int32_t ids[] = {5, 6};
-    const struct weir_completion_answer answer = {
-        "cmpl-1", 7, "m", "t\xc3\xa9", 3, ids, 2, 1, "length", 9};
+    const struct weir_openai_head head = {"text_completion", "cmpl-1", 7, "m"};
+    const struct weir_choice choice = {0, "t\xc3\xa9", 3, ids, 2, 1, "length"};
+    json_t *choices = weir_openai_add(json_array(), weir_openai_text(&choice));
     char *text = NULL;
     size_t n = 0;
 
-    tap_ok(!weir_batch_line_print(12, "a\"b", 200,
-                                  weir_openai_completion(&answer), &text, &n,
-                                  &fault.err) &&
+    tap_ok(!weir_batch_line_print(
+               12, "a\"b", 200,
+               weir_openai_answer(&head, choices, weir_openai_usage(9, 2)),
+               &text, &n, &fault.err) &&
                n && text[n - 1] == '\n',
            "a line");
     text[n - 1] = '\0';
@@ -244,7 +313,8 @@ static void test_answers(void)
                          "\"choices\":[{\"index\":0,\"text\":\"t\xc3\xa9\","
                          "\"logprobs\":null,\"finish_reason\":\"length\","
                          "\"token_ids\":[5,6]}],\"usage\":{\"prompt_tokens\":9,"
-                         "\"completion_tokens\":2,\"total_tokens\":11}}},"
+                         "\"completion_tokens\":2,\"total_tokens\":11,"
+                         "\"prompt_tokens_details\":{\"cached_tokens\":0}}}},"
                          "\"error\":null}"),
            "%s", text);
     tap_ok(weir_batch_line_number(text, n - 1) == 12 &&
@@ -275,6 +345,8 @@ int main(void)
 {
     test_good();
     test_refusals();
+    test_served();
+    test_chats();
     test_lines();
     test_answers();
     return tap_done();

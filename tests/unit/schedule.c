@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "model/import.h"
+#include "model/work.h"
 #include "tests/tap.h"
 
 #define N       11
@@ -31,6 +32,7 @@ struct text {
 static char path[] = "schedule.XXXXXX";
 static struct text texts[N];
 static struct weir_err err;
+static size_t n_piece_tok; /* of schedules; 0: prompts go whole */
 
 static int pack(void)
 {
@@ -125,7 +127,8 @@ static int check_answer(void *ctx, const struct weir_answer *answer,
  * as they are alone */
 static size_t run(weir_model *model, size_t n_places, int back)
 {
-    struct weir_schedule_options options = {n_places, N_CTX, WEIR_KV_BF16, 0};
+    struct weir_schedule_options options = {
+        .n_places = n_places, .n_ctx = N_CTX, .n_piece_tok = n_piece_tok};
     struct weir_schedule *schedule;
     size_t next = 0, n_told = 0, n_same = 0;
     int rc;
@@ -160,6 +163,142 @@ static void test_same(weir_model *model)
                    back ? ", the last one first" : "");
 }
 
+/* No piece of a prompt is so small that it would be computed otherwise. */
+static void test_cuts(void)
+{
+    size_t n_bad = 0;
+
+    for (size_t n_ids = 1; n_ids < 300; n_ids++)
+        for (size_t room = 0; room < 300; room++)
+            for (size_t n_left = n_ids, n; n_left; n_left -= n) {
+                n = weir_schedule_cut(n_left, room);
+                n_bad += n == 0 || n > n_left ||
+                         (n < WEIR_PROMPT_TOK && n < n_ids) ||
+                         (n > room && n >= 2 * WEIR_PROMPT_TOK);
+                if (n == 0 || n > n_left)
+                    break;
+            }
+    tap_ok(n_bad == 0, "a piece of a prompt counts as one: %zu do not", n_bad);
+}
+
+/* 11 prompts of 1 to 100 tokens share what a step takes of them. */
+static void test_pieces(weir_model *model)
+{
+    static const size_t pieces[] = {1, 33, 64, 90, 200};
+
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        n_piece_tok = pieces[i];
+        tap_ok(run(model, 7, 0) == N && run(model, N, 1) == N,
+               "prompts in pieces of %zu: every text as it is alone",
+               n_piece_tok);
+    }
+    n_piece_tok = 0;
+}
+
+/* What a text was told of: steps, and the tokens of the last time */
+struct told {
+    size_t n_steps, n_ids, n_ended;
+};
+
+static int see_going_on(void *ctx, const struct weir_answer *answer,
+                        struct weir_err *e)
+{
+    struct told *told = answer->tag;
+
+    (void)ctx;
+    (void)e;
+    if (answer->n_ids == told->n_ids + 1)
+        told->n_steps++;
+    told->n_ids = answer->n_ids;
+    return 0;
+}
+
+static int see_end(void *ctx, const struct weir_answer *answer,
+                   struct weir_err *e)
+{
+    (void)ctx;
+    (void)e;
+    ((struct told *)answer->tag)->n_ended++;
+    return 0;
+}
+
+static int step_times(struct weir_schedule *schedule, size_t n)
+{
+    int rc = 0;
+
+    while (n-- && !rc)
+        rc = weir_schedule_step(schedule, &err);
+    return rc;
+}
+
+/* Beside a long prompt in pieces a short text goes on in each step. */
+static void test_going_on(weir_model *model)
+{
+    struct weir_schedule_options options = {.n_places = 2,
+                                            .n_ctx = N_CTX,
+                                            .n_piece_tok = 32,
+                                            .goes_on = see_going_on};
+    struct weir_request small = texts[0].request, large = texts[0].request;
+    struct told told[2] = {{0}, {0}};
+    struct weir_schedule *schedule;
+
+    if (weir_schedule_new(model, &options, see_end, NULL, &schedule, &err)) {
+        tap_ok(0, "%s", err.message);
+        return;
+    }
+    small.n_ids = 4;
+    small.n_tokens = 6;
+    small.tag = &told[0];
+    large.ids = texts[1].prompt;
+    large.n_ids = 128;
+    large.n_tokens = 8;
+    large.tag = &told[1];
+    tap_ok(!weir_schedule_add(schedule, &small, &err) &&
+               !weir_schedule_add(schedule, &large, &err) &&
+               !step_times(schedule, 3) && told[0].n_steps == 3 &&
+               told[1].n_steps == 0,
+           "a text goes on in each of the steps that a long prompt takes");
+    tap_ok(!step_times(schedule, 1) && told[0].n_steps == 4 &&
+               told[1].n_steps == 1,
+           "which has its first token then");
+    tap_ok(!step_times(schedule, 2) && told[0].n_steps == 5 &&
+               told[0].n_ended == 1 && told[1].n_steps == 3,
+           "the last token is told of as the end");
+    tap_ok(weir_schedule_cancel(schedule, &told[1]) &&
+               !weir_schedule_cancel(schedule, &told[1]) &&
+               weir_schedule_n_free(schedule) == 2 &&
+               !step_times(schedule, 1) && told[1].n_ended == 0,
+           "a text that is cancelled is gone, and nobody is told");
+    weir_schedule_free(schedule);
+}
+
+/* Each of them gets its turn when a step has room for one piece alone. */
+static void test_turns(weir_model *model)
+{
+    struct weir_schedule_options options = {.n_places = 3,
+                                            .n_ctx = N_CTX,
+                                            .n_piece_tok = 32,
+                                            .goes_on = see_going_on};
+    struct weir_request request = texts[0].request;
+    struct told told[3] = {{0}, {0}, {0}};
+    struct weir_schedule *schedule;
+    int rc = weir_schedule_new(model, &options, see_end, NULL, &schedule, &err);
+
+    request.n_tokens = 20;
+    for (size_t i = 0; i < 3 && !rc; i++) {
+        request.ids = texts[i].prompt;
+        request.n_ids = i == 2 ? 32 : 128;
+        request.tag = &told[i];
+        rc = weir_schedule_add(schedule, &request, &err);
+    }
+    tap_ok(!rc && !step_times(schedule, 4) && told[2].n_steps >= 1 &&
+               told[0].n_steps + told[1].n_steps == 0,
+           "a short prompt does not wait for long ones");
+    tap_ok(!step_times(schedule, 5) && told[0].n_steps && told[1].n_steps,
+           "nor do they for it");
+    weir_schedule_free(schedule);
+}
+
 static void test_threads(void)
 {
     weir_model *model = open_model(3);
@@ -173,7 +312,8 @@ static void test_budget(void)
 {
     struct weir_model_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
     weir_model *model;
-    struct weir_schedule_options schedule = {4, N_CTX, WEIR_KV_BF16, 1 << 20};
+    struct weir_schedule_options schedule = {
+        .n_places = 4, .n_ctx = N_CTX, .other_bytes = 1 << 20};
     struct weir_schedule *made;
     size_t n_told;
 
@@ -223,7 +363,7 @@ static void test_eos(weir_model *model)
 
 static void test_refusals(weir_model *model)
 {
-    struct weir_schedule_options options = {1, 8, WEIR_KV_BF16, 0};
+    struct weir_schedule_options options = {.n_places = 1, .n_ctx = 8};
     struct weir_request request = texts[0].request;
     struct weir_schedule *schedule;
     int32_t bad[] = {1, N_VOCAB};
@@ -308,6 +448,10 @@ int main(void)
         rc = go_alone(model, &texts[t]);
     tap_ok(!rc, "%d texts one by one", N);
     test_same(model);
+    test_cuts();
+    test_pieces(model);
+    test_going_on(model);
+    test_turns(model);
     test_threads();
     test_budget();
     test_eos(model);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What has happened, as Prometheus reads it (text exposition format 0.0.4). */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "serve/server_parts.h"
+
+/* Collects text; the first error stays. */
+struct page {
+    struct weir_buf *buf;
+    int rc;
+    struct weir_err *err;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+add(struct page *page, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (!page->rc)
+        page->rc = weir_buf_add(page->buf, text, (size_t)n, page->err);
+}
+
+static void describe(struct page *page, const char *name, const char *type,
+                     const char *help)
+{
+    add(page, "# HELP weir_%s %s\n# TYPE weir_%s %s\n", name, help, name, type);
+}
+
+static void add_value(struct page *page, const char *name, const char *type,
+                      const char *help, uint64_t value)
+{
+    describe(page, name, type, help);
+    add(page, "weir_%s %" PRIu64 "\n", name, value);
+}
+
+static void add_seconds(struct page *page, const char *name, const char *help,
+                        uint64_t ns)
+{
+    describe(page, name, "counter", help);
+    add(page, "weir_%s %.9f\n", name, (double)ns * 1e-9);
+}
+
+static void add_histogram(struct page *page, const char *name, const char *help,
+                          const struct weir_histogram *histogram)
+{
+    uint64_t n = 0;
+
+    describe(page, name, "histogram", help);
+    for (int i = 0; i < WEIR_HISTOGRAM_BOUNDS; i++) {
+        n += histogram->counts[i];
+        add(page, "weir_%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+            weir_histogram_bounds[i], n);
+    }
+    n += histogram->counts[WEIR_HISTOGRAM_BOUNDS];
+    add(page, "weir_%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, n);
+    add(page, "weir_%s_sum %.9f\nweir_%s_count %" PRIu64 "\n", name,
+        histogram->sum, name, n);
+}
+
+static void add_server(struct page *page, const struct weir_server *server)
+{
+    describe(page, "responses_total", "counter", "Replies that began.");
+    for (int i = 0; i < WEIR_MAX_STATUS; i++)
+        if (server->n_status[i])
+            add(page, "weir_responses_total{code=\"%d\"} %" PRIu64 "\n", i,
+                server->n_status[i]);
+    add_value(page, "calls", "gauge",
+              "Requests for texts that are under way or wait.",
+              server->n_calls);
+    add_value(page, "hangups_total", "counter",
+              "Clients that were gone before their answer was.",
+              server->n_hangups);
+    add_value(page, "cut_streams_total", "counter",
+              "Streams that were cut because nobody read them.", server->n_cut);
+    add_value(page, "timeouts_total", "counter",
+              "Requests that took longer than --timeout.", server->n_timeouts);
+}
+
+static void add_runner(struct page *page, const struct weir_runner_stats *stats)
+{
+    add_value(page, "places", "gauge", "Texts that can be under way.",
+              stats->n_places);
+    add_value(page, "texts_running", "gauge", "Texts under way.",
+              stats->n_running);
+    add_value(page, "texts_waiting", "gauge", "Texts that wait for a place.",
+              stats->n_waiting);
+    add_value(page, "texts_ended_total", "counter", "Texts that are complete.",
+              stats->n_ended);
+    add_value(page, "texts_cancelled_total", "counter",
+              "Texts that nobody waited for any more.", stats->n_cancelled);
+    add_value(page, "texts_failed_total", "counter",
+              "Texts that ended with an error.", stats->n_failed);
+    add_value(page, "steps_total", "counter", "Passes over the model.",
+              stats->n_steps);
+    add_value(page, "prompt_tokens_total", "counter",
+              "Tokens of prompts that were read.", stats->n_prompt_tok);
+    add_value(page, "tokens_total", "counter", "Tokens that were written.",
+              stats->n_tok);
+    add_histogram(page, "waiting_seconds", "From a request to its place.",
+                  &stats->waiting);
+    add_histogram(page, "time_to_first_token_seconds",
+                  "From a request to its first token.", &stats->first_token);
+    add_histogram(page, "time_between_tokens_seconds",
+                  "Between two tokens of a text.", &stats->between_tokens);
+}
+
+static void add_weights(struct page *page,
+                        const struct weir_residency_stats *stats)
+{
+    describe(page, "weights_bytes", "gauge", "Memory that weights have.");
+    add(page,
+        "weir_weights_bytes{kind=\"pinned\"} %" PRIu64
+        "\nweir_weights_bytes{kind=\"cache\"} %" PRIu64
+        "\nweir_weights_bytes{kind=\"staging\"} %" PRIu64 "\n",
+        stats->pinned_bytes, stats->cache_bytes, stats->staging_bytes);
+    add_value(page, "drive_read_bytes_total", "counter",
+              "Weights that were read from the drive; 0 when they are mapped.",
+              stats->read_bytes);
+    add_seconds(page, "drive_busy_seconds_total",
+                "Time in which the drive was read.", stats->read_ns);
+    add_value(page, "expert_hits_total", "counter",
+              "Experts that were wanted and in memory.", stats->n_hits);
+    add_value(page, "expert_misses_total", "counter",
+              "Experts that were wanted and read for it.", stats->n_misses);
+    add_value(page, "expert_evictions_total", "counter",
+              "Experts that made room for others.", stats->n_evictions);
+    add_seconds(page, "tile_waiting_seconds_total",
+                "Time that threads waited for tiles.", stats->stall_ns);
+}
+
+/* Under the names that Prometheus has for every process */
+static void add_process(struct page *page)
+{
+    unsigned long long size, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    char line[128];
+    struct stat st;
+    char *at;
+    int n = 0;
+
+    if (file && fgets(line, sizeof(line), file)) {
+        size = strtoull(line, &at, 10);
+        resident = size ? strtoull(at, NULL, 10) : 0;
+    }
+    if (file)
+        fclose(file);
+    for (int fd = 0; fd < WEIR_SERVER_DESCRIPTORS; fd++)
+        n += !fstat(fd, &st);
+    add(page,
+        "# TYPE process_resident_memory_bytes gauge\n"
+        "process_resident_memory_bytes %llu\n"
+        "# TYPE process_open_fds gauge\nprocess_open_fds %d\n",
+        resident * (unsigned long long)sysconf(_SC_PAGESIZE), n);
+}
+
+int weir_metrics_print(struct weir_server *server, struct weir_buf *buf,
+                       struct weir_err *err)
+{
+    struct page page = {buf, 0, err};
+    struct weir_runner_stats stats;
+
+    weir_runner_get_stats(server->runner, &stats);
+    add_server(&page, server);
+    add_runner(&page, &stats);
+    add_weights(&page, &stats.residency);
+    add_process(&page);
+    return page.rc;
+}
