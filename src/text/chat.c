@@ -317,15 +317,18 @@ static int guard_value(struct guard *guard, const json_t *json, json_t **out)
     return rc;
 }
 
-static int guard_member(struct guard *guard, json_t *message, const char *key)
+/* json_copy() does not look whether there was memory for each member. */
+static int guard_member(struct guard *guard, const char *key, json_t *member,
+                        json_t *message)
 {
-    json_t *value = json_object_get(message, key), *made;
-    int rc;
+    json_t *made = NULL;
+    int rc = 0;
 
-    if (!value)
-        return 0;
-    rc = guard_value(guard, value, &made);
-    if (!rc && json_object_set_new(message, key, made))
+    if (!strcmp(key, "content") || !strcmp(key, "name"))
+        rc = guard_value(guard, member, &made);
+    else
+        made = json_incref(member);
+    if (!rc && json_object_set_new_nocheck(message, key, made))
         rc = weir_err_nomem(guard->err, sizeof(made), "messages");
     return rc;
 }
@@ -334,18 +337,23 @@ static int guard_message(struct guard *guard, const json_t *message,
                          json_t **out)
 {
     const char *role = json_string_value(json_object_get(message, "role"));
-    int rc;
+    const char *key;
+    json_t *member;
+    int rc = 0;
 
     if (!json_is_object(message) || (role && !strcmp(role, "assistant"))) {
         *out = json_incref((json_t *)message);
         return 0;
     }
-    *out = json_copy((json_t *)message);
+    *out = json_object();
     if (!*out)
         return weir_err_nomem(guard->err, sizeof(**out), "messages");
-    rc = guard_member(guard, *out, "content");
-    if (!rc)
-        rc = guard_member(guard, *out, "name");
+    json_object_foreach((json_t *)message, key, member)
+    {
+        rc = guard_member(guard, key, member, *out);
+        if (rc)
+            break;
+    }
     if (!rc)
         return 0;
     json_decref(*out);

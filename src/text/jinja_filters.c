@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Filters on strings and on single values. */
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -234,13 +235,13 @@ static int filter_wordcount(struct weir_call *call, struct weir_value *out)
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        is_word = c == '_' || weir_char_is(call->render, c, WEIR_ALPHA) ||
-                  weir_char_is(call->render, c, WEIR_DIGIT);
+        is_word = c == '_' || weir_char_is(c, WEIR_ALPHA) ||
+                  weir_char_is(c, WEIR_DIGIT);
         n_words += is_word && !in_word;
         in_word = is_word;
     }
     *out = weir_int(n_words);
-    return rc ? rc : weir_render_step(call->render, text.n / 8);
+    return rc ? rc : weir_render_step(call->render, text.n / 2);
 }
 
 static int filter_format(struct weir_call *call, struct weir_value *out)
@@ -448,7 +449,7 @@ static int filter_length(struct weir_call *call, struct weir_value *out)
         return 0;
     case WEIR_STRING:
         *out = weir_int((int64_t)weir_text_count(self->text));
-        return weir_render_step(call->render, self->text.n / 64);
+        return weir_render_step(call->render, self->text.n / 32);
     case WEIR_LIST:
     case WEIR_TUPLE:
         *out = weir_int((int64_t)self->list->n);

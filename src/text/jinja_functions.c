@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tests behind `is`, and the functions. */
+#include <locale.h>
 #include <time.h>
 
 #include "base/utf8.h"

@@ -35,7 +35,7 @@ static int add_token(struct lexer *in, enum weir_token_kind kind, size_t at,
                      size_t n, struct weir_token **out)
 {
     struct weir_token *token =
-        weir_arena_take(&in->jinja->arena, sizeof(*token), in->err);
+        weir_jinja_take(in->jinja, sizeof(*token), in->err);
 
     if (!token)
         return in->err->code;
@@ -248,8 +248,7 @@ static int lex_string(struct lexer *in)
         return wrong(in, in->at, "a string without its end");
     end = from;
     from = in->source + in->at + 1;
-    to = text =
-        weir_arena_take(&in->jinja->arena, (size_t)(end - from) + 1, in->err);
+    to = text = weir_jinja_take(in->jinja, (size_t)(end - from) + 1, in->err);
     if (!text)
         return in->err->code;
     while (from < end) {

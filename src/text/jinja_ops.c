@@ -379,7 +379,7 @@ static int numbered_item(struct weir_render *render,
     at = weir_text_offset(value->text, (size_t)index);
     *out = weir_string(value->text.bytes + at,
                        weir_utf8_length((unsigned char)value->text.bytes[at]));
-    return weir_render_step(render, value->text.n / 64);
+    return weir_render_step(render, value->text.n / 32);
 }
 
 int weir_value_item(struct weir_render *render, const struct weir_value *value,
@@ -475,7 +475,7 @@ static int slice_text(struct weir_render *render, struct weir_text text,
         from = weir_text_offset(text, (size_t)first);
         text = (struct weir_text){text.bytes + from, text.n - from};
         *out = weir_string(text.bytes, weir_text_offset(text, count));
-        return weir_render_step(render, text.n / 64);
+        return weir_render_step(render, text.n / 32);
     }
     rc = weir_value_items(render, &value, &items);
     for (; count && !rc; count--, first += step)

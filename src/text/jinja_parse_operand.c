@@ -119,7 +119,7 @@ static int parse_strings(struct weir_parser *parser, struct weir_node **out)
     (*out)->value = first->value;
     if (first->next == token)
         return 0;
-    text = weir_arena_take(&parser->jinja->arena, n, parser->err);
+    text = weir_jinja_take(parser->jinja, n, parser->err);
     if (!text)
         return parser->err->code;
     (*out)->value = weir_string(text, n);

@@ -106,7 +106,7 @@ static int repr_text(struct weir_render *render, struct weir_text text)
         c = weir_utf8_decode(s, n);
         if (c == (unsigned char)quote)
             rc = put(render, quote == '"' ? "\\\"" : "\\'");
-        else if (c == '\\' || !weir_char_is(render, c, WEIR_PRINTABLE))
+        else if (c == '\\' || !weir_char_is(c, WEIR_PRINTABLE))
             rc = put_escape(render, c);
         else
             rc = weir_render_put(render, s, n);

@@ -273,12 +273,10 @@ int weir_jinja_render(const struct weir_jinja *jinja,
     size_t mark = out->n_bytes;
     int rc = run(&render, variables, n);
 
-    if (rc && out->data) {
+    if (rc)
         out->n_bytes = mark;
-        out->data[mark] = '\0';
-    }
+    if (out->data)
+        out->data[out->n_bytes] = '\0';
     weir_arena_fini(&render.arena);
-    if (render.locale)
-        freelocale(render.locale);
     return rc;
 }

@@ -6,8 +6,6 @@
 #ifndef WEIR_TEXT_JINJA_RENDER_H
 #define WEIR_TEXT_JINJA_RENDER_H
 
-#include <locale.h>
-
 #include "base/arena.h"
 #include "text/jinja.h"
 #include "text/jinja_tree.h"
@@ -35,7 +33,6 @@ struct weir_render {
     unsigned depth;
     uint64_t n_steps;
     int64_t now;
-    locale_t locale; /* for characters beyond ASCII; 0: not needed yet */
 };
 
 /* The object `loop` */
@@ -205,8 +202,8 @@ enum weir_char_class {
     WEIR_IS_LOWER,
     WEIR_PRINTABLE
 };
-int weir_char_is(struct weir_render *render, uint32_t c,
-                 enum weir_char_class class);
+uint32_t weir_char_case(uint32_t c, enum weir_case to);
+int weir_char_is(uint32_t c, enum weir_char_class class);
 int weir_text_cased(struct weir_render *render, struct weir_text text,
                     enum weir_case to, struct weir_value *out);
 int weir_text_capitalized(struct weir_render *render, struct weir_text text,

@@ -98,7 +98,7 @@ static int rsplit_at(struct weir_render *render, struct weir_text text,
                      struct weir_list *list)
 {
     int64_t at;
-    int rc = 0;
+    int rc = weir_render_step(render, text.n / 4 * (mark.n / 64 + 1));
 
     while (!rc && most-- != 0) {
         at = weir_text_find_last(text, mark);
@@ -177,6 +177,8 @@ static int parted(struct weir_call *call, int from_end, struct weir_value *out)
 
     if (!rc && !mark.n)
         rc = weir_render_fail(call->render, "partition at an empty string");
+    if (!rc)
+        rc = weir_render_step(call->render, text.n / 4 * (mark.n / 64 + 1));
     if (!rc)
         rc = weir_value_make(call->render, WEIR_TUPLE, &made);
     if (rc)

@@ -2,88 +2,11 @@
 /* What Python does with strings, for filters and methods alike. */
 #include <math.h>
 #include <stdio.h>
-#include <wctype.h>
 
 #include "base/utf8.h"
 #include "text/jinja_render.h"
 
 /* ---- characters ---- */
-
-/* C.UTF-8 knows Unicode; a system without it leaves what is not ASCII alone. */
-static locale_t unicode(struct weir_render *render)
-{
-    if (!render->locale)
-        render->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    return render->locale;
-}
-
-static uint32_t char_case(struct weir_render *render, uint32_t c,
-                          enum weir_case to)
-{
-    locale_t locale;
-
-    if (c < 0x80) {
-        if (to != WEIR_LOWER)
-            return c >= 'a' && c <= 'z' ? c - 32 : c;
-        return c >= 'A' && c <= 'Z' ? c + 32 : c;
-    }
-    locale = unicode(render);
-    if (!locale)
-        return c;
-    return (uint32_t)(to != WEIR_LOWER ? towupper_l((wint_t)c, locale)
-                                       : towlower_l((wint_t)c, locale));
-}
-
-static int ascii_is(uint32_t c, enum weir_char_class class)
-{
-    switch (class) {
-    case WEIR_ALPHA:
-        return (c | 32) >= 'a' && (c | 32) <= 'z';
-    case WEIR_DIGIT:
-        return c >= '0' && c <= '9';
-    case WEIR_IS_UPPER:
-        return c >= 'A' && c <= 'Z';
-    case WEIR_IS_LOWER:
-        return c >= 'a' && c <= 'z';
-    default:
-        return c >= 0x20 && c < 0x7f;
-    }
-}
-
-/* Characters that say how others are shown, or are nobody's */
-static int is_format(uint32_t c)
-{
-    return c == 0xad || (c >= 0x600 && c <= 0x605) || c == 0x61c ||
-           c == 0x6dd || c == 0x70f || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x202a && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) ||
-           (c >= 0xe000 && c <= 0xf8ff) || c == 0xfeff ||
-           (c >= 0xfff9 && c <= 0xfffb) || c >= 0xe0000;
-}
-
-int weir_char_is(struct weir_render *render, uint32_t c,
-                 enum weir_char_class class)
-{
-    locale_t locale;
-
-    if (c < 0x80)
-        return ascii_is(c, class);
-    locale = unicode(render);
-    if (!locale)
-        return class == WEIR_ALPHA || class == WEIR_PRINTABLE;
-    switch (class) {
-    case WEIR_ALPHA:
-        return !!iswalpha_l((wint_t)c, locale);
-    case WEIR_DIGIT:
-        return 0;
-    case WEIR_IS_UPPER:
-        return !!iswupper_l((wint_t)c, locale);
-    case WEIR_IS_LOWER:
-        return !!iswlower_l((wint_t)c, locale);
-    default:
-        return !weir_char_is_space(c) && !is_format(c) &&
-               iswprint_l((wint_t)c, locale);
-    }
-}
 
 /* Of what becomes several characters the one that is in use */
 int weir_put_cased(struct weir_render *render, uint32_t c, enum weir_case to)
@@ -93,7 +16,7 @@ int weir_put_cased(struct weir_render *render, uint32_t c, enum weir_case to)
     if (c == 0xdf && to != WEIR_LOWER)
         return weir_render_put(render, to == WEIR_TITLE ? "Ss" : "SS", 2);
     return weir_render_put(render, bytes,
-                           weir_utf8_encode(char_case(render, c, to), bytes));
+                           weir_utf8_encode(weir_char_case(c, to), bytes));
 }
 
 static uint32_t char_at(struct weir_text text, size_t at, size_t *n)

@@ -9,6 +9,19 @@
 
 /* ---- names, messages, nodes ---- */
 
+void *weir_jinja_take(struct weir_jinja *jinja, size_t n_bytes,
+                      struct weir_err *err)
+{
+    void *taken = weir_arena_take(&jinja->arena, n_bytes, err);
+
+    if (!taken && err->code == WEIR_ELIMIT)
+        weir_err_set(err, WEIR_ELIMIT,
+                     "%s: takes more than %lu bytes of memory; simplify the "
+                     "template",
+                     jinja->what, WEIR_JINJA_TREE_BYTES);
+    return taken;
+}
+
 static struct weir_name **name_bucket(const struct weir_jinja *jinja,
                                       struct weir_text text)
 {
@@ -38,7 +51,7 @@ const struct weir_name *weir_name_add(struct weir_jinja *jinja,
 
     if (found)
         return found;
-    name = weir_arena_take(&jinja->arena, sizeof(*name), err);
+    name = weir_jinja_take(jinja, sizeof(*name), err);
     if (!name)
         return NULL;
     *name = (struct weir_name){text, *bucket};
@@ -119,7 +132,7 @@ struct weir_node *weir_parse_node(struct weir_parser *parser,
                                   enum weir_node_kind kind)
 {
     struct weir_node *node =
-        weir_arena_take(&parser->jinja->arena, sizeof(*node), parser->err);
+        weir_jinja_take(parser->jinja, sizeof(*node), parser->err);
 
     if (node) {
         node->kind = kind;
@@ -197,7 +210,7 @@ int weir_parse_name(struct weir_parser *parser, const struct weir_name **name)
 static int take_source(struct weir_jinja *jinja, const char *text,
                        size_t n_bytes, struct weir_err *err)
 {
-    char *source = weir_arena_take(&jinja->arena, n_bytes + 1, err);
+    char *source = weir_jinja_take(jinja, n_bytes + 1, err);
     size_t n = 0;
 
     if (!source)

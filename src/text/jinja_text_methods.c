@@ -39,9 +39,9 @@ static int recase(struct weir_call *call, int is_title, struct weir_value *out)
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        up = is_title ? !in_word : weir_char_is(render, c, WEIR_IS_LOWER);
-        in_word = weir_char_is(render, c, WEIR_IS_LOWER) ||
-                  weir_char_is(render, c, WEIR_IS_UPPER);
+        up = is_title ? !in_word : weir_char_is(c, WEIR_IS_LOWER);
+        in_word =
+            weir_char_is(c, WEIR_IS_LOWER) || weir_char_is(c, WEIR_IS_UPPER);
         rc = weir_put_cased(render, c,
                             !up        ? WEIR_LOWER
                             : is_title ? WEIR_TITLE
@@ -185,8 +185,9 @@ static int search(struct weir_call *call, int from_end, int must,
     int rc = weir_call_text(call, 0, "", &what);
 
     if (!rc)
-        rc = weir_render_step(call->render,
-                              text.n / 64 * (from_end ? what.n / 64 + 1 : 1));
+        rc = weir_render_step(call->render, from_end
+                                                ? text.n / 4 * (what.n / 64 + 1)
+                                                : text.n / 64);
     if (!rc)
         rc = part(call, &text, &start);
     if (rc)
@@ -282,10 +283,10 @@ static int made_of(struct weir_call *call, enum made_of what,
 
         n = weir_utf8_length((unsigned char)text.bytes[at]);
         c = weir_utf8_decode(text.bytes + at, n);
-        upper = weir_char_is(render, c, WEIR_IS_UPPER);
-        lower = weir_char_is(render, c, WEIR_IS_LOWER);
-        alpha = weir_char_is(render, c, WEIR_ALPHA);
-        digit = weir_char_is(render, c, WEIR_DIGIT);
+        upper = weir_char_is(c, WEIR_IS_UPPER);
+        lower = weir_char_is(c, WEIR_IS_LOWER);
+        alpha = weir_char_is(c, WEIR_ALPHA);
+        digit = weir_char_is(c, WEIR_DIGIT);
         any_case |= upper | lower;
         all = what == OF_ALPHA   ? alpha
               : what == OF_DIGIT ? digit
@@ -297,7 +298,7 @@ static int made_of(struct weir_call *call, enum made_of what,
     if (what == OF_UPPER || what == OF_LOWER)
         all = all && any_case;
     *out = weir_bool(all);
-    return weir_render_step(render, text.n / 8);
+    return weir_render_step(render, text.n / 2);
 }
 
 static int method_isalpha(struct weir_call *call, struct weir_value *out)

@@ -106,6 +106,10 @@ struct weir_jinja {
     const struct weir_name *loop, *caller, *varargs, *kwargs;
 };
 
+/* Zeros that live as long as the template; NULL with the error. */
+void *weir_jinja_take(struct weir_jinja *jinja, size_t n_bytes,
+                      struct weir_err *err);
+
 /* The name with this text, or NULL; with `add` it is made if need be. */
 const struct weir_name *weir_name_find(const struct weir_jinja *jinja,
                                        struct weir_text text);

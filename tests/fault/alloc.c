@@ -21,10 +21,16 @@
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
 #include "engine/session.h"
+#include "text/chat.h"
 #include "text/sampler.h"
 #include "weir.h"
 
 #define N_VOCAB 512
+
+/* What attempt_chat() renders */
+#define CHAT_TEXT                                                              \
+    "B-\xc3\x89"                                                               \
+    "1[\n [\n  1\n ]\n]    3"
 
 /*
  * Packing makes many requests: of so many one is refused, until the last few,
@@ -326,6 +332,53 @@ static int attempt_line(const void *what, int *wrong, struct weir_err *err)
     return rc;
 }
 
+/* A message in a template of the caller's, as ids */
+static int attempt_chat(const void *what, int *wrong, struct weir_err *err)
+{
+    static const char template[] =
+        "{% macro m(a, b=[1, 2.5, {'k': none}]) %}{{ a|upper }}"
+        "{{ b|tojson(indent=1) }}{{ caller() }}{% endmacro %}"
+        "{% for x in messages if x.content %}{% set y %}{{ x.content.split()"
+        "|map('trim')|sort|join('-') ~ loop.index }}{% endset %}"
+        "{% call m(y, *[d.values()|list]) %}{{ '%5d' % 3 }}{% endcall %}"
+        "{% endfor %}";
+    static const char said[] =
+        "[{\"role\":\"user\",\"content\":\"b \\u00e9\"}]";
+    static const char more[] = "{\"d\":{\"k\":[1]}}";
+    const weir_model *model = what;
+    struct weir_buf text = WEIR_BUF(4096);
+    json_t *messages = NULL, *extra = NULL;
+    struct weir_chat_input input = {.add_generation_prompt = 1};
+    struct weir_chat *chat = NULL;
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    int rc = weir_chat_from_text(template, strlen(template), "t",
+                                 model->jamba->file, &chat, err);
+
+    if (!rc)
+        rc = weir_json_parse(said, strlen(said), "json", &messages, err);
+    if (!rc)
+        rc = weir_json_parse(more, strlen(more), "json", &extra, err);
+    input.messages = messages;
+    input.extra = extra;
+    if (!rc)
+        rc = weir_chat_render_guarded(chat, model->tokenizer, &input, &text,
+                                      err);
+    if (!rc)
+        rc = weir_model_encode(model, text.data, text.n_bytes,
+                               WEIR_SPECIAL_GUARDED, 1, &ids, &n_ids, err);
+    fault_disarm();
+    *wrong = !rc && (!n_ids || !text.data || strcmp(text.data, CHAT_TEXT));
+    if (*wrong)
+        tap_diag("%s", text.data ? text.data : "no text");
+    free(ids);
+    json_decref(messages);
+    json_decref(extra);
+    weir_chat_free(chat);
+    weir_buf_fini(&text);
+    return rc;
+}
+
 /* A plan of a model; that its memory is released, try_each() sees. */
 static int attempt_plan(const void *what, int *wrong, struct weir_err *err)
 {
@@ -416,8 +469,10 @@ static void test_model(const struct fault_model *kind)
     try_each(name, attempt_open, &opening, 1);
     snprintf(name, sizeof(name), "open to be read, %s", kind->name);
     try_each(name, attempt_stream, &opening, 1);
-    if (kind->tokenizer)
+    if (kind->tokenizer) {
         test_encode(model);
+        try_each("a chat", attempt_chat, model, 1);
+    }
     try_each("a session", attempt_session, model, 1);
     try_each("texts in step", attempt_schedule, model, 1);
     try_each("a plan", attempt_plan, model, 1);
