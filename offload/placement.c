@@ -18,7 +18,16 @@
  * many of each group as of the others.  Above it each group has its share of
  * the slots, and a cache follows the text.
  *
- * Everything is kept as it is stored: what is compressed stays so.
+ * What is compressed passes through slots as it is stored.  What stays can be
+ * decoded once: that takes more memory, and less of the cores at each use.  So
+ * many bytes fewer stay then, and are read instead: whichever takes less, when
+ * drive and cores work side by side,
+ *
+ *     max(bytes to read / drive rate, unpacked bytes to decode / their rate)
+ *
+ * is done, and where they are alike what stays is decoded.  Decoded experts are
+ * pinned and not in a cache: an expert that comes is computed with as it comes,
+ * and would have to be decoded into its place besides.
  */
 #include "offload/placement.h"
 
@@ -57,6 +66,33 @@ void weir_extent_find(const struct weir_file *file,
     extent->n_bytes = n_bytes;
 }
 
+void weir_placement_describe(const struct weir_file *file,
+                             const struct weir_unit *unit,
+                             struct weir_placement_unit *out)
+{
+    struct weir_tile_record record;
+    struct weir_extent extent;
+    uint64_t n_bytes = 0;
+    int is_packed = 0;
+
+    weir_extent_find(file, unit, &extent);
+    out->n_bytes = extent.n_bytes;
+    memset(out->decoded, 0, sizeof(out->decoded));
+    for (uint32_t i = 0; i < unit->n_tensors; i++) {
+        const struct weir_tensor *tensor =
+            &file->tensors[unit->first_tensor + i];
+        uint64_t n_tiles = weir_tiling_n_tiles(tensor);
+
+        for (uint64_t k = 0; k < n_tiles; k++) {
+            weir_file_tile(file, tensor->first_tile + k, &record);
+            is_packed |= record.codec != WEIR_CODEC_RAW;
+            out->decoded[record.codec] += weir_tiling_tile_bytes(tensor, k);
+        }
+        n_bytes += weir_page_up(weir_tiling_bytes(tensor));
+    }
+    out->unpacked_bytes = is_packed ? n_bytes : 0;
+}
+
 /* ---- the order ---- */
 
 struct rank {
@@ -72,10 +108,21 @@ struct placer {
     const struct weir_placement_ask *ask;
     struct rank *trunk, *experts; /* [n_units] */
     uint32_t n_trunk;
-    uint64_t largest, expert_bytes; /* of the trunk, of experts */
+    uint64_t largest, expert_bytes; /* of the trunk, of experts: as stored */
+    uint64_t kept_bytes;            /* of experts, where they stay */
     int all_pinned;                 /* of the trunk */
     uint64_t n_left;
 };
+
+/* What a unit takes where it stays */
+static uint64_t kept_bytes(const struct placer *placer, uint32_t unit)
+{
+    const struct weir_placement_unit *of = &placer->units[unit];
+
+    return placer->placement->unpacked && of->n_bytes && of->unpacked_bytes
+               ? of->unpacked_bytes
+               : of->n_bytes;
+}
 
 static uint32_t reverse_bits(uint32_t n)
 {
@@ -152,6 +199,8 @@ static void sort_units(struct placer *placer)
         if (unit->use.kind == WEIR_USE_EXPERT) {
             placer->experts[placement->n_experts++].unit = u;
             placer->expert_bytes = greater(placer->expert_bytes, unit->n_bytes);
+            placer->kept_bytes =
+                greater(placer->kept_bytes, kept_bytes(placer, u));
         } else if (unit->use.kind == WEIR_USE_TRUNK && unit->n_bytes) {
             placer->trunk[placer->n_trunk++].unit = u;
             placer->largest = greater(placer->largest, unit->n_bytes);
@@ -203,7 +252,7 @@ static void place_trunk(struct placer *placer)
 
     n_left -= reserve < n_left / 2 ? reserve : n_left / 2;
     for (m = 0; m < placer->n_trunk; m++) {
-        pinned += trunk_bytes(placer, m);
+        pinned += kept_bytes(placer, placer->trunk[m].unit);
         if (placer->trunk[m].size == 0 && pinned <= n_left)
             least = m + 1;
     }
@@ -211,7 +260,7 @@ static void place_trunk(struct placer *placer)
         slots = slots_behind(placer, m);
         if (pinned + slots.n * slots.n_bytes <= n_left || m == least)
             break;
-        pinned -= trunk_bytes(placer, m - 1);
+        pinned -= kept_bytes(placer, placer->trunk[m - 1].unit);
     }
     while (slots.n && pinned + slots.n * slots.n_bytes > n_left)
         slots.n--;
@@ -252,8 +301,8 @@ static void pin_experts(struct placer *placer, uint32_t n)
         if (!placer->units[unit].n_bytes)
             continue;
         placement->places[unit] = WEIR_PINNED;
-        placement->pinned_bytes += placer->units[unit].n_bytes;
-        placer->n_left -= placer->units[unit].n_bytes;
+        placement->pinned_bytes += kept_bytes(placer, unit);
+        placer->n_left -= kept_bytes(placer, unit);
     }
 }
 
@@ -272,30 +321,52 @@ static void cache_experts(struct placer *placer, uint32_t n)
     placer->n_left -= placement->cache_bytes;
 }
 
+/* How many experts of n_bytes each find room, at most that many */
+static uint32_t room_for(const struct placer *placer, uint64_t n_bytes,
+                         uint32_t most)
+{
+    return n_bytes ? at_most(placer->n_left / n_bytes, most) : 0;
+}
+
+/* How many stay, and how many slots those that do not pass through */
+static void share_room(struct placer *placer, uint32_t *n_pass)
+{
+    struct weir_placement *placement = placer->placement;
+    uint32_t all = placement->n_experts;
+
+    placement->n_here = 0;
+    if (placer->all_pinned)
+        placement->n_here = room_for(placer, placer->kept_bytes, all);
+    *n_pass = 0;
+    if (placer->all_pinned && placement->n_here == all)
+        return;
+    *n_pass = room_for(placer, placer->expert_bytes, passing(placer));
+    placer->n_left -= *n_pass * placer->expert_bytes;
+    if (placer->all_pinned)
+        placement->n_here = room_for(placer, placer->kept_bytes, all - *n_pass);
+}
+
 static void place_experts(struct placer *placer)
 {
     struct weir_placement *placement = placer->placement;
-    uint32_t all = placement->n_experts, n_pass = passing(placer);
-    uint64_t fit =
-        placer->expert_bytes ? placer->n_left / placer->expert_bytes : 0;
-    uint32_t n_slots = at_most(fit, placer->all_pinned ? all : n_pass);
-    int has_all = placer->all_pinned && n_slots == all, is_small;
+    int unpacks = placer->kept_bytes > placer->expert_bytes;
+    int has_all, is_small;
+    uint32_t n_pass;
 
-    n_pass = has_all ? 0 : at_most(n_pass, n_slots);
-    is_small = !has_all && n_slots - n_pass + 1e-6 < wanted_experts(placer);
-    placement->n_here = n_slots - n_pass;
+    share_room(placer, &n_pass);
+    has_all = placer->all_pinned && placement->n_here == placement->n_experts;
+    is_small = !has_all && placement->n_here + 1e-6 < wanted_experts(placer);
     placement->n_at_once = has_all ? UINT_MAX : n_pass / 2 ? n_pass / 2 : 1;
     placement->n_held = has_all ? UINT_MAX : n_pass ? n_pass : 1;
-    if (is_small)
+    if (is_small || unpacks)
         pin_experts(placer, placement->n_here);
     memset(placement->quotas, 0,
            placement->n_groups * sizeof(*placement->quotas));
-    if (!is_small)
+    if (!is_small && !unpacks)
         cache_experts(placer, placement->n_here);
     placement->experts.n = n_pass + placement->n_cached;
     placement->experts.n_bytes = placer->expert_bytes;
     placement->staging_bytes += n_pass * placer->expert_bytes;
-    placer->n_left -= n_pass * placer->expert_bytes;
 }
 
 /* Rows of which a token wants few are worth less than all else. */
@@ -307,13 +378,14 @@ static void place_rows(struct placer *placer)
         return;
     for (uint32_t u = 0; u < placement->n_units; u++) {
         const struct weir_placement_unit *unit = &placer->units[u];
+        uint64_t n_bytes = kept_bytes(placer, u);
 
-        if (unit->use.kind != WEIR_USE_ROWS || !unit->n_bytes ||
-            unit->n_bytes > placer->n_left)
+        if (unit->use.kind != WEIR_USE_ROWS || !n_bytes ||
+            n_bytes > placer->n_left)
             continue;
         placement->places[u] = WEIR_PINNED;
-        placement->pinned_bytes += unit->n_bytes;
-        placer->n_left -= unit->n_bytes;
+        placement->pinned_bytes += n_bytes;
+        placer->n_left -= n_bytes;
     }
 }
 
@@ -339,10 +411,10 @@ static int take_memory(struct placer *placer, struct weir_err *err)
     return weir_err_nomem(err, n * sizeof(*placer->trunk), "a plan");
 }
 
-int weir_placement_make(struct weir_placement *placement,
-                        const struct weir_placement_unit *units,
-                        uint32_t n_units, const struct weir_placement_ask *ask,
-                        struct weir_err *err)
+static int make(struct weir_placement *placement,
+                const struct weir_placement_unit *units, uint32_t n_units,
+                const struct weir_placement_ask *ask, int unpacked,
+                struct weir_err *err)
 {
     struct placer placer = {.placement = placement,
                             .units = units,
@@ -352,6 +424,7 @@ int weir_placement_make(struct weir_placement *placement,
 
     memset(placement, 0, sizeof(*placement));
     placement->n_units = n_units;
+    placement->unpacked = unpacked;
     rc = take_memory(&placer, err);
     if (!rc) {
         sort_units(&placer);
@@ -361,6 +434,89 @@ int weir_placement_make(struct weir_placement *placement,
     }
     free(placer.trunk);
     free(placer.experts);
+    return rc;
+}
+
+/* ---- decoded or not ---- */
+
+/* How often a step wants the unit */
+static double wanted(const struct weir_placement *placement,
+                     const struct weir_placement_unit *unit,
+                     const struct weir_placement_ask *ask)
+{
+    double n_group;
+
+    if (unit->use.kind == WEIR_USE_ROWS)
+        return 0;
+    if (unit->use.kind == WEIR_USE_TRUNK)
+        return 1;
+    n_group = (double)placement->n_experts / placement->n_groups;
+    return ask->n_top < n_group ? 1 - pow(1 - ask->n_top / n_group, ask->n_tok)
+                                : 1;
+}
+
+/* Of its uses those that read it */
+static double missed(const struct weir_placement *placement, uint32_t unit)
+{
+    enum weir_place place = placement->places[unit];
+
+    return place == WEIR_PINNED ? 0
+           : place == WEIR_CACHED
+               ? 1 - (double)placement->n_here / placement->n_experts
+               : 1;
+}
+
+/* Seconds of a step: the essay above */
+static double cost_of(const struct weir_placement *placement,
+                      const struct weir_placement_unit *units,
+                      const struct weir_placement_ask *ask)
+{
+    const struct weir_placement_rates *rates = &ask->rates;
+    double read = 0, decode = 0;
+
+    for (uint32_t u = 0; u < placement->n_units; u++) {
+        const struct weir_placement_unit *unit = &units[u];
+        double times = wanted(placement, unit, ask);
+        int is_decoded =
+            placement->unpacked && placement->places[u] == WEIR_PINNED;
+
+        read += times * missed(placement, u) * (double)unit->n_bytes;
+        for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
+            if (!is_decoded && unit->decoded[i])
+                decode +=
+                    times * (double)unit->decoded[i] / rates->decode_gbps[i];
+    }
+    return fmax(read / rates->disk_gbps, decode);
+}
+
+static int are_known(const struct weir_placement_rates *rates)
+{
+    int known = rates->disk_gbps > 0;
+
+    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
+        known &= rates->decode_gbps[i] > 0;
+    return known;
+}
+
+int weir_placement_make(struct weir_placement *placement,
+                        const struct weir_placement_unit *units,
+                        uint32_t n_units, const struct weir_placement_ask *ask,
+                        struct weir_err *err)
+{
+    struct weir_placement stored;
+    int rc = make(placement, units, n_units, ask,
+                  ask->cache != WEIR_CACHE_STORED, err);
+
+    if (rc || ask->cache != WEIR_CACHE_AUTO || !are_known(&ask->rates) ||
+        weir_placement_is_whole(placement))
+        return rc;
+    rc = make(&stored, units, n_units, ask, 0, err);
+    if (!rc && cost_of(&stored, units, ask) < cost_of(placement, units, ask)) {
+        weir_placement_fini(placement);
+        *placement = stored;
+        return 0;
+    }
+    weir_placement_fini(&stored);
     return rc;
 }
 

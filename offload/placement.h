@@ -40,13 +40,29 @@ void weir_extent_find(const struct weir_file *file,
 
 struct weir_placement_unit {
     struct weir_use use;
-    uint64_t n_bytes; /* in memory; 0: cannot be there as a whole */
+    uint64_t n_bytes; /* in memory, as stored; 0: cannot be there as a whole */
+    /* the same when its tiles are decoded; 0: none is compressed */
+    uint64_t unpacked_bytes;
+    uint64_t decoded[WEIR_N_CODECS]; /* unpacked, of tiles of each codec */
+};
+
+/* Fills all in but `use`. */
+void weir_placement_describe(const struct weir_file *file,
+                             const struct weir_unit *unit,
+                             struct weir_placement_unit *out);
+
+/* What decides between memory that holds more and cores that decode less */
+struct weir_placement_rates {
+    double disk_gbps; /* of all drives together; 0: not known */
+    double decode_gbps[WEIR_N_CODECS]; /* unpacked, of all threads together */
 };
 
 struct weir_placement_ask {
     uint64_t n_bytes; /* for weights */
     unsigned n_top;   /* experts of a group that one token uses side by side */
     unsigned n_tok;   /* that a step decodes, > 0 */
+    enum weir_cache cache;
+    struct weir_placement_rates rates; /* for WEIR_CACHE_AUTO */
 };
 
 struct weir_slots {
@@ -65,12 +81,14 @@ struct weir_placement {
     unsigned n_held;           /* or that all stay, while none does */
     uint64_t pinned_bytes, cache_bytes, staging_bytes; /* their sum fits */
     uint32_t n_experts, n_here; /* all, and those pinned or in the cache */
+    int unpacked;               /* what is pinned is decoded */
 };
 
 /*
  * Places units [n_units].  With more bytes nothing is lost that was there with
- * less, but for experts that make room for what every token uses.  Release with
- * weir_placement_fini(), also after an error, which is WEIR_ENOMEM.
+ * less, but for experts that make room for what every token uses, and where
+ * WEIR_CACHE_AUTO begins to unpack.  Release with weir_placement_fini(), also
+ * after an error, which is WEIR_ENOMEM.
  */
 int weir_placement_make(struct weir_placement *placement,
                         const struct weir_placement_unit *units,

@@ -9,11 +9,11 @@
  * and then once for all of them.  Where the unit is says what it costs:
  *
  *     pinned      stored bytes from DRAM, and the decoding of its compressed
- *                 tiles, which stay compressed
- *     streamed    the same, behind whole pages from the drive, which writes
+ *                 tiles; or, where it stays unpacked, more from DRAM and none
+ *     streamed    the first, behind whole pages from the drive, which writes
  *                 them to DRAM
- *     cached      the first with probability h, the second else
- *     mapped      the first while the page cache has it
+ *     cached      as pinned with probability h, as streamed else
+ *     mapped      stored bytes and decoding while the page cache has it
  *
  * h is c/E when the cache holds c of the E experts of each group: routers of
  * a trained mixture are kept near uniform, and then it does not matter which
@@ -185,9 +185,10 @@ static void place(const struct planner *planner, uint32_t number,
 
     planner->plan->places[number] = (uint8_t)where;
     class->n_units[where]++;
-    class->bytes[where] += where == WEIR_STREAMED || planner->plan->mapped
-                               ? unit->stored_bytes
-                               : unit->held_bytes;
+    class->bytes[where] +=
+        where == WEIR_STREAMED || planner->plan->mapped     ? unit->stored_bytes
+        : weir_plan_is_decoded(planner->plan, unit, number) ? unit->kept_bytes
+                                                            : unit->held_bytes;
 }
 
 static void predict(const struct planner *planner)
@@ -208,8 +209,13 @@ static void list_units(const struct planner *planner)
     for (uint32_t i = 0; i < planner->model->n_units; i++) {
         const struct weir_plan_unit *unit = unit_of(planner, i);
 
-        planner->units[i] = (struct weir_placement_unit){
-            {kinds[unit->kind], unit->group}, unit->held_bytes};
+        planner->units[i] =
+            (struct weir_placement_unit){{kinds[unit->kind], unit->group},
+                                         unit->held_bytes,
+                                         unit->kept_bytes,
+                                         {0}};
+        memcpy(planner->units[i].decoded, unit->unpacked_bytes,
+               sizeof(unit->unpacked_bytes));
     }
 }
 
@@ -218,6 +224,7 @@ static void take_places(const struct planner *planner,
 {
     struct weir_plan *plan = planner->plan;
 
+    plan->unpacked = placement->unpacked;
     for (uint32_t i = 0; i < plan->n_units; i++)
         place(planner, i, placement->places[i]);
     plan->ram.pinned = placement->pinned_bytes;
@@ -238,12 +245,18 @@ static void take_places(const struct planner *planner,
 /* Where all of it is in RAM, no prompt has to wait for anything. */
 static int place_units(struct planner *planner)
 {
-    struct weir_placement_ask ask = {planner->flex, planner->model->n_top,
-                                     planner->budget->batch};
+    const struct weir_plan_machine *machine = planner->machine;
+    struct weir_placement_ask ask = {.n_bytes = planner->flex,
+                                     .n_top = planner->model->n_top,
+                                     .n_tok = planner->budget->batch,
+                                     .cache = planner->budget->cache,
+                                     .rates.disk_gbps = machine->disk_gbps};
     struct weir_placement placement = {0};
     uint32_t n_units = planner->model->n_units;
     int rc;
 
+    for (int i = 0; i < WEIR_N_CODECS; i++)
+        ask.rates.decode_gbps[i] = machine->decode_gbps[i] * machine->n_threads;
     planner->span = planner->budget->n_prompt;
     rc = weir_placement_make(&placement, planner->units, n_units, &ask,
                              planner->err);

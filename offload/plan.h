@@ -31,6 +31,7 @@ struct weir_plan_unit {
     uint64_t stored_bytes; /* on the drive */
     uint64_t held_bytes;   /* in RAM: whole pages, with what is kept besides;
                               0: it can only be read tile by tile */
+    uint64_t kept_bytes;   /* the same when it is decoded; 0: it is raw */
     uint64_t unpacked_bytes[WEIR_N_CODECS]; /* of its tiles of each codec */
     uint64_t row_bytes; /* WEIR_PLAN_ROWS: stored, that one token touches */
     double share;       /* of tokens that touch it; 1 but for experts */
@@ -74,12 +75,13 @@ struct weir_plan_machine {
 #define WEIR_PLAN_GUESSED 0.5
 
 struct weir_plan_budget {
-    uint64_t ram_bytes;   /* of the whole process; 0: the file is mapped */
-    uint64_t fixed_bytes; /* code, stacks, libraries, a tokenizer */
-    uint64_t n_ctx;       /* room for tokens in each sequence */
-    uint64_t n_prompt;    /* tokens of the prompt, > 0 */
-    uint32_t batch;       /* sequences that decode in step, > 0 */
-    int scratch;          /* tokens of a prompt may wait in a scratch file */
+    uint64_t ram_bytes;    /* of the whole process; 0: the file is mapped */
+    uint64_t fixed_bytes;  /* code, stacks, libraries, a tokenizer */
+    uint64_t n_ctx;        /* room for tokens in each sequence */
+    uint64_t n_prompt;     /* tokens of the prompt, > 0 */
+    uint32_t batch;        /* sequences that decode in step, > 0 */
+    int scratch;           /* tokens of a prompt may wait in a scratch file */
+    enum weir_cache cache; /* how what stays is kept */
 };
 
 #define WEIR_PLAN_FIXED_BYTES (64ull << 20)
@@ -123,6 +125,7 @@ struct weir_plan {
     uint32_t n_units;
     uint8_t *places; /* [n_units]: enum weir_place */
     int mapped;      /* places are those in the page cache */
+    int unpacked;    /* what is pinned is decoded */
     struct weir_plan_ram ram;
     double hit_rate;   /* of experts wanted, those in RAM; 1 without any */
     uint64_t span_tok; /* tokens of the prompt that share a pass of reads */

@@ -8,6 +8,10 @@
 /* Share of a unit's bytes that a pass of `n_tok` tokens is expected to touch */
 double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok);
 
+/* Whether unit `number`, which has its place, stays in memory decoded */
+int weir_plan_is_decoded(const struct weir_plan *plan,
+                         const struct weir_plan_unit *unit, uint32_t number);
+
 /*
  * Fills decode, prompt and what the classes read of a plan whose places, hit
  * rate and span are set.

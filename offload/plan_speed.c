@@ -62,6 +62,22 @@ double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok)
                                              : 1;
 }
 
+int weir_plan_is_decoded(const struct weir_plan *plan,
+                         const struct weir_plan_unit *unit, uint32_t number)
+{
+    return plan->unpacked && unit->kept_bytes &&
+           plan->places[number] == WEIR_PINNED;
+}
+
+static uint64_t unpacked_bytes(const struct weir_plan_unit *unit)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < WEIR_N_CODECS; i++)
+        sum += unit->unpacked_bytes[i];
+    return sum;
+}
+
 static void decode(struct demand *demand, const struct weir_plan_unit *unit,
                    double times)
 {
@@ -115,8 +131,12 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
            : plan->places[number] == WEIR_CACHED ? plan->hit_rate
                                                  : 0;
     demand->disk += (1 - hits) * reads * read_bytes(plan, unit);
-    demand->dram += uses * (double)unit->stored_bytes;
     demand->flop += n_tok * unit->share * unit->flop;
+    if (weir_plan_is_decoded(plan, unit, number)) {
+        demand->dram += uses * (double)unpacked_bytes(unit);
+        return;
+    }
+    demand->dram += uses * (double)unit->stored_bytes;
     decode(demand, unit, uses);
 }
 

@@ -7,10 +7,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/trace.h"
-#include "offload/checksum.h"
 #include "offload/codec.h"
 #include "offload/store.h"
+#include "offload/tile.h"
 #include "offload/tiling.h"
 
 /* Maps that weir_sigbus_repair() may meet, found without a lock. */
@@ -145,11 +144,11 @@ void weir_residency_free(struct weir_residency *residency)
 int weir_residency_keep(struct weir_residency *residency,
                         const struct weir_use *uses,
                         const struct weir_placement_ask *ask,
-                        struct weir_err *err)
+                        struct weir_pool *pool, struct weir_err *err)
 {
     if (!residency->store)
         return 0;
-    return weir_store_keep(residency->store, uses, ask, err);
+    return weir_store_keep(residency->store, uses, ask, pool, err);
 }
 
 void weir_residency_begin_pass(struct weir_residency *residency)
@@ -308,28 +307,12 @@ struct request {
 
 static int corrupt(const struct request *request)
 {
-    const struct weir_file *file = request->residency->file;
-    uint64_t offset = request->record.offset;
-    int rc = weir_residency_check(request->residency, request->err);
+    const struct weir_residency *residency = request->residency;
+    int rc = weir_residency_check(residency, request->err);
 
-    if (rc)
-        return rc;
-    return weir_err_at(
-        request->err, WEIR_ECORRUPT, offset,
-        "%s: offset %llu: tile %llu of %s is damaged; run 'weir "
-        "verify' and fetch or pack the file again",
-        file->parts[request->record.file].path, (unsigned long long)offset,
-        (unsigned long long)request->tile, file->tensors[request->tensor].name);
-}
-
-static int is_good(const struct request *request, const uint8_t *stored)
-{
-    const struct weir_tile_record *record = &request->record;
-    uint64_t start = weir_trace_begin();
-    int good = weir_checksum(stored, record->stored_bytes) == record->xxh3;
-
-    weir_trace_end(start, WEIR_TRACE_CHECK, "xxh3", record->stored_bytes);
-    return good;
+    return rc ? rc
+              : weir_tile_damaged(residency->file, request->tensor,
+                                  request->tile, request->err);
 }
 
 /* What was read ahead is read once more when it is wrong. */
@@ -347,7 +330,7 @@ static int read_again(const struct request *request, const uint8_t **stored)
     if (rc)
         return rc;
     *stored = room;
-    return is_good(request, room) ? 0 : corrupt(request);
+    return weir_tile_is_good(&request->record, room) ? 0 : corrupt(request);
 }
 
 /* Neither in memory nor on its way: read here, twice if need be. */
@@ -358,7 +341,7 @@ static int read_now(const struct request *request, const uint8_t **stored)
 
     *stored = room;
     if (!weir_store_read(residency->store, &request->record, room, NULL) &&
-        is_good(request, room))
+        weir_tile_is_good(&request->record, room))
         return 0;
     return read_again(request, stored);
 }
@@ -381,7 +364,7 @@ static int get_stored(const struct request *request, const uint8_t **stored)
         return read_now(request, stored);
     if (atomic_load_explicit(verified, memory_order_relaxed))
         return 0;
-    if (!is_good(request, *stored))
+    if (!weir_tile_is_good(&request->record, *stored))
         return read_again(request, stored);
     atomic_store_explicit(verified, 1, memory_order_relaxed);
     return 0;
@@ -392,31 +375,42 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                         struct weir_err *err)
 {
     const struct weir_tensor *of = &residency->file->tensors[tensor];
-    uint64_t n_bytes = weir_tiling_tile_bytes(of, tile);
     struct request request = {.residency = residency,
                               .tensor = tensor,
                               .tile = tile,
                               .scratch = scratch,
                               .err = err};
-    const struct weir_tile_record *record = &request.record;
-    const uint8_t *stored;
-    uint64_t start;
+    const uint8_t *stored = NULL;
     int rc;
 
+    if (residency->store)
+        stored = weir_store_unpacked(residency->store, tensor, tile);
+    *data = stored;
+    if (stored)
+        return 0;
     weir_file_tile(residency->file, of->first_tile + tile, &request.record);
     rc = get_stored(&request, &stored);
     if (rc)
         return rc;
     *data = stored;
-    if (record->codec == WEIR_CODEC_RAW)
+    if (request.record.codec == WEIR_CODEC_RAW)
         return 0;
     *data = scratch;
-    start = weir_trace_begin();
-    rc = weir_decode(record->codec, stored, record->stored_bytes, scratch,
-                     n_bytes, workspace_of(residency, scratch));
-    weir_trace_end(start, WEIR_TRACE_DECODE, weir_codec_name(record->codec),
-                   n_bytes);
+    rc = weir_tile_unpack(of, tile, &request.record, stored, scratch,
+                          workspace_of(residency, scratch));
     return rc ? corrupt(&request) : 0;
+}
+
+int weir_residency_is_unpacked(const struct weir_residency *residency,
+                               uint32_t tensor)
+{
+    struct weir_tile_record first;
+
+    if (residency->store && weir_store_unpacked(residency->store, tensor, 0))
+        return 1;
+    weir_file_tile(residency->file, residency->file->tensors[tensor].first_tile,
+                   &first);
+    return first.codec == WEIR_CODEC_RAW;
 }
 
 int weir_residency_check(const struct weir_residency *residency,

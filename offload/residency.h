@@ -11,6 +11,7 @@
 #ifndef WEIR_OFFLOAD_RESIDENCY_H
 #define WEIR_OFFLOAD_RESIDENCY_H
 
+#include "base/pool.h"
 #include "offload/placement.h"
 #include "offload/reader.h"
 
@@ -35,12 +36,15 @@ void weir_residency_free(struct weir_residency *residency);
 
 /*
  * Gives the weights their memory, once, and reads what stays there.  `uses`
- * [n_units].  Does nothing when the file is mapped.
+ * [n_units].  Rates that decide and are not known in `ask` are measured.  The
+ * pool's threads decode what stays unpacked; a tile of it that is damaged is an
+ * error here as in weir_residency_tile().  Does nothing when the file is
+ * mapped.
  */
 int weir_residency_keep(struct weir_residency *residency,
                         const struct weir_use *uses,
                         const struct weir_placement_ask *ask,
-                        struct weir_err *err);
+                        struct weir_pool *pool, struct weir_err *err);
 
 /*
  * What follows up to weir_residency_can_hold() is called by one thread, while
@@ -98,6 +102,10 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                         uint64_t tile, void *scratch, const void **data,
                         struct weir_err *err);
 
+/* 1 when the tensor's tiles lie in memory as they are used, or will */
+int weir_residency_is_unpacked(const struct weir_residency *residency,
+                               uint32_t tensor);
+
 /*
  * 0 as long as every byte handed out was read from the file; WEIR_EIO once a
  * mapped page was lost (the file shrank, or its drive failed), which makes
@@ -110,8 +118,9 @@ int weir_residency_check(const struct weir_residency *residency,
 const char *weir_residency_note(const struct weir_residency *residency);
 
 struct weir_residency_stats {
-    const char *io; /* "mmap", "io_uring" or "pread" */
-    int is_direct;  /* around the page cache */
+    const char *io;  /* "mmap", "io_uring" or "pread" */
+    int is_direct;   /* around the page cache */
+    int is_unpacked; /* what stays in memory is decoded */
     uint64_t pinned_bytes, cache_bytes, staging_bytes;
     uint64_t read_bytes, read_ns; /* from the drive, busy with it */
     uint64_t n_hits, n_misses;    /* experts wanted */

@@ -22,6 +22,7 @@
 
 #include "base/trace.h"
 #include "offload/store_parts.h"
+#include "offload/tiling.h"
 
 /* ---- opening ---- */
 
@@ -46,6 +47,19 @@ static void lay_unit(const struct weir_store *store,
     }
 }
 
+static void number_tensors(struct weir_store *store, uint32_t number)
+{
+    const struct weir_unit *unit = &store->file->units[number];
+    uint64_t at = 0;
+
+    for (uint32_t i = unit->first_tensor;
+         i < unit->first_tensor + unit->n_tensors; i++) {
+        store->unit_of[i] = number;
+        store->unpacked_at[i] = at;
+        at += weir_page_up(weir_tiling_bytes(&store->file->tensors[i]));
+    }
+}
+
 static int take_tables(struct weir_store *store, struct weir_err *err)
 {
     const struct weir_file *file = store->file;
@@ -54,7 +68,10 @@ static int take_tables(struct weir_store *store, struct weir_err *err)
     store->extents = calloc((size_t)file->n_units * file->n_parts + 1u,
                             sizeof(*store->extents));
     store->unit_of = calloc(file->n_tensors + 1u, sizeof(*store->unit_of));
-    if (!store->units || !store->extents || !store->unit_of)
+    store->unpacked_at =
+        calloc(file->n_tensors + 1u, sizeof(*store->unpacked_at));
+    if (!store->units || !store->extents || !store->unit_of ||
+        !store->unpacked_at)
         return weir_err_nomem(err, file->n_units * sizeof(*store->units),
                               "the units of a model");
     for (uint32_t u = 0; u < file->n_units; u++) {
@@ -62,8 +79,7 @@ static int take_tables(struct weir_store *store, struct weir_err *err)
 
         store->units[u].extents = store->extents + (size_t)u * file->n_parts;
         lay_unit(store, unit, &store->units[u]);
-        for (uint32_t i = 0; i < unit->n_tensors; i++)
-            store->unit_of[unit->first_tensor + i] = u;
+        number_tensors(store, u);
     }
     return 0;
 }
@@ -138,12 +154,14 @@ void weir_store_free(struct weir_store *store)
     /* the reader first: it may write to the region until it is gone */
     weir_reader_free(store->reader);
     weir_store_forget(store);
+    weir_region_fini(&store->unpacking);
     weir_region_fini(&store->rooms);
     pthread_cond_destroy(&store->room_free);
     pthread_mutex_destroy(&store->lock);
     free(store->units);
     free(store->extents);
     free(store->unit_of);
+    free(store->unpacked_at);
     free(store);
 }
 
@@ -233,6 +251,7 @@ void weir_store_get_stats(struct weir_store *store,
     *stats = (struct weir_residency_stats){
         .io = weir_reader_name(store->reader),
         .is_direct = weir_reader_is_direct(store->reader),
+        .is_unpacked = store->is_unpacked,
         .pinned_bytes = store->pinned_bytes,
         .cache_bytes = store->cache_bytes,
         .staging_bytes = store->staging_bytes,
@@ -301,6 +320,17 @@ const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
         if (wait_for(store, &slot->reads[extent->first_read + k]))
             return NULL;
     return slot->base + extent->at + at;
+}
+
+const uint8_t *weir_store_unpacked(const struct weir_store *store,
+                                   uint32_t tensor, uint64_t tile)
+{
+    const struct unit *unit = &store->units[store->unit_of[tensor]];
+
+    if (!unit->is_unpacked)
+        return NULL;
+    return unit->pinned + store->unpacked_at[tensor] +
+           weir_tiling_tile_at(&store->file->tensors[tensor], tile);
 }
 
 static uint8_t *take_room(struct weir_store *store)

@@ -27,7 +27,8 @@ void weir_store_free(struct weir_store *store);
 
 /* As weir_residency_keep() and so on, which see */
 int weir_store_keep(struct weir_store *store, const struct weir_use *uses,
-                    const struct weir_placement_ask *ask, struct weir_err *err);
+                    const struct weir_placement_ask *ask,
+                    struct weir_pool *pool, struct weir_err *err);
 void weir_store_begin_pass(struct weir_store *store);
 void weir_store_want(struct weir_store *store, uint32_t unit);
 void weir_store_done(struct weir_store *store, uint32_t unit);
@@ -40,11 +41,16 @@ void weir_store_get_stats(struct weir_store *store,
                           struct weir_residency_stats *stats);
 
 /*
- * The stored bytes of a tile of tensor `tensor`, waited for if need be.  NULL
- * when they are not in memory and not on their way, or could not be read.
+ * The stored bytes of a tile of tensor `tensor`, which does not stay decoded,
+ * waited for if need be.  NULL when they are not in memory and not on their
+ * way, or could not be read.
  */
 const uint8_t *weir_store_find(struct weir_store *store, uint32_t tensor,
                                const struct weir_tile_record *record);
+
+/* A tile that stays decoded, aligned to 64; NULL: it does not. */
+const uint8_t *weir_store_unpacked(const struct weir_store *store,
+                                   uint32_t tensor, uint64_t tile);
 
 /* Reads them into stored [record->stored_bytes]. */
 int weir_store_read(struct weir_store *store,

@@ -3,22 +3,76 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "offload/decode_rate.h"
 #include "offload/store_parts.h"
 
-static int plan(const struct weir_store *store, const struct weir_use *uses,
-                const struct weir_placement_ask *ask,
-                struct weir_placement *placement, struct weir_err *err)
+/* As fast as the drives were when they were measured, or may be */
+static double drive_rate(const struct weir_store *store)
+{
+    double most = store->reading.most_gbps, gbps = store->drives.gbps;
+
+    return most > 0 && gbps > most ? most : gbps;
+}
+
+/* What the choice hangs on, if it is to be made and not given */
+static int know_rates(const struct weir_store *store, struct weir_pool *pool,
+                      struct weir_placement_ask *ask, struct weir_err *err)
+{
+    struct weir_placement_rates *rates = &ask->rates;
+    double rate;
+    int rc = 0;
+
+    if (!rates->disk_gbps)
+        rates->disk_gbps = drive_rate(store);
+    for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS && !rc; i++) {
+        if (rates->decode_gbps[i] || !rates->disk_gbps)
+            continue;
+        rc = weir_decode_rate(pool, i, &rate, err);
+        rates->decode_gbps[i] = rate * weir_pool_n_threads(pool) * 1e-9;
+    }
+    return rc;
+}
+
+/* Rates need not be known where all of it finds room. */
+static int choose(const struct weir_store *store, struct weir_pool *pool,
+                  const struct weir_placement_unit *units,
+                  const struct weir_placement_ask *ask,
+                  struct weir_placement *placement, struct weir_err *err)
 {
     uint32_t n_units = store->file->n_units;
-    struct weir_placement_unit *units = calloc(n_units + 1u, sizeof(*units));
+    struct weir_placement_ask asked = *ask;
+    int rc;
+
+    if (ask->cache == WEIR_CACHE_AUTO)
+        asked.cache = WEIR_CACHE_UNPACKED;
+    rc = weir_placement_make(placement, units, n_units, &asked, err);
+    if (rc || ask->cache != WEIR_CACHE_AUTO ||
+        weir_placement_is_whole(placement))
+        return rc;
+    weir_placement_fini(placement);
+    asked.cache = WEIR_CACHE_AUTO;
+    rc = know_rates(store, pool, &asked, err);
+    return rc ? rc
+              : weir_placement_make(placement, units, n_units, &asked, err);
+}
+
+static int plan(const struct weir_store *store, const struct weir_use *uses,
+                const struct weir_placement_ask *ask, struct weir_pool *pool,
+                struct weir_placement *placement, struct weir_err *err)
+{
+    const struct weir_file *file = store->file;
+    struct weir_placement_unit *units =
+        calloc(file->n_units + 1u, sizeof(*units));
     int rc;
 
     if (!units)
-        return weir_err_nomem(err, n_units * sizeof(*units), "a plan");
-    for (uint32_t u = 0; u < n_units; u++)
-        units[u] =
-            (struct weir_placement_unit){uses[u], store->units[u].n_bytes};
-    rc = weir_placement_make(placement, units, n_units, ask, err);
+        return weir_err_nomem(err, file->n_units * sizeof(*units), "a plan");
+    for (uint32_t u = 0; u < file->n_units; u++) {
+        units[u].use = uses[u];
+        weir_placement_describe(file, &file->units[u], &units[u]);
+        store->units[u].unpacked_bytes = units[u].unpacked_bytes;
+    }
+    rc = choose(store, pool, units, ask, placement, err);
     free(units);
     return rc;
 }
@@ -33,12 +87,15 @@ static void take_places(struct weir_store *store, const struct weir_use *uses,
         unit->is_expert = uses[u].kind == WEIR_USE_EXPERT;
         unit->pool = unit->is_expert ? POOL_EXPERTS : POOL_TRUNK;
         unit->group = uses[u].group;
+        unit->is_unpacked = placement->unpacked && unit->unpacked_bytes &&
+                            placement->places[u] == WEIR_PINNED;
         unit->is_rows = placement->places[u] != WEIR_PINNED &&
                         (!unit->n_bytes || uses[u].kind == WEIR_USE_ROWS);
     }
     store->n_at_once = placement->n_at_once;
     store->n_held = placement->n_held;
     store->n_spare = (placement->experts.n - placement->n_cached) / 2;
+    store->is_unpacked = placement->unpacked;
     store->pinned_bytes = placement->pinned_bytes;
     store->cache_bytes = placement->cache_bytes;
     store->staging_bytes = placement->staging_bytes;
@@ -144,7 +201,8 @@ static int make_room(struct weir_store *store,
         if (placement->places[u] != WEIR_PINNED)
             continue;
         store->units[u].pinned = at;
-        at += store->units[u].n_bytes;
+        at += store->units[u].is_unpacked ? store->units[u].unpacked_bytes
+                                          : store->units[u].n_bytes;
     }
     for (int i = 0; i < N_POOLS; i++)
         at = place_slots(&store->pools[i], at);
@@ -189,7 +247,8 @@ static int next_read(struct filler *filler, struct weir_read *read)
     while (!pieces->unit || !weir_store_next_piece(pieces, pieces->unit->pinned,
                                                    read, &number)) {
         while (filler->next < store->file->n_units &&
-               !store->units[filler->next].pinned)
+               (!store->units[filler->next].pinned ||
+                store->units[filler->next].is_unpacked))
             filler->next++;
         if (filler->next == store->file->n_units)
             return 0;
@@ -237,12 +296,15 @@ void weir_store_forget(struct weir_store *store)
     store->groups = NULL;
     store->trunk = NULL;
     store->n_trunk = store->next_turn = 0;
-    for (uint32_t u = 0; store->units && u < store->file->n_units; u++)
+    for (uint32_t u = 0; store->units && u < store->file->n_units; u++) {
         store->units[u].pinned = NULL;
+        store->units[u].is_unpacked = 0;
+    }
 }
 
 static int fill(struct weir_store *store,
-                const struct weir_placement *placement, struct weir_err *err)
+                const struct weir_placement *placement, struct weir_pool *pool,
+                struct weir_err *err)
 {
     int rc =
         make_pool(store, &store->pools[POOL_TRUNK], &placement->trunk, err);
@@ -260,20 +322,23 @@ static int fill(struct weir_store *store,
         rc = register_slots(store, err);
     if (!rc)
         rc = fill_pinned(store, err);
+    if (!rc)
+        rc = weir_store_unpack(store, pool, err);
     if (rc)
         weir_store_forget(store);
     return rc;
 }
 
 int weir_store_keep(struct weir_store *store, const struct weir_use *uses,
-                    const struct weir_placement_ask *ask, struct weir_err *err)
+                    const struct weir_placement_ask *ask,
+                    struct weir_pool *pool, struct weir_err *err)
 {
     struct weir_placement placement = {0};
-    int rc = plan(store, uses, ask, &placement, err);
+    int rc = plan(store, uses, ask, pool, &placement, err);
 
     if (!rc) {
         take_places(store, uses, &placement);
-        rc = fill(store, &placement, err);
+        rc = fill(store, &placement, pool, err);
     }
     weir_placement_fini(&placement);
     return rc;

@@ -46,11 +46,13 @@ struct pool {
 };
 
 struct unit {
-    struct extent *extents; /* [n_parts] of the file */
-    uint64_t n_bytes;       /* of all; 0: not in one run in each file */
+    struct extent *extents;  /* [n_parts] of the file */
+    uint64_t n_bytes;        /* of all; 0: not in one run in each file */
+    uint64_t unpacked_bytes; /* 0: none of it is compressed */
     uint64_t first_tile, n_tiles;
     unsigned n_reads;
     uint8_t *pinned;   /* where it stays, or NULL */
+    int is_unpacked;   /* there it is decoded */
     struct slot *slot; /* where it is, or NULL */
     int pool, is_expert;
     int is_rows;   /* read tile by tile */
@@ -74,10 +76,12 @@ struct weir_store {
     uint64_t read_bytes, read_ns; /* by another reader before */
     struct weir_drives drives;
     struct weir_region region;
-    struct weir_region refilled; /* the part of it that is read into often */
+    struct weir_region refilled;  /* the part of it that is read into often */
+    struct weir_region unpacking; /* there while what stays is decoded */
     struct unit *units;
     struct extent *extents; /* of all units */
     uint32_t *unit_of;      /* [n_tensors] */
+    uint64_t *unpacked_at;  /* [n_tensors]: in its unit, decoded */
     struct pool pools[N_POOLS];
     uint32_t *trunk; /* [n_trunk]: units that its slots pass on, in order */
     uint32_t n_trunk, next_turn;
@@ -85,6 +89,7 @@ struct weir_store {
     uint32_t n_groups;
     unsigned n_at_once, n_held;
     uint64_t pass;
+    int is_unpacked; /* what stays, where it is compressed */
     uint64_t pinned_bytes, cache_bytes, staging_bytes;
     uint64_t n_hits, n_misses, n_evicted;
 
@@ -124,6 +129,10 @@ int weir_store_next_piece(struct pieces *pieces, uint8_t *base,
 
 /* Opens the reader, or another one in its place; none has anything to read. */
 int weir_store_open_reader(struct weir_store *store, struct weir_err *err);
+
+/* Reads what stays decoded and decodes it. */
+int weir_store_unpack(struct weir_store *store, struct weir_pool *pool,
+                      struct weir_err *err);
 
 uint64_t weir_store_now_ns(void);
 

@@ -124,3 +124,18 @@ void weir_tiling_print_shape(const uint64_t *shape, unsigned n_dims, char *text,
     if (n < size)
         snprintf(text + n, size - n, n_dims ? "]" : "[]");
 }
+
+uint64_t weir_tiling_tile_at(const struct weir_tensor *tensor, uint64_t tile)
+{
+    uint64_t row_bytes = weir_tiling_row_bytes(tensor);
+    struct weir_tile_span span;
+
+    weir_tiling_span(tensor, tile, &span);
+    return (span.row * tensor->col_blocks + (uint64_t)span.rows * span.block) *
+           row_bytes;
+}
+
+uint64_t weir_tiling_bytes(const struct weir_tensor *tensor)
+{
+    return tensor->rows * tensor->col_blocks * weir_tiling_row_bytes(tensor);
+}

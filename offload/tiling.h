@@ -53,4 +53,9 @@ void weir_tiling_print_shape(const uint64_t *shape, unsigned n_dims, char *text,
 uint64_t weir_tiling_tile_bytes(const struct weir_tensor *tensor,
                                 uint64_t tile);
 
+/* Where it begins when all tiles of the tensor lie unpacked one behind the
+ * other, and what they take. */
+uint64_t weir_tiling_tile_at(const struct weir_tensor *tensor, uint64_t tile);
+uint64_t weir_tiling_bytes(const struct weir_tensor *tensor);
+
 #endif

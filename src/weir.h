@@ -52,6 +52,13 @@ enum weir_io {
     WEIR_IO_MMAP = 3,  /* mapped: the system decides what stays in memory */
 };
 
+/* How weights that stay in memory under a budget are kept. */
+enum weir_cache {
+    WEIR_CACHE_AUTO = 0,   /* unpacked, or stored where that is faster */
+    WEIR_CACHE_STORED = 1, /* as in the file: more fit, each use decodes */
+    WEIR_CACHE_UNPACKED = 2,
+};
+
 struct weir_model_options {
     unsigned n_threads; /* 0: one per CPU that this process may use */
     enum weir_io io;
@@ -69,6 +76,7 @@ struct weir_model_options {
      * them.  It has no name once it is open.  Without it nothing is written.
      */
     const char *scratch;
+    enum weir_cache cache; /* of use with a budget only */
 };
 
 /*

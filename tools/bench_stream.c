@@ -23,6 +23,9 @@ int stream_take(struct stream_args *args, const struct cli *cli, int option)
     case OPT_bench_io:
         args->io = ways[cli_choice(cli, "uring|pread")];
         break;
+    case OPT_bench_cache:
+        args->cache = memory_cache(cli);
+        break;
     case OPT_bench_io_throttle:
         args->throttle_gbps = cli_rate(cli);
         break;
@@ -53,6 +56,7 @@ int stream_open_model(const struct stream_args *args, const char *path,
         options.io = args->io;
         options.ram_bytes = budget_of(args);
         options.most_gbps = args->throttle_gbps;
+        options.cache = args->cache;
     }
     return weir_model_open_with(path, &options, model, err);
 }
@@ -116,6 +120,7 @@ static void foretell(struct stream *stream, const weir_model *model,
     budget.ram_bytes = stream->ram_bytes - stream->probe_bytes;
     budget.n_ctx = test->n_ctx;
     budget.batch = (uint32_t)test->batch;
+    budget.cache = memory_kept(model);
     budget.n_prompt = test->is_prompt ? test->batch * test->n_tok
                       : n_past        ? n_past
                                       : 1;
@@ -169,6 +174,7 @@ void stream_stop(struct stream *stream, const weir_model *model)
     stream->seconds += progress_seconds() - stream->from_s;
     weir_residency_get_stats(model->jamba->residency, &to);
     sum->io = to.io;
+    sum->is_unpacked = to.is_unpacked;
     sum->read_bytes += to.read_bytes - from->read_bytes;
     sum->read_ns += to.read_ns - from->read_ns;
     sum->n_hits += to.n_hits - from->n_hits;
@@ -203,6 +209,7 @@ static void take_columns(struct stream *stream, const weir_model *model)
     row->wait_share = (double)sum->stall_ns * 1e-9 / all;
     row->stall_share = (double)sum->idle_stall_ns * 1e-9 / all;
     row->io = sum->io;
+    row->cache = sum->is_unpacked ? "unpacked" : "stored";
 }
 
 /* What the drive brings passes memory once more, on its way in. */

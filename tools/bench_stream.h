@@ -18,6 +18,7 @@ struct stream_args {
     uint64_t ram_bytes; /* 0: the usual budget */
     enum weir_io io;
     double throttle_gbps; /* 0: none */
+    enum weir_cache cache;
 };
 
 /* The columns of a row */
@@ -28,7 +29,7 @@ struct stream_row {
     uint64_t bytes_read, hits, misses, evictions, guesses, guesses_right;
     double wait_share, stall_share;
     double plan_tps;
-    const char *plan_by, *io;
+    const char *plan_by, *io, *cache;
 };
 
 struct stream {

@@ -25,7 +25,7 @@ struct value {
 #key, row->key, 0, 0, 0                                                \
     }
 
-#define N_VALUES 19
+#define N_VALUES 20
 
 static void list_values(const struct stream_row *row,
                         struct value list[N_VALUES])
@@ -50,6 +50,7 @@ static void list_values(const struct stream_row *row,
         REAL(plan_tps),
         TEXT(plan_by),
         TEXT(io),
+        TEXT(cache),
     };
 
     for (int i = 0; i < N_VALUES; i++)
@@ -99,7 +100,7 @@ void stream_print_md_head(void)
 {
     fputs(" plan | drive GB/s | idle | read GB/s | of drive | busy | read GB "
           "| hits, misses, evictions | guesses | waiting | stalled | RAM GB "
-          "| peak GB | of GB | io |",
+          "| peak GB | of GB | io | cache |",
           stdout);
 }
 
@@ -107,7 +108,7 @@ void stream_print_md_rule(void)
 {
     fputs(
         " ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
-        "| ---: | ---: | ---: | ---: | --- |",
+        "| ---: | ---: | ---: | ---: | --- | --- |",
         stdout);
 }
 
@@ -115,12 +116,12 @@ void stream_print_md(const struct stream_row *row)
 {
     printf(" %.2f, %s | %.2f | %.2f | %.2f | %.1f %% | %.1f %% | %.2f "
            "| %" PRIu64 ", %" PRIu64 ", %" PRIu64 " | %" PRIu64 " of %" PRIu64
-           " | %.1f %% | %.1f %% | %.2f | %.2f | %.2f | %s |",
+           " | %.1f %% | %.1f %% | %.2f | %.2f | %.2f | %s | %s |",
            row->plan_tps, row->plan_by, row->drive_gbps, row->drive_idle_gbps,
            row->read_gbps_disk, 100 * row->share_of_drive,
            100 * row->drive_busy, (double)row->bytes_read / 1e9, row->hits,
            row->misses, row->evictions, row->guesses_right, row->guesses,
            100 * row->wait_share, 100 * row->stall_share,
            (double)row->ram_bytes / 1e9, (double)row->peak_rss_bytes / 1e9,
-           (double)row->model_bytes / 1e9, row->io);
+           (double)row->model_bytes / 1e9, row->io, row->cache);
 }

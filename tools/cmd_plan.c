@@ -5,6 +5,7 @@
  */
 #include "tools/cli.h"
 #include "tools/forecast.h"
+#include "tools/memory.h"
 #include "tools/plan_print.h"
 
 #define CTX_DEFAULT    4096
@@ -41,6 +42,9 @@ static void take_option(struct plan_args *args, int option)
     case OPT_plan_scratch:
         args->scratch = cli->value;
         args->budget.scratch = 1;
+        break;
+    case OPT_plan_cache:
+        args->budget.cache = memory_cache(cli);
         break;
     case OPT_plan_n_prompt:
         args->budget.n_prompt = cli_uint(cli, 1, INT32_MAX);

@@ -2,10 +2,10 @@
 #include "tools/forecast.h"
 
 #include "model/plan_model.h"
+#include "offload/decode_rate.h"
 #include "offload/drives.h"
 #include "offload/machine.h"
 #include "tools/bench_probe.h"
-#include "tools/probe_decode.h"
 
 void forecast_init(struct weir_plan_machine *machine,
                    struct weir_plan_budget *budget)
@@ -24,7 +24,7 @@ int forecast_measure_decoding(struct weir_plan_machine *machine,
     int rc = 0;
 
     for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS && !rc; i++) {
-        rc = probe_decode(pool, i, &machine->decode_gbps[i], err);
+        rc = weir_decode_rate(pool, i, &machine->decode_gbps[i], err);
         machine->decode_gbps[i] /= 1e9;
     }
     return rc;

@@ -8,6 +8,22 @@
 
 #include "model/wait.h"
 
+enum weir_cache memory_cache(const struct cli *cli)
+{
+    static const enum weir_cache ways[] = {WEIR_CACHE_AUTO, WEIR_CACHE_STORED,
+                                           WEIR_CACHE_UNPACKED};
+
+    return ways[cli_choice(cli, "auto|stored|unpacked")];
+}
+
+enum weir_cache memory_kept(const struct weir_model *model)
+{
+    struct weir_residency_stats stats;
+
+    weir_residency_get_stats(model->jamba->residency, &stats);
+    return stats.is_unpacked ? WEIR_CACHE_UNPACKED : WEIR_CACHE_STORED;
+}
+
 int memory_take(struct weir_model_options *options, const struct cli *cli,
                 int option)
 {
@@ -21,6 +37,8 @@ int memory_take(struct weir_model_options *options, const struct cli *cli,
         options->io = ways[cli_choice(cli, "uring|pread|mmap")];
     else if (!strcmp(name, "scratch"))
         options->scratch = cli->value;
+    else if (!strcmp(name, "cache"))
+        options->cache = memory_cache(cli);
     else
         return 0;
     return 1;
@@ -35,6 +53,10 @@ void memory_check(const struct weir_model_options *options,
         (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
         cli_usage(cli, "--scratch is for what a budget has no room for; give "
                        "one with --ram");
+    if (options->cache && !options->ram_bytes &&
+        (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
+        cli_usage(cli, "--cache is for weights that are read, not mapped; give "
+                       "a budget with --ram");
 }
 
 void memory_warn_scratch(const struct weir_model *model, size_t n_tok,
@@ -80,22 +102,23 @@ void memory_print(const struct weir_model *model)
         fprintf(stderr, "weights   mapped\n");
         return;
     }
-    fprintf(stderr,
-            "weights   %.1f MiB pinned, %.1f MiB cache, %.1f MiB for reads\n"
-            "read      %.1f MiB, %.2f GB/s while reading (%s%s), %" PRIu64
-            " tiles by themselves\n"
-            "experts   %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
-            " evictions\n"
-            "guesses   %" PRIu64 ", %" PRIu64 " right, %.1f MiB for nothing\n"
-            "waiting   %" PRIu64 " times for tiles, %.3f s of all threads; the "
-            "drive idle for %.3f s\n",
-            mib(stats.pinned_bytes), mib(stats.cache_bytes),
-            mib(stats.staging_bytes), mib(stats.read_bytes), gbps(&stats),
-            stats.io, stats.is_direct ? "" : ", page cache", stats.n_direct,
-            stats.n_hits, stats.n_misses, stats.n_evictions, stats.n_guesses,
-            stats.n_guesses_right, mib(stats.guess_wasted_bytes),
-            stats.n_stalls, (double)stats.stall_ns * 1e-9,
-            (double)stats.idle_ns * 1e-9);
+    fprintf(
+        stderr,
+        "weights   %.1f MiB pinned%s, %.1f MiB cache, %.1f MiB for reads\n"
+        "read      %.1f MiB, %.2f GB/s while reading (%s%s), %" PRIu64
+        " tiles by themselves\n"
+        "experts   %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
+        " evictions\n"
+        "guesses   %" PRIu64 ", %" PRIu64 " right, %.1f MiB for nothing\n"
+        "waiting   %" PRIu64 " times for tiles, %.3f s of all threads; the "
+        "drive idle for %.3f s\n",
+        mib(stats.pinned_bytes), stats.is_unpacked ? " unpacked" : " as stored",
+        mib(stats.cache_bytes), mib(stats.staging_bytes), mib(stats.read_bytes),
+        gbps(&stats), stats.io, stats.is_direct ? "" : ", page cache",
+        stats.n_direct, stats.n_hits, stats.n_misses, stats.n_evictions,
+        stats.n_guesses, stats.n_guesses_right, mib(stats.guess_wasted_bytes),
+        stats.n_stalls, (double)stats.stall_ns * 1e-9,
+        (double)stats.idle_ns * 1e-9);
     weir_scratch_get_stats(model->jamba->scratch, &scratch);
     if (scratch.written_bytes)
         fprintf(stderr, "scratch   %.3f GB written, %.3f GB read\n",
@@ -111,9 +134,11 @@ json_t *memory_json(const struct weir_model *model)
     weir_scratch_get_stats(model->jamba->scratch, &scratch);
     weir_residency_get_stats(model->jamba->residency, &stats);
     return json_pack(
-        "{s:s, s:b, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "{s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, "
         "s:I, s:f, s:f, s:I, s:I}",
-        "io", stats.io, "direct", stats.is_direct, "pinned_bytes",
+        "io", stats.io, "direct", stats.is_direct, "cache",
+        stats.is_unpacked ? "unpacked" : "stored", "pinned_bytes",
         (json_int_t)stats.pinned_bytes, "cache_bytes",
         (json_int_t)stats.cache_bytes, "staging_bytes",
         (json_int_t)stats.staging_bytes, "read_bytes",

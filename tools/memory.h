@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options --ram, --io and --scratch of commands that run a model. */
+/* The options --ram, --io, --scratch and --cache of commands that run a model.
+ */
 #ifndef WEIR_TOOLS_MEMORY_H
 #define WEIR_TOOLS_MEMORY_H
 
@@ -9,6 +10,12 @@
 /* Takes an option that cli_next() found; returns 0 when it is another's. */
 int memory_take(struct weir_model_options *options, const struct cli *cli,
                 int option);
+
+/* The value of --cache */
+enum weir_cache memory_cache(const struct cli *cli);
+
+/* How the weights of a model that is open are kept */
+enum weir_cache memory_kept(const struct weir_model *model);
 
 /* Refuses options that do not go together; to be called when all are taken. */
 void memory_check(const struct weir_model_options *options,

@@ -63,8 +63,11 @@ static void print_head(const struct plan_print *print)
                "for its pages\n",
                gb((double)machine->ram_bytes));
     else
-        printf("\nbudget     %.2f GB of RAM\n",
-               gb((double)print->budget->ram_bytes));
+        printf("\nbudget     %.2f GB of RAM; weights that stay there are kept "
+               "%s\n",
+               gb((double)print->budget->ram_bytes),
+               print->plan->unpacked ? "unpacked"
+                                     : "as stored, which takes less to read");
 }
 
 static void print_classes(const struct weir_plan *plan)
@@ -204,11 +207,12 @@ static json_t *budget_json(const struct plan_print *print)
 {
     const struct weir_plan_budget *budget = print->budget;
 
-    return json_pack("{s:I, s:I, s:I, s:i, s:s}", "ram_bytes",
+    return json_pack("{s:I, s:I, s:I, s:i, s:s, s:s}", "ram_bytes",
                      (json_int_t)budget->ram_bytes, "n_ctx",
                      (json_int_t)budget->n_ctx, "n_prompt",
                      (json_int_t)budget->n_prompt, "batch", (int)budget->batch,
-                     "kv", print->kv);
+                     "kv", print->kv, "cache",
+                     print->plan->unpacked ? "unpacked" : "stored");
 }
 
 static json_t *ram_json(const struct weir_plan_ram *ram)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/forecast.h"
+#include "tools/memory.h"
 
 /* Of a budget at most, to measure memory with */
 #define PROBE_SHARE 8
@@ -24,6 +25,7 @@ static int make(struct run_forecast *forecast, const weir_model *model,
     budget.ram_bytes = weir_budget_bytes(&jamba->budget);
     budget.n_ctx = options->n_ctx;
     budget.n_prompt = n_prompt;
+    budget.cache = memory_kept(model);
     forecast_know_drive(&machine, jamba->file);
     forecast_know_ram(&machine);
     rc = forecast_measure(&machine, jamba->pool, budget.ram_bytes / PROBE_SHARE,

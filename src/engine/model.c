@@ -59,7 +59,8 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
         jamba = (struct weir_jamba_options){.n_threads = options->n_threads,
                                             .io = options->io,
                                             .ram_bytes = options->ram_bytes,
-                                            .scratch = options->scratch};
+                                            .scratch = options->scratch,
+                                            .cache = options->cache};
     return weir_model_open_with(path, &jamba, out, err);
 }
 

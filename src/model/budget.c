@@ -205,8 +205,11 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     find_uses(jamba, uses);
     rc = weir_residency_keep(
         jamba->residency, uses,
-        &(struct weir_placement_ask){weights, jamba->config.n_top, n_texts},
-        err);
+        &(struct weir_placement_ask){.n_bytes = weights,
+                                     .n_top = jamba->config.n_top,
+                                     .n_tok = n_texts,
+                                     .cache = budget->cache},
+        jamba->pool, err);
     free(uses);
     return rc;
 }

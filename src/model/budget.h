@@ -13,6 +13,7 @@ struct weir_jamba;
 struct weir_budget {
     int mapped;      /* there is no budget */
     size_t span_tok; /* of a span, by order; 0: what fits */
+    enum weir_cache cache;
     uint64_t ram_bytes;
     uint64_t weight_bytes;                /* 0: not decided yet */
     int placed;                           /* the weights have theirs */

@@ -23,7 +23,8 @@ struct weir_jamba_options {
     unsigned deadline_ms;              /* of a read; 0: the usual */
     double most_gbps;                  /* of the drive; 0: what it gives */
     size_t span_tok;     /* tokens that pass a layer together; 0: the usual */
-    const char *scratch; /* as in weir_model_options */
+    const char *scratch; /* as in weir_model_options, as the next */
+    enum weir_cache cache;
     const struct weir_scratch_calls *scratch_calls; /* NULL: the system's */
     size_t block_tok; /* with span_tok: those of it that are in memory */
 };

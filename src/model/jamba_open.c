@@ -53,6 +53,7 @@ static int open_residency(struct weir_jamba *jamba,
     weir_budget_init(&jamba->budget, residency.mapped, options->ram_bytes,
                      options->weight_bytes);
     jamba->budget.span_tok = options->span_tok;
+    jamba->budget.cache = options->cache;
     return weir_residency_new(jamba->file, &residency, &jamba->residency, err);
 }
 

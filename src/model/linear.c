@@ -224,16 +224,6 @@ static size_t n_items(const struct weir_tensor *tensor,
     return weir_tiling_n_groups(tensor) * cut->n_row_slices * cut->n_tok_slices;
 }
 
-/* Whether slices of a tile may be used by themselves */
-static int lies_raw(const struct weir_jamba *jamba,
-                    const struct weir_tensor *tensor)
-{
-    struct weir_tile_record first;
-
-    weir_file_tile(jamba->file, tensor->first_tile, &first);
-    return first.codec == WEIR_CODEC_RAW;
-}
-
 static void cut_rows(const struct weir_tensor *tensor, struct weir_cut *cut,
                      uint32_t rows)
 {
@@ -246,6 +236,9 @@ static void cut_product(struct weir_jamba *jamba, struct weir_product *p)
     const struct weir_tensor *tensor = tensor_of(jamba, p);
     size_t enough = ITEMS_PER_THREAD * jamba->work.n_workers;
     struct weir_cut *cut = &p->cut;
+    /* whether slices of a tile may be used by themselves */
+    int lies_raw =
+        weir_residency_is_unpacked(jamba->residency, p->linear->tensor);
 
     cut->gemm = p->precision != WEIR_EXACT
                     ? weir_gemm_for(&jamba->kernels, tensor->dtype,
@@ -253,13 +246,13 @@ static void cut_product(struct weir_jamba *jamba, struct weir_product *p)
                     : NULL;
     cut->tok = p->n_tok;
     cut_rows(tensor, cut, tensor->tile_rows);
-    if (lies_raw(jamba, tensor)) {
+    if (lies_raw) {
         cut->tok = cut->gemm ? cut->gemm->best_tok : EXACT_TOK;
         if (cut->gemm && cut->rows > WEIR_GEMM_ROWS)
             cut_rows(tensor, cut, WEIR_GEMM_ROWS);
     }
     cut->n_tok_slices = (p->n_tok + cut->tok - 1) / cut->tok;
-    while (lies_raw(jamba, tensor) && n_items(tensor, cut) < enough &&
+    while (lies_raw && n_items(tensor, cut) < enough &&
            cut->rows >= 2 * LEAST_ROWS)
         cut_rows(tensor, cut,
                  (uint32_t)round_up((cut->rows + 1) / 2, LEAST_ROWS));

@@ -74,8 +74,8 @@ static struct weir_plan_unit *describe(const struct describer *describer,
     const struct weir_file *file = describer->file;
     uint32_t number = weir_file_find_unit(file, name);
     const struct weir_tensor *tensor;
+    struct weir_placement_unit placed;
     struct weir_plan_unit *unit;
-    struct weir_extent extent;
 
     if (number == UINT32_MAX) {
         weir_err_set(describer->err, WEIR_EFORMAT,
@@ -88,8 +88,9 @@ static struct weir_plan_unit *describe(const struct describer *describer,
     unit->class = part;
     unit->share = 1;
     unit->stage = stage_of(describer, name);
-    weir_extent_find(file, &file->units[number], &extent);
-    unit->held_bytes = extent.n_bytes;
+    weir_placement_describe(file, &file->units[number], &placed);
+    unit->held_bytes = placed.n_bytes;
+    unit->kept_bytes = placed.unpacked_bytes;
     tensor = &file->tensors[file->units[number].first_tensor];
     for (uint32_t i = 0; i < file->units[number].n_tensors; i++, tensor++)
         if (!is_vector(tensor))

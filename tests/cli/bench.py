@@ -20,7 +20,7 @@ distinct_experts matvec_gbps matvec_share""".split()
 
 STREAM_KEYS = """ram_bytes model_bytes peak_rss_bytes drive_gbps drive_idle_gbps
 read_gbps_disk share_of_drive drive_busy bytes_read hits misses evictions
-guesses guesses_right wait_share stall_share plan_tps plan_by io""".split()
+guesses guesses_right wait_share stall_share plan_tps plan_by io cache""".split()
 
 
 def near(a, b):
@@ -184,6 +184,7 @@ def check_streamed(model, row, n_tok, step, repeats):
     assert row["plan_by"] in ("disk", "dram", "cores", "none")
     assert 0 < row["peak_rss_bytes"] <= row["ram_bytes"], row
     assert row["io"] in ("io_uring", "pread")
+    assert row["cache"] in ("stored", "unpacked")
 
 
 def check_costs(model, row, n_prompt, n_decode, depth):

@@ -39,10 +39,11 @@ says out '"io":"pread"'
 weir bench small.weir --ram 1G -p 0 -n 2 -r 1 -t 1
 is 0 "a table"
 awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
-grep -q '^ 31 31 31' widths
+grep -q '^ 32 32 32' widths
 tap_ok $? "its row is as wide as its head"
 
-for wrong in '--ram 0' '--io mmap' '--io-throttle 0' '--io-throttle -1'; do
+for wrong in '--ram 0' '--io mmap' '--cache raw' '--io-throttle 0' \
+    '--io-throttle -1'; do
     # shellcheck disable=SC2086
     weir bench small.weir $wrong
     is 2 "$wrong"
@@ -63,7 +64,8 @@ JSON
 weir synth shape.json -o large.weir -q
 weir bench large.weir --ram 1M -p 8
 is 3 "a budget that is too small for anything"
-weir bench large.weir --ram 110M -p 8 -n 3 -r 2 -t 1 --json
+weir bench large.weir --ram 110M --cache stored -p 8 -n 3 -r 2 -t 1 \
+    --json
 is 0 "under a budget"
 agrees large.weir shape.json 8 3 "pp8-1 tg3-1" 2
 says out '"ram_bytes":115343360,'
@@ -74,7 +76,7 @@ agrees large.weir shape.json 8 3 "pp8-1 tg3-1" 2
 says out '"misses":[1-9]'
 weir bench large.weir --ram 110M --io-throttle 0.05 -p 0 -n 3 -r 1 -t 1 -o csv
 is 0 "a drive that is held back"
-awk -F, 'NR == 1 { n = NF; good = $NF == "io" }
+awk -F, 'NR == 1 { n = NF; good = $NF == "cache" }
     NR == 2 { good = good && NF == n + 2 }
     END { exit !(good && NR == 2) }' out
 tap_ok $? "a line of names, and one of values whose model has two commas"

@@ -85,6 +85,24 @@ for size in 0 1X 1.5.5G -1 G 1e9 9999999T ''; do
 done
 weir run model.weir --ids ids -n 4 --ram 1G --io mmap
 is 2 "a budget for a map"
+for cache in stored unpacked auto; do
+    weir logits model.weir --ids ids -t 2 --ram 160M --cache $cache -o made
+    is 0 "--cache $cache"
+    cmp -s made wanted
+    tap_ok $? "gives the same logits"
+    weir plan model.weir --ram 160M --cache $cache --disk-gbps 1 --json
+    is 0 "and a plan"
+    [ $cache = auto ] || says out "\"cache\":\"$cache\""
+done
+weir run model.weir --ids ids -n 4 --ram 160M --cache unpacked --stats
+says err '^weights .* pinned unpacked,'
+weir run model.weir --ids ids -n 4 --ram 160M --cache stored --json
+says out '"cache":"stored"'
+weir run model.weir --ids ids -n 4 --ram 160M --cache packed
+is 2 "--cache packed"
+weir run model.weir --ids ids -n 4 --cache stored
+is 2 "a cache for a map"
+says err '^weir run: --cache is for weights that are read'
 weir eval model.weir -f ids --ram 1M
 is 3 "eval takes a budget too"
 

@@ -384,7 +384,8 @@ static int attempt_plan(const void *what, int *wrong, struct weir_err *err)
 {
     const struct weir_plan_machine machine = {1,         10, 100,
                                               {1, 1, 1}, 1,  64 << 20};
-    const struct weir_plan_budget budget = {64 << 20, 0, 16, 16, 1, 0};
+    const struct weir_plan_budget budget = {
+        .ram_bytes = 64 << 20, .n_ctx = 16, .n_prompt = 16, .batch = 1};
     const struct weir_jamba *jamba = ((const weir_model *)what)->jamba;
     struct weir_plan_model model;
     struct weir_plan plan = {0};

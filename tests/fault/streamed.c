@@ -68,6 +68,7 @@ static struct weir_err err;
 static float *wanted, *got; /* [N_TOK - N_PROMPT + 1][n_vocab] */
 static size_t n_values;
 static struct weir_residency_stats stats;
+static enum weir_cache cache = WEIR_CACHE_STORED;
 
 static int pack(const struct kind *kind)
 {
@@ -144,6 +145,7 @@ static int judge(struct weir_jamba_options options)
     int rc;
 
     options.calls = &fault_io_calls;
+    options.cache = cache;
     memset(got, 0xff, n_values * sizeof(*got));
     rc = run(&options, &got);
     return rc ? rc : !memcmp(got, wanted, n_values * sizeof(*got));
@@ -260,6 +262,33 @@ static void test_all_in_memory(const struct kind *kind)
            (unsigned long long)stats.read_bytes, (unsigned long long)all);
 }
 
+/* What stays is decoded when it comes, or never. */
+static void test_unpacked(const struct kind *kind)
+{
+    uint64_t all = file_bytes(), n_unpacked = 0, stored;
+    uint64_t budgets[] = {all / 8, all / 3, all * 15 / 16, 2 * all};
+    struct weir_jamba_options options = {.n_threads = 2,
+                                         .weight_bytes = 2 * all};
+    struct tally tally = {0};
+
+    judge(options);
+    stored = stats.pinned_bytes + stats.cache_bytes;
+    cache = WEIR_CACHE_UNPACKED;
+    for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
+        try_budget(budgets[i], i % 2 ? WEIR_IO_PREAD : WEIR_IO_AUTO, 1 + i % 3,
+                   &tally);
+        n_unpacked += stats.is_unpacked;
+    }
+    tap_ok(tally.n == tally.n_same && n_unpacked == tally.n,
+           "%s: unpacked, %u times the same bits", kind->name, tally.n_same);
+    if (kind->policy != WEIR_POLICY_RAW)
+        tap_ok(stats.pinned_bytes + stats.cache_bytes != stored,
+               "%s: of %llu bytes %llu became", kind->name,
+               (unsigned long long)stored,
+               (unsigned long long)(stats.pinned_bytes + stats.cache_bytes));
+    cache = WEIR_CACHE_STORED;
+}
+
 /* What has room passes through it: no tile of it is read by itself. */
 static void test_by_themselves(const struct kind *kind)
 {
@@ -282,7 +311,8 @@ static void test_by_themselves(const struct kind *kind)
 /* A prompt that wants all experts in turn finds some of them again. */
 static void test_scan(const struct kind *kind)
 {
-    struct weir_jamba_options options = {.n_threads = 2, .io = WEIR_IO_PREAD};
+    struct weir_jamba_options options = {
+        .n_threads = 2, .io = WEIR_IO_PREAD, .cache = cache};
     struct weir_state state = {0};
     struct weir_jamba *jamba;
     int32_t ids[40];
@@ -318,6 +348,7 @@ static int pass_all_ids(uint64_t weight_bytes, uint64_t *n_tiles)
 {
     struct weir_jamba_options options = {.n_threads = 2,
                                          .io = WEIR_IO_PREAD,
+                                         .cache = cache,
                                          .weight_bytes = weight_bytes,
                                          .span_tok = 2048};
     struct weir_state state = {0};
@@ -479,7 +510,7 @@ static void fail_passes(struct weir_jamba *jamba)
 static void test_after_failure(enum weir_io io)
 {
     struct weir_jamba_options options = {
-        .n_threads = 2, .io = io, .calls = &fault_io_calls};
+        .n_threads = 2, .io = io, .cache = cache, .calls = &fault_io_calls};
     struct weir_jamba *jamba;
     int rc;
 
@@ -503,6 +534,14 @@ static void test_faults(enum weir_io io)
     options.weight_bytes = file_bytes() / 4;
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         test_place(&places[i], io);
+    cache = WEIR_CACHE_UNPACKED;
+    test_place(
+        &(struct place){"lm_head.weight", 1, "a tile that is decoded", 0}, io);
+    test_place(&(struct place){"model.layers.3.feed_forward.experts.1.up_proj."
+                               "weight",
+                               4, "a tile that is not", 0},
+               io);
+    cache = WEIR_CACHE_STORED;
     test_after_failure(io);
     fault_io_reset();
     fault_io.n_short = 50;
@@ -538,6 +577,7 @@ int main(void)
             continue;
         test_budgets(&kinds[i]);
         test_all_in_memory(&kinds[i]);
+        test_unpacked(&kinds[i]);
         test_by_themselves(&kinds[i]);
         if (!strstr(kinds[i].name, "dense"))
             test_scan(&kinds[i]);

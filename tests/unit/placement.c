@@ -37,19 +37,25 @@ static void build(void)
 {
     uint32_t u = 0;
 
-    units[u++] = (struct weir_placement_unit){{WEIR_USE_ROWS, 0}, 70};
+    units[u++] =
+        (struct weir_placement_unit){.use = {WEIR_USE_ROWS, 0}, .n_bytes = 70};
     for (uint32_t i = 0; i < N_LAYERS; i++) {
-        units[u++] = (struct weir_placement_unit){{WEIR_USE_TRUNK, 0}, 100};
-        units[u++] = (struct weir_placement_unit){{WEIR_USE_TRUNK, 0}, 1};
+        units[u++] = (struct weir_placement_unit){.use = {WEIR_USE_TRUNK, 0},
+                                                  .n_bytes = 100};
+        units[u++] = (struct weir_placement_unit){.use = {WEIR_USE_TRUNK, 0},
+                                                  .n_bytes = 1};
         for (int e = 0; e < N_EXPERTS; e++)
-            units[u++] = (struct weir_placement_unit){{WEIR_USE_EXPERT, i}, 50};
+            units[u++] = (struct weir_placement_unit){
+                .use = {WEIR_USE_EXPERT, i}, .n_bytes = 50};
     }
-    units[u++] = (struct weir_placement_unit){{WEIR_USE_TRUNK, 0}, 130};
+    units[u++] = (struct weir_placement_unit){.use = {WEIR_USE_TRUNK, 0},
+                                              .n_bytes = 130};
 }
 
 static struct weir_placement placed(uint64_t n_bytes, unsigned n_tok)
 {
-    const struct weir_placement_ask ask = {n_bytes, 2, n_tok};
+    const struct weir_placement_ask ask = {
+        .n_bytes = n_bytes, .n_top = 2, .n_tok = n_tok};
     struct weir_placement placement;
 
     weir_placement_make(&placement, units, N_UNITS, &ask, NULL);
@@ -163,15 +169,102 @@ static void test_sweep(void)
     tap_ok(n_less == 0, "%u lose what was there with less", n_less);
 }
 
+/* ---- what is compressed ---- */
+
+/* Mixers of 100 become 150, experts of 50 become 60. */
+static struct weir_placement placed_packed(uint64_t n_bytes,
+                                           enum weir_cache cache,
+                                           double disk_gbps, double decode_gbps)
+{
+    struct weir_placement_unit packed[N_UNITS];
+    const struct weir_placement_ask ask = {
+        .n_bytes = n_bytes,
+        .n_top = 2,
+        .n_tok = 1,
+        .cache = cache,
+        .rates = {disk_gbps, {0, decode_gbps, decode_gbps}}};
+    struct weir_placement placement;
+
+    memcpy(packed, units, sizeof(packed));
+    for (uint32_t u = 0; u < N_UNITS; u++) {
+        uint64_t n = units[u].n_bytes;
+
+        packed[u].unpacked_bytes = n == 100 ? 150 : n == 50 ? 60 : 0;
+        packed[u].decoded[WEIR_CODEC_PLANES] = packed[u].unpacked_bytes;
+    }
+    weir_placement_make(&placement, packed, N_UNITS, &ask, NULL);
+    return placement;
+}
+
+static void test_packed(void)
+{
+    struct weir_placement placement =
+        placed_packed(734 + 200 + 60, WEIR_CACHE_UNPACKED, 0, 0);
+
+    tap_ok(placement.unpacked && placement.pinned_bytes == 734 + 60 &&
+               placement.staging_bytes == 200 && placement.n_here == 1 &&
+               placement.n_cached == 0,
+           "of 994 the trunk is decoded, and one expert; four pass as stored");
+    weir_placement_fini(&placement);
+    placement = placed_packed(734 + 200 + 59, WEIR_CACHE_UNPACKED, 0, 0);
+    tap_ok(placement.n_here == 0, "of 993 no expert has room");
+    weir_placement_fini(&placement);
+    placement = placed_packed(734 + 200 + 28 * 60, WEIR_CACHE_UNPACKED, 0, 0);
+    tap_ok(placement.n_here == 28 && placement.n_cached == 0 &&
+               count(&placement, WEIR_USE_EXPERT, WEIR_PINNED) == 28,
+           "experts that are decoded are pinned and not in a cache");
+    weir_placement_fini(&placement);
+    placement = placed_packed(734 + 32 * 60, WEIR_CACHE_UNPACKED, 0, 0);
+    tap_ok(placement.n_here == 32 && placement.experts.n == 0 &&
+               placement.n_at_once == UINT_MAX,
+           "with room for all none passes");
+    weir_placement_fini(&placement);
+    placement = placed_packed(994, WEIR_CACHE_STORED, 0, 0);
+    tap_ok(!placement.unpacked && placement.pinned_bytes == 534 + 250,
+           "as stored five experts have room");
+    weir_placement_fini(&placement);
+}
+
+/* Which of the two a drive and cores choose, with n_bytes */
+static int unpacks(uint64_t n_bytes, double disk_gbps, double decode_gbps)
+{
+    struct weir_placement placement =
+        placed_packed(n_bytes, WEIR_CACHE_AUTO, disk_gbps, decode_gbps);
+    int unpacked = placement.unpacked;
+
+    weir_placement_fini(&placement);
+    return unpacked;
+}
+
+/*
+ * With 994 bytes a token reads 8 * 31/32 of 50 bytes and decodes 8 * 31/32 of
+ * 60 when what stays is decoded; or reads 8 * 27/32 of 50, and decodes all: 600
+ * of mixers and 8 * 60.  At a drive of 1, 387.5, or 337.5 and 1080.
+ */
+static void test_choice(void)
+{
+    tap_ok(!unpacks(994, 1, 10), "cores that decode fast hold more as stored");
+    tap_ok(!unpacks(994, 1, 1080 / 387.0) && unpacks(994, 1, 1080 / 388.0),
+           "as long as they are done before the drive would be");
+    tap_ok(unpacks(994, 10, 10), "a drive that is fast wants them decoded");
+    tap_ok(unpacks(994, 0, 10) && unpacks(994, 1, 0),
+           "so does what is not known");
+    tap_ok(unpacks(734 + 32 * 60 + 70, 0.001, 1000),
+           "and what fits whole is always decoded");
+}
+
 /* ---- a plan and a run ---- */
 
 static struct weir_err err;
+static enum weir_cache cache;
 
 static int run(const char *path, uint64_t n_bytes,
                struct weir_residency_stats *stats)
 {
-    const struct weir_jamba_options options = {
-        .n_threads = 1, .io = WEIR_IO_PREAD, .weight_bytes = n_bytes};
+    const struct weir_jamba_options options = {.n_threads = 1,
+                                               .io = WEIR_IO_PREAD,
+                                               .cache = cache,
+                                               .weight_bytes = n_bytes};
     struct weir_jamba *jamba;
     int rc = weir_jamba_open(path, &options, &jamba, &err);
 
@@ -192,8 +285,11 @@ static int plan(const struct weir_plan_model *model, uint64_t n_bytes,
                                               .gflops = 100,
                                               .decode_gbps = {1, 1, 1},
                                               .n_threads = 1};
-    struct weir_plan_budget budget = {
-        .ram_bytes = 1ull << 40, .n_ctx = 16, .n_prompt = 1, .batch = 1};
+    struct weir_plan_budget budget = {.ram_bytes = 1ull << 40,
+                                      .n_ctx = 16,
+                                      .n_prompt = 1,
+                                      .batch = 1,
+                                      .cache = cache};
     int rc = weir_plan_make(plan, &machine, model, &budget, &err);
 
     budget.ram_bytes = n_bytes + plan->ram.sum - plan->ram.pinned -
@@ -244,9 +340,11 @@ static void test_model(const char *path, const char *name)
     most = file->n_bytes * 9 / 8;
     if (!weir_config_read(file, &config, &err) &&
         !weir_plan_model_init(&model, file, &config, WEIR_BF16, 1, &err))
-        for (; n < 18; n++)
-            n_same += compare(path, &model, 1 + most * n / 17);
-    tap_ok(n == 18 && n_same == n, "%s: a plan is what becomes of %u budgets",
+        for (; n < 36; n++) {
+            cache = n % 2 ? WEIR_CACHE_STORED : WEIR_CACHE_UNPACKED;
+            n_same += compare(path, &model, 1 + most * (n / 2) / 17);
+        }
+    tap_ok(n == 36 && n_same == n, "%s: a plan is what becomes of %u budgets",
            name, n_same);
     weir_plan_model_fini(&model);
     weir_file_close(file);
@@ -277,6 +375,8 @@ int main(void)
     test_experts();
     test_rows();
     test_sweep();
+    test_packed();
+    test_choice();
     test_folder("moe-8l", WEIR_POLICY_RAW);
     test_folder("moe-8l", WEIR_POLICY_ZSTD);
     test_folder("odd", WEIR_POLICY_AUTO);

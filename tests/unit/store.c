@@ -25,6 +25,7 @@ static struct weir_placement_unit *units; /* [n_units] */
 static uint32_t layers[MAX_GROUPS];       /* of the groups */
 static uint32_t n_groups;
 static struct weir_residency *residency;
+static struct weir_pool *pool;
 
 /* ---- the model ---- */
 
@@ -38,8 +39,6 @@ static uint32_t expert(uint32_t group, uint32_t e)
 
 static void describe(void)
 {
-    struct weir_extent extent;
-
     uses = calloc(file->n_units, sizeof(*uses));
     units = calloc(file->n_units, sizeof(*units));
     for (uint32_t i = 0; i < config.n_layers; i++)
@@ -50,8 +49,8 @@ static void describe(void)
             uses[expert(g, e)] = (struct weir_use){WEIR_USE_EXPERT, g};
     uses[weir_file_find_unit(file, "embed")].kind = WEIR_USE_ROWS;
     for (uint32_t u = 0; u < file->n_units; u++) {
-        weir_extent_find(file, &file->units[u], &extent);
-        units[u] = (struct weir_placement_unit){uses[u], extent.n_bytes};
+        units[u].use = uses[u];
+        weir_placement_describe(file, &file->units[u], &units[u]);
     }
 }
 
@@ -77,7 +76,8 @@ static int open_model(const char *path)
 /* The least memory of which n experts are kept, pinned or in the cache */
 static struct weir_placement_ask ask_for(uint32_t n)
 {
-    struct weir_placement_ask ask = {0, config.n_top, 1};
+    struct weir_placement_ask ask = {
+        .n_top = config.n_top, .n_tok = 1, .cache = WEIR_CACHE_STORED};
     struct weir_placement placement;
     uint32_t n_here = 0, n_pass = 0;
 
@@ -160,7 +160,7 @@ static int begin_with(struct weir_placement_ask ask)
     int rc = weir_residency_new(file, &options, &residency, &err);
 
     if (!rc)
-        rc = weir_residency_keep(residency, uses, &ask, &err);
+        rc = weir_residency_keep(residency, uses, &ask, pool, &err);
     if (rc)
         tap_ok(0, "a store: %s", err.message);
     return !rc;
@@ -408,7 +408,8 @@ static void test_guess_slots(void)
 /* Memory in which the trunk passes through three slots; lists what does. */
 static struct weir_placement_ask ask_streaming(uint32_t *list, uint32_t *n)
 {
-    struct weir_placement_ask ask = {0, config.n_top, 1};
+    struct weir_placement_ask ask = {
+        .n_top = config.n_top, .n_tok = 1, .cache = WEIR_CACHE_STORED};
     struct weir_placement placement = {0};
 
     while (placement.trunk.n < 3) {
@@ -492,12 +493,88 @@ static void test_may_guess(void)
     end();
 }
 
+/* ---- what stays decoded ---- */
+
+/* Tiles of the unit that are not as in `mapped` */
+static unsigned n_differ(struct weir_residency *mapped, uint32_t unit)
+{
+    const struct weir_unit *of = &file->units[unit];
+    void *scratch = aligned_alloc(
+        64, (weir_residency_scratch_bytes(residency) + 63) / 64 * 64);
+    void *other = aligned_alloc(
+        64, (weir_residency_scratch_bytes(mapped) + 63) / 64 * 64);
+    const void *a, *b;
+    unsigned n = 0;
+
+    weir_residency_scratch_init(residency, scratch);
+    weir_residency_scratch_init(mapped, other);
+    for (uint32_t i = 0; i < of->n_tensors; i++) {
+        uint32_t tensor = of->first_tensor + i;
+        const struct weir_tensor *t = &file->tensors[tensor];
+
+        for (uint64_t k = 0; k < weir_tiling_n_tiles(t); k++)
+            n += weir_residency_tile(residency, tensor, k, scratch, &a, &err) ||
+                 weir_residency_tile(mapped, tensor, k, other, &b, &err) ||
+                 memcmp(a, b, weir_tiling_tile_bytes(t, k));
+    }
+    free(scratch);
+    free(other);
+    return n;
+}
+
+/* With n_bytes; how many units have a tensor whose tiles lie unpacked */
+static unsigned try_unpacked(uint64_t n_bytes)
+{
+    const struct weir_placement_ask ask = {.n_bytes = n_bytes,
+                                           .n_top = config.n_top,
+                                           .n_tok = 1,
+                                           .cache = WEIR_CACHE_UNPACKED};
+    struct weir_residency *mapped;
+    unsigned n = 0, n_wrong = 0;
+
+    if (!begin_with(ask))
+        return 0;
+    if (weir_residency_new(file, NULL, &mapped, &err))
+        return 0;
+    for (uint32_t u = 0; u < file->n_units; u++) {
+        int is_packed = units[u].unpacked_bytes > 0;
+
+        n_wrong += n_differ(mapped, u);
+        for (uint32_t i = 0; i < file->units[u].n_tensors && is_packed; i++)
+            if (weir_residency_is_unpacked(residency,
+                                           file->units[u].first_tensor + i)) {
+                n++;
+                break;
+            }
+    }
+    tap_ok(n_wrong == 0, "of %llu bytes %u compressed units are decoded",
+           (unsigned long long)n_bytes, n);
+    weir_residency_free(mapped);
+    end();
+    return n;
+}
+
+static void test_unpacked(void)
+{
+    uint64_t all = 0;
+    unsigned n_packed = 0, n_half;
+
+    for (uint32_t u = 0; u < file->n_units; u++) {
+        n_packed += units[u].unpacked_bytes > 0;
+        all += units[u].unpacked_bytes ? units[u].unpacked_bytes
+                                       : units[u].n_bytes;
+    }
+    n_half = try_unpacked(all / 2);
+    tap_ok(n_half > 0 && n_half < n_packed, "some of %u", n_packed);
+    tap_ok(try_unpacked(all) == n_packed, "all of %u", n_packed);
+}
+
 int main(void)
 {
     char path[] = "store.XXXXXX";
     int fd = mkstemp(path);
 
-    if (fd < 0)
+    if (fd < 0 || weir_pool_new(2, &pool, &err))
         return 1;
     if (open_model(path)) {
         tap_ok(0, "a model: %s", err.message);
@@ -514,7 +591,9 @@ int main(void)
         test_ahead();
         test_governor();
         test_may_guess();
+        test_unpacked();
     }
+    weir_pool_free(pool);
     weir_file_close(file);
     free(uses);
     free(units);

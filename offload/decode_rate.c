@@ -4,13 +4,13 @@
  * while they compute: what a core does alone, with all of the cache and the
  * highest clock, is more.
  */
-#include "tools/probe_decode.h"
+#include "offload/decode_rate.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "offload/codec.h"
-#include "tools/progress.h"
 
 #define PIECE    8 /* tiles that a thread decodes at a time */
 #define N_PIECES 4 /* for each thread */
@@ -90,6 +90,14 @@ static int encode_tile(struct pass *pass, enum weir_codec codec, uint8_t *tile,
     return rc;
 }
 
+static double seconds_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static double best_rate(struct pass *pass, struct weir_pool *pool)
 {
     size_t n_items = (size_t)N_PIECES * weir_pool_n_threads(pool);
@@ -97,17 +105,17 @@ static double best_rate(struct pass *pass, struct weir_pool *pool)
     double best = 0, seconds;
 
     for (int i = 0; i < N_PASSES; i++) {
-        seconds = progress_seconds();
+        seconds = seconds_now();
         weir_pool_run(pool, n_items, decode_piece, pass);
-        seconds = progress_seconds() - seconds;
+        seconds = seconds_now() - seconds;
         if (n_bytes / seconds > best)
             best = n_bytes / seconds;
     }
     return best / weir_pool_n_threads(pool);
 }
 
-int probe_decode(struct weir_pool *pool, enum weir_codec codec, double *rate,
-                 struct weir_err *err)
+int weir_decode_rate(struct weir_pool *pool, enum weir_codec codec,
+                     double *rate, struct weir_err *err)
 {
     unsigned n_threads = weir_pool_n_threads(pool);
     struct pass pass = {0};
