@@ -17,4 +17,7 @@ cd "$work" || exit 99
 pack_text
 weir serve demo.weir --host no.such.name.invalid
 ! grep -q 'without libevent' err || tap_skip_all "weir has no libevent"
+# What AddressSanitizer keeps of freed memory would look like a leak.
+ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=4
+export ASAN_OPTIONS
 PYTHONDONTWRITEBYTECODE=1 python3 "$client" demo.weir text.weir
