@@ -20,8 +20,8 @@ awk 'BEGIN { for (i = 0; i < 299; i++) printf "%d ", i * i % 509; print 7 }' \
 {
     cat ids
     echo 8
-} >more
-sed 's/ [0-9]*$//' ids >less
+} >longer
+sed 's/ [0-9]*$//' ids >shorter
 
 run() { # ARGUMENT...
     weir run text.weir --session talk "$@"
@@ -69,19 +69,19 @@ cached 319 "the answer as a prompt, but for its last token"
 run --ids ids -n 20 --json
 cached 300 "back to the first prompt"
 same "with its answer"
-weir run text.weir --ids more -n 20 --json
+weir run text.weir --ids longer -n 20 --json
 answer >wanted
-run --ids more -n 20 --json
+run --ids longer -n 20 --json
 cached 300 "a longer prompt"
 same "its answer is that of a run without the file"
-weir run text.weir --ids less -n 20 --json
+weir run text.weir --ids shorter -n 20 --json
 answer >wanted
-run --ids less -n 20 --json
+run --ids shorter -n 20 --json
 cached 256 "a shorter prompt"
 same "likewise"
 # The file may hold more than the run would need room for.
-run --ids less -n 200
-head -c 40 less | sed 's/ [0-9]*$//' >few
+run --ids shorter -n 200
+head -c 40 shorter | sed 's/ [0-9]*$//' >few
 run --ids few -n 2 --json
 is 0 "a prompt that is a small part of it"
 cached 0 "it"
@@ -127,7 +127,8 @@ done
 kill -TERM "$pid"
 status=0
 wait "$pid" || status=$?
-is 143 "a signal ends it as it would"
+[ "$status" -eq 143 ]
+tap_ok $? "a signal ends it as it would"
 [ -f talk ] && [ ! -e talk.part ]
 tap_ok $? "but the session is saved"
 run --ids ids -n 1 --json
