@@ -20,11 +20,11 @@ awk 'BEGIN { for (i = 0; i < 299; i++) printf "%d ", i * i % 509; print 7 }' \
 {
     cat ids
     echo 8
-} >more
-sed 's/ [0-9]*$//' ids >less
+} >longer
+sed 's/ [0-9]*$//' ids >shorter
 
 run() { # ARGUMENT...
-    weir run text.weir --session talk "$@"
+    weir run text.weir --session kept "$@"
 }
 
 cached() { # NUMBER TEXT
@@ -49,7 +49,7 @@ run --ids ids -n 20 --json
 is 0 "a new session"
 cached 0 "a new session"
 same "it gives the same answer"
-[ -f talk ] && [ ! -e talk.part ] && [ "$(stat -c %a talk)" = 600 ]
+[ -f kept ] && [ ! -e kept.part ] && [ "$(stat -c %a kept)" = 600 ]
 tap_ok $? "and a file, for its owner alone"
 run --ids ids -n 20 --json
 cached 300 "the same prompt again"
@@ -69,38 +69,38 @@ cached 319 "the answer as a prompt, but for its last token"
 run --ids ids -n 20 --json
 cached 300 "back to the first prompt"
 same "with its answer"
-weir run text.weir --ids more -n 20 --json
+weir run text.weir --ids longer -n 20 --json
 answer >wanted
-run --ids more -n 20 --json
+run --ids longer -n 20 --json
 cached 300 "a longer prompt"
 same "its answer is that of a run without the file"
-weir run text.weir --ids less -n 20 --json
+weir run text.weir --ids shorter -n 20 --json
 answer >wanted
-run --ids less -n 20 --json
+run --ids shorter -n 20 --json
 cached 256 "a shorter prompt"
 same "likewise"
 # The file may hold more than the run would need room for.
-run --ids less -n 200
-head -c 40 less | sed 's/ [0-9]*$//' >few
+run --ids shorter -n 200
+head -c 40 shorter | sed 's/ [0-9]*$//' >few
 run --ids few -n 2 --json
 is 0 "a prompt that is a small part of it"
 cached 0 "it"
 
 run --ids ids -n 2
-cp talk before
-weir run other.weir --session talk --ids ids -n 2
+cp kept before.session
+weir run other.weir --session kept --ids ids -n 2
 is 2 "another model"
 says err 'was saved with another model'
 run --kv f32 --ids ids -n 2
 is 2 "another type of KV cache"
 says err 'type bf16'
-cmp -s talk before && [ ! -e talk.part ]
+cmp -s kept before.session && [ ! -e kept.part ]
 tap_ok $? "what is refused stays as it is"
-printf 'x' | dd of=talk bs=1 seek=5000 conv=notrunc 2>/dev/null
+printf 'x' | dd of=kept bs=1 seek=5000 conv=notrunc 2>/dev/null
 run --ids ids -n 2
 is 3 "a damaged file"
 says err 'checksum'
-head -c 5000 before >talk
+head -c 5000 before.session >kept
 run --ids ids -n 2
 is 3 "one that was cut"
 says err 'was cut'
@@ -108,15 +108,15 @@ weir run text.weir --session text.weir --ids ids -n 2
 is 2 "the model itself"
 weir run text.weir --session . --ids ids -n 2
 is 2 "a folder"
-weir run text.weir --session no/talk --ids ids -n 2
+weir run text.weir --session no/kept --ids ids -n 2
 is 1 "a folder that is not there"
-says err 'no/talk.part'
+says err 'no/kept.part'
 [ -s out ]
 tap_ok $? "the answer comes all the same"
 
 # A signal, once there is an answer; the shell lets SIGINT be ignored here.
-rm -f talk
-"$WEIR" run text.weir --session talk --ids ids -n 100000 --ignore-eos \
+rm -f kept
+"$WEIR" run text.weir --session kept --ids ids -n 100000 --ignore-eos \
     >live 2>err &
 pid=$!
 tries=0
@@ -127,8 +127,9 @@ done
 kill -TERM "$pid"
 status=0
 wait "$pid" || status=$?
-is 143 "a signal ends it as it would"
-[ -f talk ] && [ ! -e talk.part ]
+[ "$status" -eq 143 ]
+tap_ok $? "a signal ends it as it would"
+[ -f kept ] && [ ! -e kept.part ]
 tap_ok $? "but the session is saved"
 run --ids ids -n 1 --json
 cached 300 "the same prompt again"
