@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this file that a compiled module would feel. */
-#define WEIR_DEVICE_ABI 1
+#define WEIR_DEVICE_ABI 2
 
 #define WEIR_DEVICE_PAGE     256  /* positions in a page of K or V */
 #define WEIR_DEVICE_MATRICES 3    /* that one product may have */
@@ -128,7 +128,7 @@ struct weir_device_matmul {
     } to[WEIR_DEVICE_MATRICES];
 };
 
-/* Where one expert lies; their shapes are alike. */
+/* Where one expert lies; their shapes are alike.  gate NULL: not here. */
 struct weir_device_expert {
     const void *gate, *up, *down;                    /* as weir_matrix.data */
     const float *gate_scale, *up_scale, *down_scale; /* NULL: ones */
@@ -171,11 +171,16 @@ struct weir_device_route {
  * y[t] += sum over the experts e of t, ascending, of
  *         prob[t][e] * down_e(silu(gate_e a[t]) * (up_e a[t]))
  *
- * with a as above (norm and factor given).  The sum is made apart from y.  Of
- * WEIR_DEVICE_FEW tokens or fewer products are EXACT, of more FINE at most.
+ * with a as above (norm and factor given), for those of them that are here and
+ * whose number is from `from` to to - 1.  The sum is made apart from y, or, if
+ * in_order, it begins with y and is left there: then operations with ascending
+ * ranges, on a y of zeros at first, leave the bits of the sum that one makes
+ * apart.  Of WEIR_DEVICE_FEW tokens or fewer products are EXACT, of more FINE
+ * at most.
  */
 struct weir_device_experts {
     uint32_t n_tok, n_experts, n_top;
+    uint32_t from, to, in_order;
     uint32_t terms;
     const float *x; /* [n_tok][ld_x] */
     size_t ld_x;

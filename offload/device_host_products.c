@@ -171,20 +171,32 @@ static void run_expert(const struct weir_device *device,
     multiply(device, &down, NULL, out);
 }
 
+static int is_wanted(const struct weir_device_experts *x, uint32_t number)
+{
+    return number >= x->from && number < x->to && x->expert[number].gate;
+}
+
 static void run_experts(struct weir_device *device, const void *args)
 {
     const struct weir_device_experts *x = args;
-    float *sum = row_of(device, ROW_SUM), *out = row_of(device, ROW_OUT);
+    float *out = row_of(device, ROW_OUT);
     size_t n = x->down.rows;
 
     for (uint32_t t = 0; t < x->n_tok; t++) {
-        memset(sum, 0, n * sizeof(*sum));
+        float *y = x->y + t * x->ld_y;
+        float *sum = x->in_order ? y : row_of(device, ROW_SUM);
+
+        if (!x->in_order)
+            memset(sum, 0, n * sizeof(*sum));
         for (uint32_t i = t * x->n_top; i < (t + 1) * x->n_top; i++) {
+            if (!is_wanted(x, x->routing.expert[i]))
+                continue;
             run_expert(device, x, t, x->routing.expert[i], out);
             device->kernels.add_scaled(sum, n, out, n, x->routing.prob + i, 1,
                                        n);
         }
-        device->kernels.add_scaled(x->y + t * x->ld_y, n, sum, n, NULL, 1, n);
+        if (!x->in_order)
+            device->kernels.add_scaled(y, n, sum, n, NULL, 1, n);
     }
 }
 

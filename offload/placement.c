@@ -195,7 +195,9 @@ static void sort_units(struct placer *placer)
     for (uint32_t u = 0; u < placement->n_units; u++) {
         const struct weir_placement_unit *unit = &placer->units[u];
 
-        placement->places[u] = WEIR_STREAMED;
+        placement->places[u] = unit->use.kind == WEIR_USE_ELSEWHERE
+                                   ? WEIR_ON_DEVICE
+                                   : WEIR_STREAMED;
         if (unit->use.kind == WEIR_USE_EXPERT) {
             placer->experts[placement->n_experts++].unit = u;
             placer->expert_bytes = greater(placer->expert_bytes, unit->n_bytes);
@@ -446,7 +448,7 @@ static double wanted(const struct weir_placement *placement,
 {
     double n_group;
 
-    if (unit->use.kind == WEIR_USE_ROWS)
+    if (unit->use.kind == WEIR_USE_ROWS || unit->use.kind == WEIR_USE_ELSEWHERE)
         return 0;
     if (unit->use.kind == WEIR_USE_TRUNK)
         return 1;

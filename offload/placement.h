@@ -11,9 +11,10 @@
 /* When a pass uses a unit */
 struct weir_use {
     enum weir_use_kind {
-        WEIR_USE_TRUNK,  /* always, in the order of the file */
-        WEIR_USE_EXPERT, /* some of each group, one group after the other */
-        WEIR_USE_ROWS,   /* a few tiles */
+        WEIR_USE_TRUNK,     /* always, in the order of the file */
+        WEIR_USE_EXPERT,    /* some of each group, one group after the other */
+        WEIR_USE_ROWS,      /* a few tiles */
+        WEIR_USE_ELSEWHERE, /* none: it lies on a device */
     } kind;
     uint32_t group; /* of experts, counted from 0 */
 };
@@ -23,6 +24,7 @@ enum weir_place {
     WEIR_PINNED,   /* in RAM, always */
     WEIR_CACHED,   /* in RAM, when the cache of its group has kept it */
     WEIR_STREAMED, /* on the drive, read at each use */
+    WEIR_ON_DEVICE,
     WEIR_N_PLACES
 };
 

@@ -240,6 +240,15 @@ unsigned weir_residency_can_hold(const struct weir_residency *residency)
     return residency->store ? weir_store_can_hold(residency->store) : UINT_MAX;
 }
 
+void weir_residency_memory(const struct weir_residency *residency, void **base,
+                           size_t *n_bytes)
+{
+    *base = NULL;
+    *n_bytes = 0;
+    if (residency->store)
+        weir_store_memory(residency->store, base, n_bytes);
+}
+
 const char *weir_residency_note(const struct weir_residency *residency)
 {
     return residency->store ? weir_store_note(residency->store) : NULL;

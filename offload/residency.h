@@ -102,6 +102,14 @@ int weir_residency_tile(struct weir_residency *residency, uint32_t tensor,
                         uint64_t tile, void *scratch, const void **data,
                         struct weir_err *err);
 
+/*
+ * The memory for weights, whole pages: what weir_residency_tile() finds in it
+ * stays there until the unit is done.  n_bytes is 0 when there is none, or the
+ * file is mapped.
+ */
+void weir_residency_memory(const struct weir_residency *residency, void **base,
+                           size_t *n_bytes);
+
 /* 1 when the tensor's tiles lie in memory as they are used, or will */
 int weir_residency_is_unpacked(const struct weir_residency *residency,
                                uint32_t tensor);

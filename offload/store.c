@@ -237,6 +237,13 @@ unsigned weir_store_can_hold(const struct weir_store *store)
     return store->n_held ? store->n_held : 1;
 }
 
+void weir_store_memory(const struct weir_store *store, void **base,
+                       size_t *n_bytes)
+{
+    *base = store->region.base;
+    *n_bytes = store->region.n_bytes;
+}
+
 const char *weir_store_note(const struct weir_store *store)
 {
     return weir_reader_note(store->reader);

@@ -36,6 +36,8 @@ int weir_store_may_guess(struct weir_store *store, uint32_t router);
 void weir_store_guess(struct weir_store *store, uint32_t unit);
 unsigned weir_store_at_once(const struct weir_store *store);
 unsigned weir_store_can_hold(const struct weir_store *store);
+void weir_store_memory(const struct weir_store *store, void **base,
+                       size_t *n_bytes);
 const char *weir_store_note(const struct weir_store *store);
 void weir_store_get_stats(struct weir_store *store,
                           struct weir_residency_stats *stats);

@@ -90,7 +90,8 @@ static void take_places(struct weir_store *store, const struct weir_use *uses,
         unit->is_unpacked = placement->unpacked && unit->unpacked_bytes &&
                             placement->places[u] == WEIR_PINNED;
         unit->is_rows = placement->places[u] != WEIR_PINNED &&
-                        (!unit->n_bytes || uses[u].kind == WEIR_USE_ROWS);
+                        (!unit->n_bytes || uses[u].kind == WEIR_USE_ROWS ||
+                         uses[u].kind == WEIR_USE_ELSEWHERE);
     }
     store->n_at_once = placement->n_at_once;
     store->n_held = placement->n_held;

@@ -62,7 +62,7 @@ enum weir_cache {
 /* What computes. */
 enum weir_device_choice {
     WEIR_ON_CPU = 0,
-    WEIR_ON_CUDA = 1, /* an NVIDIA GPU, which must hold the whole model */
+    WEIR_ON_CUDA = 1, /* an NVIDIA GPU, and what it does not hold as below */
     WEIR_ON_AUTO = 2, /* such a GPU if there is one, else the CPU */
     WEIR_ON_HOST = 3, /* the CPU as such a device: slow, to test with */
 };
@@ -87,6 +87,11 @@ struct weir_model_options {
     enum weir_cache cache; /* of use with a budget only */
     enum weir_device_choice device;
     uint64_t vram_bytes; /* of the GPU, all in all; 0: what is free there */
+    /*
+     * 0: experts that the GPU does not hold are computed by the CPU, but for
+     * prompts; 1: weights that it does not hold are always copied there
+     */
+    int only_device;
 };
 
 /*

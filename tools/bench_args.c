@@ -81,12 +81,10 @@ static void take_option(struct bench_args *args, int option)
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
         break;
     case OPT_bench_device:
-        args->for_model = "--device";
-        args->device = memory_device(cli);
-        break;
     case OPT_bench_vram:
-        args->for_model = "--vram";
-        args->vram_bytes = cli_size(cli);
+    case OPT_bench_place:
+        args->for_model = "--device";
+        memory_take(&args->on, cli, option);
         break;
     case OPT_bench_trace:
         args->trace.path = cli->value;
@@ -122,11 +120,7 @@ static void settle(struct bench_args *args)
         args->n_decode = args->kernels ? 16 : 64;
     if (!args->n_prompt && !args->n_decode)
         cli_usage(cli, "nothing to do: -p and -n are both 0");
-    if (args->device != WEIR_ON_CPU && args->stream.on)
-        cli_usage(cli, "a GPU holds all of the model: leave --ram and what "
-                       "goes with it away");
-    if (args->vram_bytes && args->device == WEIR_ON_CPU)
-        cli_usage(cli, "--vram is of a GPU; ask for one with --device cuda");
+    memory_check_device(&args->on, cli);
     if (args->kernels && args->stream.on)
         cli_usage(cli, "a budget goes with a model, not with --kernels");
     if (args->kernels && args->n_prompt < 32 && !args->n_decode)

@@ -20,8 +20,7 @@ struct bench_args {
     unsigned n_threads;
     enum bench_form form;
     struct weir_session_options session_options;
-    enum weir_device_choice device;
-    uint64_t vram_bytes;
+    struct weir_model_options on; /* --device, --vram and --place of it */
     struct stream_args stream;
     struct trace_record trace;
 };

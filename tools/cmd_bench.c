@@ -467,8 +467,9 @@ static int open_model(struct bench *bench, unsigned n_threads,
 {
     const struct bench_args *args = &bench->args;
     struct weir_jamba_options options = {.n_threads = n_threads,
-                                         .vram_bytes = args->vram_bytes};
-    int rc = weir_model_find_device(args->device, &options.device, err);
+                                         .vram_bytes = args->on.vram_bytes,
+                                         .only_device = args->on.only_device};
+    int rc = weir_model_find_device(args->on.device, &options.device, err);
 
     stream_options(&args->stream, &options);
     return rc ? rc

@@ -17,7 +17,7 @@ enum weir_cache memory_cache(const struct cli *cli)
     return ways[cli_choice(cli, "auto|stored|unpacked")];
 }
 
-enum weir_device_choice memory_device(const struct cli *cli)
+static enum weir_device_choice device_of(const struct cli *cli)
 {
     static const enum weir_device_choice choices[] = {
         WEIR_ON_CPU, WEIR_ON_CUDA, WEIR_ON_AUTO, WEIR_ON_HOST};
@@ -47,14 +47,25 @@ int memory_take(struct weir_model_options *options, const struct cli *cli,
     else if (!strcmp(name, "scratch"))
         options->scratch = cli->value;
     else if (!strcmp(name, "device"))
-        options->device = memory_device(cli);
+        options->device = device_of(cli);
     else if (!strcmp(name, "vram"))
         options->vram_bytes = cli_size(cli);
+    else if (!strcmp(name, "place"))
+        options->only_device = cli_choice(cli, "auto|card") == 1;
     else if (!strcmp(name, "cache"))
         options->cache = memory_cache(cli);
     else
         return 0;
     return 1;
+}
+
+void memory_check_device(const struct weir_model_options *options,
+                         const struct cli *cli)
+{
+    if ((options->vram_bytes || options->only_device) &&
+        options->device == WEIR_ON_CPU)
+        cli_usage(cli, "%s is of a GPU; ask for one with --device cuda",
+                  options->vram_bytes ? "--vram" : "--place");
 }
 
 void memory_check(const struct weir_model_options *options,
@@ -66,8 +77,7 @@ void memory_check(const struct weir_model_options *options,
         (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
         cli_usage(cli, "--scratch is for what a budget has no room for; give "
                        "one with --ram");
-    if (options->vram_bytes && options->device == WEIR_ON_CPU)
-        cli_usage(cli, "--vram is of a GPU; ask for one with --device cuda");
+    memory_check_device(options, cli);
     if (options->cache && !options->ram_bytes &&
         (options->io == WEIR_IO_AUTO || options->io == WEIR_IO_MMAP))
         cli_usage(cli, "--cache is for weights that are read, not mapped; give "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options --ram, --io, --scratch, --cache, --device and --vram of commands
- * that run a model.
+/* The options of commands that run a model that say where: --ram, --io,
+ * --scratch, --cache, --device, --vram and --place.
  */
 #ifndef WEIR_TOOLS_MEMORY_H
 #define WEIR_TOOLS_MEMORY_H
@@ -15,11 +15,12 @@ int memory_take(struct weir_model_options *options, const struct cli *cli,
 /* The value of --cache */
 enum weir_cache memory_cache(const struct cli *cli);
 
-/* The value of --device */
-enum weir_device_choice memory_device(const struct cli *cli);
-
 /* How the weights of a model that is open are kept */
 enum weir_cache memory_kept(const struct weir_model *model);
+
+/* Refuses options of a device without one. */
+void memory_check_device(const struct weir_model_options *options,
+                         const struct cli *cli);
 
 /* Refuses options that do not go together; to be called when all are taken. */
 void memory_check(const struct weir_model_options *options,

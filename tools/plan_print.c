@@ -80,7 +80,7 @@ static void print_classes(const struct weir_plan *plan)
         if (!class->n_units[0] && !class->n_units[1] && !class->n_units[2])
             continue;
         printf("%-9s", weir_plan_part_name(i));
-        for (int p = 0; p < WEIR_N_PLACES; p++) {
+        for (int p = 0; p < WEIR_ON_DEVICE; p++) {
             if (class->n_units[p])
                 printf(" %4u: %8.3f", class->n_units[p],
                        gb((double)class->bytes[p]));
@@ -233,7 +233,7 @@ static json_t *class_json(const struct weir_plan_class *class, int part)
         "{s:s, s:f, s:f}", "class", weir_plan_part_name(part), "disk_bytes",
         class->disk_bytes, "dram_bytes", class->dram_bytes);
 
-    for (int p = 0; p < WEIR_N_PLACES; p++)
+    for (int p = 0; p < WEIR_ON_DEVICE; p++)
         json_object_set_new(root, place_names[p],
                             json_pack("{s:I, s:I}", "units",
                                       (json_int_t) class->n_units[p], "bytes",

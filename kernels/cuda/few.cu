@@ -46,6 +46,7 @@ struct item {
     uint32_t first;  /* token, or place among the choices */
     uint32_t expert; /* or UINT32_MAX */
     uint32_t m;      /* matrix; GATED: 0 */
+    int is_wanted;   /* 0: it is counted, and no more */
 };
 
 /* 0: there is no such item */
@@ -55,6 +56,7 @@ DEVICE int find_item(const struct few *few, struct item *item)
 
     item->m = 0;
     item->expert = UINT32_MAX;
+    item->is_wanted = 1;
     if (few->kind == FEW_DENSE) {
         group = i % few->n_groups;
         item->part = i / few->n_groups % few->n_parts;
@@ -71,6 +73,8 @@ DEVICE int find_item(const struct few *few, struct item *item)
         item->expert = few->routing.group[2 * group];
         if (item->expert == UINT32_MAX)
             return 0;
+        item->is_wanted = is_wanted(few->expert, item->expert, few->from_expert,
+                                    few->to_expert);
         item->first = few->routing.group[2 * group + 1];
         left = few->routing.first[item->expert + 1] - item->first;
     }
@@ -328,16 +332,27 @@ DEVICE void sum_experts(const struct few *few, uint32_t row)
     if (r >= few->to[0].w.rows)
         return;
     for (; t < few->n_tok; t += THREADS / FEW_ROWS) {
-        float v = 0.0f;
+        float *sum = few->sum + t * few->ld_sum + r;
+        float v = few->in_order ? *sum : 0.0f;
 
         for (uint32_t i = 0; i < few->n_top; i++) {
             uint32_t choice = t * few->n_top + i;
             size_t at = few->routing.place[choice] * few->to[0].ld_y + r;
 
-            v += few->routing.prob[choice] * __ldcg(few->to[0].y + at);
+            if (is_wanted(few->expert, few->routing.expert[choice],
+                          few->from_expert, few->to_expert))
+                v += few->routing.prob[choice] * __ldcg(few->to[0].y + at);
         }
-        few->sum[t * few->ld_sum + r] += v;
+        *sum = few->in_order ? v : *sum + v;
     }
+}
+
+/* Who is the last of all groups for the rows of a tile adds them up. */
+DEVICE void end_of_group(const struct few *few, const struct item *item)
+{
+    if (is_last(few->counter + few->n_tiles * few->n_groups + item->tile,
+                few->routing.group[2 * few->n_tok * few->n_top]))
+        sum_experts(few, tile_row(few, item));
 }
 
 /* From the sums of a part of the columns to the result */
@@ -369,10 +384,8 @@ DEVICE void finish(const struct few *few, const struct item *item,
             up = sum[t * SUM_PITCH + n_rows + r];
         put_result(few, item, row0 + r, y_row, factor[t], v, up);
     }
-    if (few->kind == FEW_DOWNS &&
-        is_last(few->counter + few->n_tiles * few->n_groups + item->tile,
-                few->routing.group[2 * few->n_tok * few->n_top]))
-        sum_experts(few, row0);
+    if (few->kind == FEW_DOWNS)
+        end_of_group(few, item);
 }
 
 /* What of the terms' sums a thread has, to shared memory, and their sums */
@@ -485,6 +498,11 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
         weir_after_others();
     if (!find_item(few, &item))
         return;
+    if (!item.is_wanted) {
+        if (few->kind == FEW_DOWNS && item.part == 0)
+            end_of_group(few, &item);
+        return;
+    }
     stream_start(few, &item, mine, &s);
 #pragma unroll
     for (int i = 0; i < RING - 1; i++)

@@ -38,10 +38,12 @@ struct few {
         *counter; /* [item / n_parts], behind them [n_tiles] of FEW_DOWNS */
     /* Experts */
     uint32_t n_top, n_experts;
+    uint32_t from_expert, to_expert;
     const struct weir_device_expert *expert;
     struct weir_device_routing routing;
     float *sum; /* FEW_DOWNS: [n_tok][ld_sum] += */
     size_t ld_sum;
+    uint32_t in_order; /* what is summed up begins with it */
 };
 
 /* Into how many parts a row is cut, whose sums are joined as a tree */

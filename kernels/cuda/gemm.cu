@@ -227,31 +227,41 @@ void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
 }
 
 static __global__ void sum_experts(
-    const float *y, size_t ld_y, uint32_t n, uint32_t n_top,
-    const __grid_constant__ struct weir_device_routing routing, float *sum,
-    size_t ld_sum)
+    const __grid_constant__ struct weir_device_experts on, const float *y)
 {
-    uint32_t t = blockIdx.x;
+    uint32_t t = blockIdx.x, n = on.down.rows, first = t * on.n_top;
+    float *sum = on.y + t * on.ld_y;
+    __shared__ float prob[WEIR_DEVICE_TOP];
+    __shared__ size_t at[WEIR_DEVICE_TOP];
+    __shared__ uint32_t n_wanted;
 
     weir_let_next_start();
     weir_after_others();
+    if (threadIdx.x == 0) {
+        n_wanted = 0;
+        for (uint32_t i = first; i < first + on.n_top; i++)
+            if (is_wanted(on.expert, on.routing.expert[i], on.from, on.to)) {
+                prob[n_wanted] = on.routing.prob[i];
+                at[n_wanted++] = (size_t)on.routing.place[i] * n;
+            }
+    }
+    __syncthreads();
+    if (!n_wanted)
+        return;
     for (uint32_t r = threadIdx.x; r < n; r += THREADS) {
-        float v = 0.0f;
+        float v = on.in_order ? sum[r] : 0.0f;
 
-        for (uint32_t i = t * n_top; i < (t + 1) * n_top; i++)
-            v += routing.prob[i] * y[routing.place[i] * ld_y + r];
-        sum[t * ld_sum + r] += v;
+        for (uint32_t i = 0; i < n_wanted; i++)
+            v += prob[i] * y[at[i] + r];
+        sum[r] = on.in_order ? v : sum[r] + v;
     }
 }
 
 void weir_cuda_sum_experts(struct weir_device *device, const float *y,
-                           size_t ld_y, uint32_t n, uint32_t n_tok,
-                           uint32_t n_top,
-                           const struct weir_device_routing *routing,
-                           float *sum, size_t ld_sum)
+                           const struct weir_device_experts *experts)
 {
-    dim3 grid = {n_tok, 1, 1};
-    void *args[] = {&y, &ld_y, &n, &n_top, (void *)routing, &sum, &ld_sum};
+    dim3 grid = {experts->n_tok, 1, 1};
+    void *args[] = {(void *)experts, &y};
 
     weir_cuda_launch(device, (const void *)sum_experts, grid, THREADS, 0, args);
 }

@@ -36,6 +36,7 @@ struct gemm {
     const struct weir_device_expert *expert;
     struct weir_device_routing routing;
     uint32_t n_experts, n_top, is_down;
+    uint32_t from_expert, to_expert;
 };
 
 static inline struct gemm_shape gemm_shape_of(const struct weir_matrix *w,
@@ -76,15 +77,10 @@ void weir_cuda_pack(struct weir_device *device, const struct gemm_shape *shape,
 
 void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm);
 
-/*
- * sum[t] += over experts of t ascending, prob * y[place]: what gemm() left of
- * the choices
- */
+/* The sum of struct weir_device_experts; y [choice in order][rows of down] is
+ * what gemm() left of the choices. */
 void weir_cuda_sum_experts(struct weir_device *device, const float *y,
-                           size_t ld_y, uint32_t n, uint32_t n_tok,
-                           uint32_t n_top,
-                           const struct weir_device_routing *routing,
-                           float *sum, size_t ld_sum);
+                           const struct weir_device_experts *experts);
 
 #ifdef __cplusplus
 }

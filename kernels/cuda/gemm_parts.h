@@ -66,7 +66,8 @@ DEVICE int find_choices(const struct gemm *p, uint32_t i, uint32_t tile_tok,
     for (uint32_t from = 0; from < p->n_experts; from += WARP) {
         uint32_t e = from + lane, first = 0, n = 0, tiles, sum, hit;
 
-        if (e < p->n_experts) {
+        if (e < p->n_experts &&
+            is_wanted(p->expert, e, p->from_expert, p->to_expert)) {
             first = p->routing.first[e];
             n = p->routing.first[e + 1] - first;
         }

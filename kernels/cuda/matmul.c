@@ -192,8 +192,11 @@ static void few_experts(struct weir_device *device,
         .n_experts = experts->n_experts,
         .expert = experts->expert,
         .routing = experts->routing,
+        .from_expert = experts->from,
+        .to_expert = experts->to,
         .sum = experts->y,
         .ld_sum = experts->ld_y,
+        .in_order = experts->in_order,
     };
     struct experts_scratch at =
         few_scratch(n_choices, inter, hidden, few.n_groups);
@@ -234,6 +237,8 @@ static void many_experts(struct weir_device *device,
         .routing = experts->routing,
         .n_experts = experts->n_experts,
         .n_top = experts->n_top,
+        .from_expert = experts->from,
+        .to_expert = experts->to,
     };
     struct experts_scratch at = many_scratch(
         experts->n_tok, n_choices, gemm.next.ld, gemm.shape.ld, hidden);
@@ -260,9 +265,7 @@ static void many_experts(struct weir_device *device,
     gemm.to[0].y = sums;
     gemm.to[0].ld_y = hidden;
     weir_cuda_gemm(device, &gemm);
-    weir_cuda_sum_experts(device, sums, hidden, hidden, experts->n_tok,
-                          experts->n_top, &experts->routing, experts->y,
-                          experts->ld_y);
+    weir_cuda_sum_experts(device, sums, experts);
 }
 
 void weir_cuda_experts(struct weir_device *device,

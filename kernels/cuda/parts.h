@@ -160,6 +160,13 @@ DEVICE float warp_sum(float v)
     return v;
 }
 
+/* Expert e is on the card, and of those whose turn it is. */
+DEVICE int is_wanted(const struct weir_device_expert *expert, uint32_t e,
+                     uint32_t from, uint32_t to)
+{
+    return e >= from && e < to && expert[e].gate;
+}
+
 /* Row `row` of block 0 of the matrix whose tiles are at `data` */
 DEVICE const uint8_t *matrix_row(const struct weir_matrix *w, const void *data,
                                  uint32_t row)

@@ -80,7 +80,9 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
                                             .ram_bytes = options->ram_bytes,
                                             .scratch = options->scratch,
                                             .cache = options->cache,
-                                            .vram_bytes = options->vram_bytes};
+                                            .vram_bytes = options->vram_bytes,
+                                            .only_device =
+                                                options->only_device};
     rc = weir_model_find_device(choice, &jamba.device, err);
     if (!rc)
         rc = weir_model_open_with(path, &jamba, out, err);

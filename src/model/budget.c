@@ -101,7 +101,7 @@ static int find_free_bytes(const struct weir_jamba *jamba, uint64_t n_bytes,
 }
 
 /* Which unit is what; an embedding that is also the head is used in full. */
-static void find_uses(const struct weir_jamba *jamba, struct weir_use *uses)
+void weir_budget_uses(const struct weir_jamba *jamba, struct weir_use *uses)
 {
     const struct weir_config *config = &jamba->config;
     const struct weir_bind *bind = &jamba->bind;
@@ -202,7 +202,7 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
     uses = calloc(n_units + 1u, sizeof(*uses));
     if (!uses)
         return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
-    find_uses(jamba, uses);
+    weir_budget_uses(jamba, uses);
     rc = weir_residency_keep(
         jamba->residency, uses,
         &(struct weir_placement_ask){.n_bytes = weights,
@@ -210,6 +210,36 @@ static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
                                      .n_tok = n_texts,
                                      .cache = budget->cache},
         jamba->pool, err);
+    free(uses);
+    return rc;
+}
+
+int weir_budget_place_rest(struct weir_jamba *jamba, const uint8_t *places,
+                           unsigned n_texts, struct weir_err *err)
+{
+    struct weir_budget *budget = &jamba->budget;
+    uint32_t n_units = jamba->file->n_units;
+    struct weir_placement_ask ask = {.n_bytes = budget->weight_bytes,
+                                     .n_top = jamba->config.n_top,
+                                     .n_tok = n_texts,
+                                     .cache = budget->cache};
+    struct weir_use *uses;
+    int rc = 0;
+
+    if (budget->mapped)
+        return 0;
+    uses = calloc(n_units + 1u, sizeof(*uses));
+    if (!uses)
+        return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
+    if (!ask.n_bytes)
+        rc = find_free_bytes(jamba, 0, &ask.n_bytes, err);
+    weir_budget_uses(jamba, uses);
+    for (uint32_t u = 0; u < n_units; u++)
+        if (places[u] == WEIR_PINNED)
+            uses[u].kind = WEIR_USE_ELSEWHERE;
+    if (!rc)
+        rc =
+            weir_residency_keep(jamba->residency, uses, &ask, jamba->pool, err);
     free(uses);
     return rc;
 }

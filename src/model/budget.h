@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 struct weir_jamba;
+struct weir_use;
 
 struct weir_budget {
     int mapped;      /* there is no budget */
@@ -44,5 +45,15 @@ uint64_t weir_budget_bytes(const struct weir_budget *budget);
 int weir_budget_take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,
                      unsigned n_texts, struct weir_err *err);
 void weir_budget_give(struct weir_jamba *jamba, uint64_t n_bytes);
+
+/* How passes use each unit, [n_units] of zeros before */
+void weir_budget_uses(const struct weir_jamba *jamba, struct weir_use *uses);
+
+/*
+ * Places what does not stay on a device, once: places [n_units] (enum
+ * weir_place) are those of the device.  The caller holds the model's lock.
+ */
+int weir_budget_place_rest(struct weir_jamba *jamba, const uint8_t *places,
+                           unsigned n_texts, struct weir_err *err);
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Jamba model that lies in the memory of a device as a whole, and its forward
- * pass there: the layers of jamba.c as operations that are put on the device
- * one behind the other, without waiting for any.
+ * A Jamba model that is computed by a device, and its forward pass there: the
+ * layers of jamba.c as operations that are put on the device one behind the
+ * other, without waiting for any as long as all weights lie there.  What does
+ * not fit is brought when its turn comes (device_slots.c), or computed by the
+ * CPU (device_experts.c).
  */
 #ifndef WEIR_MODEL_DEVICE_H
 #define WEIR_MODEL_DEVICE_H
@@ -14,6 +16,12 @@
 #define WEIR_DEVICE_STEP_TOK 4096
 #define WEIR_DEVICE_RUNS     512
 
+/* Of a device without much memory they are fewer, but not less than so many */
+#define WEIR_DEVICE_LEAST_TOK 256
+
+/* Most experts that are brought before they are computed with */
+#define WEIR_DEVICE_GROUP 64
+
 /* Steps of up to so many tokens are kept as graphs, and how many of those */
 #define WEIR_DEVICE_GRAPH_TOK 64
 #define WEIR_DEVICE_GRAPHS    8
@@ -22,7 +30,25 @@
 struct weir_device_layer {
     float *conv, *scan;    /* [slot][n_inner][d_conv - 1 or n_state] */
     void *k_pool, *v_pool; /* pages of WEIR_DEVICE_PAGE positions */
-    struct weir_device_expert *experts; /* [n_experts] of a MoE layer */
+
+    /* of a MoE layer, [n_experts]: those that stay, also those that pass, and
+     * these on the host */
+    struct weir_device_expert *experts, *brought, *entries;
+};
+
+/* A unit's place among those that pass (device_slots.c) */
+struct weir_device_slot {
+    uint32_t unit;
+    uint8_t *data;
+    int held;      /* something will be computed with it */
+    uint64_t last; /* when it was wanted */
+    struct weir_device_event *arrived, *used;
+};
+
+struct weir_device_slots {
+    struct weir_device_slot *slots;
+    uint32_t n;
+    uint64_t now, n_brought, bytes_brought;
 };
 
 /* A step of decoding that is put on the device again and again */
@@ -42,18 +68,39 @@ struct weir_device_states {
     uint32_t *at;    /* the same, of the device */
 };
 
+struct weir_device_way; /* of weights to the device (device_way.c) */
+
 struct weir_on_device {
     struct weir_jamba *jamba;
+    int only_device; /* the CPU computes none of it */
     struct weir_device_room room;
     const uint8_t **tensors; /* [n_tensors]: where they lie; NULL: vectors */
     float *arena;            /* the vectors of jamba->bind */
     struct weir_device_layer *layers;
     struct weir_device_states states;
 
+    /* where weights are (device_place.c) */
+    int is_placed, has_all_experts, is_whole; /* all stay on the device */
+    uint8_t *places;       /* [n_units]: enum weir_place, of the device */
+    uint8_t *uses_experts; /* [n_units]: it is an expert */
+    uint32_t rows_unit;    /* the embedding, if only rows of it are used */
+    uint32_t *passing;     /* [n_passing]: units of the trunk that pass */
+    uint32_t n_passing, next_passing;
+    struct weir_device_slots trunk, experts;
+    struct weir_device_expert *entries; /* of all layers */
+    struct weir_device_way *way;        /* NULL when nothing passes */
+
+    /* what the CPU does beside: [WEIR_CHUNK_TOK][...], known to the device */
+    struct {
+        uint32_t *expert;
+        float *prob, *hidden, *sum;
+    } beside;
+    struct weir_device_event *asked;
+
     /* work: [step_tok][...] */
     size_t step_tok;
     float *hidden, *factor, *xz, *u, *dt, *p, *q, *heads, *k, *v, *gated;
-    float *router;
+    float *router, *sum;
     struct weir_device_routing routing;
     float *ends, *logits; /* [WEIR_DEVICE_RUNS][n_hidden], [HEAD_TOK][n_vocab]*/
 
@@ -71,19 +118,21 @@ struct weir_on_device {
 };
 
 /*
- * Opens device 0 of the table and brings all weights of the model, which is
- * open and whose lock the caller holds or nobody needs, there.  n_bytes as in
- * weir_device_room_open(); WEIR_ELIMIT with the numbers when they do not fit.
- * *out is allocated; release with weir_on_device_free().
+ * Opens device 0 of the table for the model, which is open.  n_bytes as in
+ * weir_device_room_open(); WEIR_ELIMIT with the numbers when what it works in
+ * does not fit.  only_device: it computes all, also what does not fit.  *out is
+ * allocated; release with weir_on_device_free().
  */
 int weir_on_device_new(struct weir_jamba *jamba,
                        const struct weir_device_table *table, uint64_t n_bytes,
-                       struct weir_on_device **out, struct weir_err *err);
+                       int only_device, struct weir_on_device **out,
+                       struct weir_err *err);
 void weir_on_device_free(struct weir_on_device *on);
 
 /*
  * Room for n_texts sequences that have n_tok tokens in all, each n_ctx at most;
- * once.  WEIR_ELIMIT with the numbers.
+ * once.  The weights get what is left, and those that stay are brought there.
+ * WEIR_ELIMIT with the numbers.
  */
 int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
                              size_t n_tok, enum weir_dtype kv_dtype,

@@ -238,7 +238,7 @@ static void mamba(const struct weir_device_step *step, uint32_t layer)
           WEIR_OUT_ADD, WEIR_DEVICE_FINE);
 }
 
-static void mlp(const struct weir_device_step *step, uint32_t layer)
+void weir_device_mlp(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
@@ -246,6 +246,7 @@ static void mlp(const struct weir_device_step *step, uint32_t layer)
     struct weir_device_matmul product =
         product_of_hidden(step, bind->pre_ff_norm, WEIR_DEVICE_ROUNDED);
 
+    find_factor(step, on->hidden, step->n_tok);
     product.out = WEIR_OUT_GATED;
     add_matrix(step, &product, &bind->mlps[0].gate, on->gated, c->n_inter);
     add_matrix(step, &product, &bind->mlps[0].up, NULL, 0);
@@ -254,42 +255,54 @@ static void mlp(const struct weir_device_step *step, uint32_t layer)
           c->n_hidden, WEIR_OUT_ADD, WEIR_DEVICE_ROUNDED);
 }
 
-static void experts(const struct weir_device_step *step, uint32_t layer)
+void weir_device_route(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
     const struct weir_bind_layer *bind = &on->jamba->bind.layers[layer];
-    const float *norm = weir_device_vector(step, bind->pre_ff_norm);
     const struct weir_device_route route = {
         .n_tok = step->n_tok,
         .n_experts = c->n_experts,
         .n_top = c->n_top,
         .x = on->hidden,
         .ld_x = c->n_hidden,
-        .norm = norm,
+        .norm = weir_device_vector(step, bind->pre_ff_norm),
         .factor = on->factor,
         .w = matrix_of(step, &bind->router),
         .logits = on->router,
         .to = on->routing,
     };
+
+    find_factor(step, on->hidden, step->n_tok);
+    on->room.table->route(on->room.device, &route);
+}
+
+void weir_device_experts(const struct weir_device_step *step, uint32_t layer,
+                         const struct weir_device_some *some)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_config *c = config_of(step);
+    const struct weir_bind_layer *bind = &on->jamba->bind.layers[layer];
     const struct weir_device_experts experts = {
         .n_tok = step->n_tok,
         .n_experts = c->n_experts,
         .n_top = c->n_top,
+        .from = some->from,
+        .to = some->to,
+        .in_order = some->in_order != 0,
         .terms = terms_of(step, WEIR_DEVICE_ROUNDED),
         .x = on->hidden,
         .ld_x = c->n_hidden,
-        .norm = norm,
+        .norm = weir_device_vector(step, bind->pre_ff_norm),
         .factor = on->factor,
         .gate = matrix_of(step, &bind->mlps[0].gate),
         .down = matrix_of(step, &bind->mlps[0].down),
-        .expert = on->layers[layer].experts,
+        .expert = some->table,
         .routing = on->routing,
-        .y = on->hidden,
+        .y = some->y,
         .ld_y = c->n_hidden,
     };
 
-    on->room.table->route(on->room.device, &route);
     on->room.table->experts(on->room.device, &experts);
 }
 
@@ -298,13 +311,6 @@ void weir_device_mixer(const struct weir_device_step *step, uint32_t layer)
     find_factor(step, step->on->hidden, step->n_tok);
     (weir_config_is_attention(config_of(step), layer) ? attention
                                                       : mamba)(step, layer);
-}
-
-void weir_device_feed_forward(const struct weir_device_step *step,
-                              uint32_t layer)
-{
-    find_factor(step, step->on->hidden, step->n_tok);
-    (weir_config_is_moe(config_of(step), layer) ? experts : mlp)(step, layer);
 }
 
 void weir_device_embed(const struct weir_device_step *step)

@@ -5,28 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGN 256
-
-static size_t round_up(size_t n, size_t to)
-{
-    return (n + to - 1) / to * to;
-}
-
 int weir_on_device_take_part(struct weir_on_device *on,
                              const struct weir_device_part *part,
                              struct weir_err *err)
 {
-    return weir_device_take(&on->room, round_up(part->each * part->n, ALIGN),
+    return weir_device_take(&on->room, weir_device_pad(part->each * part->n),
                             "working memory", part->at, err);
 }
 
-static int take_work(struct weir_on_device *on, struct weir_err *err)
+#define N_PARTS 22
+
+/* What a step works in */
+static void list_work(struct weir_on_device *on,
+                      struct weir_device_part parts[N_PARTS])
 {
     const struct weir_config *c = &on->jamba->config;
     const size_t f = sizeof(float), n = on->step_tok;
     const size_t top = c->n_top ? c->n_top : 1;
     struct weir_device_routing *r = &on->routing;
-    const struct weir_device_part parts[] = {
+    const struct weir_device_part all[N_PARTS] = {
         {&on->hidden, c->n_hidden * f, n},
         {&on->factor, f, n},
         {&on->xz, 2 * c->n_inner * f, n},
@@ -39,6 +36,7 @@ static int take_work(struct weir_on_device *on, struct weir_err *err)
         {&on->v, (size_t)c->n_kv_heads * c->head_dim * f, n},
         {&on->gated, c->n_inter * f, n},
         {&on->router, c->n_experts * f, n},
+        {&on->sum, c->n_hidden * f, n},
         {&r->expert, top * 4, n},
         {&r->prob, top * 4, n},
         {&r->order, top * 4, n},
@@ -49,11 +47,54 @@ static int take_work(struct weir_on_device *on, struct weir_err *err)
         {&on->logits, c->n_vocab * f, WEIR_HEAD_TOK},
         {&on->told.data, 1, on->told.n_bytes},
     };
+
+    memcpy(parts, all, sizeof(all));
+}
+
+/* As many tokens as take no more than an eighth of the device */
+static void fit_step(struct weir_on_device *on)
+{
+    struct weir_device_part parts[N_PARTS];
+    uint64_t n_bytes;
+
+    for (on->step_tok = WEIR_DEVICE_STEP_TOK;; on->step_tok /= 2) {
+        on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) + 4) +
+                           on->step_tok * sizeof(*on->told.ids);
+        list_work(on, parts);
+        n_bytes = 0;
+        for (size_t i = 0; i < N_PARTS; i++)
+            n_bytes += weir_device_pad(parts[i].each * parts[i].n);
+        if (n_bytes <= on->room.n_bytes / 8 ||
+            on->step_tok <= WEIR_DEVICE_LEAST_TOK)
+            return;
+    }
+}
+
+static int take_work(struct weir_on_device *on, struct weir_err *err)
+{
+    struct weir_device_part parts[N_PARTS];
     int rc = 0;
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && !rc; i++)
+    list_work(on, parts);
+    for (size_t i = 0; i < N_PARTS && !rc; i++)
         rc = weir_on_device_take_part(on, &parts[i], err);
     return rc;
+}
+
+/* The vectors of jamba->bind */
+static int send_arena(struct weir_on_device *on, struct weir_err *err)
+{
+    const struct weir_bind *bind = &on->jamba->bind;
+    size_t n_bytes = bind->n_floats * sizeof(float);
+    void *arena;
+    int rc = weir_device_take(&on->room, n_bytes, "vectors", &arena, err);
+
+    if (rc)
+        return rc;
+    on->arena = arena;
+    on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE, arena,
+                              bind->arena, n_bytes);
+    return on->room.table->synchronize(on->room.device, err);
 }
 
 static void point_told(struct weir_device_told *told, size_t step_tok)
@@ -114,7 +155,7 @@ static int open_all(struct weir_on_device *on, struct weir_err *err)
     if (!rc && (!on->tensors || !on->layers))
         rc = weir_err_nomem(err, sizeof(*on), "a model on a device");
     if (!rc)
-        rc = weir_on_device_load(on, err);
+        rc = send_arena(on, err);
     if (!rc)
         rc = take_work(on, err);
     if (!rc)
@@ -129,7 +170,8 @@ static int open_all(struct weir_on_device *on, struct weir_err *err)
 
 int weir_on_device_new(struct weir_jamba *jamba,
                        const struct weir_device_table *table, uint64_t n_bytes,
-                       struct weir_on_device **out, struct weir_err *err)
+                       int only_device, struct weir_on_device **out,
+                       struct weir_err *err)
 {
     struct weir_on_device *on = calloc(1, sizeof(*on));
     int rc;
@@ -138,12 +180,12 @@ int weir_on_device_new(struct weir_jamba *jamba,
     if (!on)
         return weir_err_nomem(err, sizeof(*on), "a model on a device");
     on->jamba = jamba;
-    on->step_tok = WEIR_DEVICE_STEP_TOK;
-    on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) + 4) +
-                       on->step_tok * sizeof(*on->told.ids);
+    on->only_device = only_device;
     rc = weir_device_room_open(&on->room, table, 0, n_bytes, err);
-    if (!rc)
+    if (!rc) {
+        fit_step(on);
         rc = open_all(on, err);
+    }
     if (rc)
         weir_on_device_free(on);
     else
@@ -158,6 +200,13 @@ void weir_on_device_free(struct weir_on_device *on)
     if (!on)
         return;
     table = on->room.table;
+    weir_device_way_close(on);
+    weir_device_slots_close(on, &on->trunk);
+    weir_device_slots_close(on, &on->experts);
+    if (on->asked)
+        table->event_free(on->room.device, on->asked);
+    if (on->beside.expert)
+        table->pinned_free(on->room.device, on->beside.expert);
     for (unsigned i = 0; i < on->n_kept; i++)
         table->graph_free(on->room.device, on->kept[i].graph);
     if (on->telling.data)
@@ -167,6 +216,10 @@ void weir_on_device_free(struct weir_on_device *on)
     weir_device_room_close(&on->room);
     free(on->tensors);
     free(on->layers);
+    free(on->places);
+    free(on->uses_experts);
+    free(on->passing);
+    free(on->entries);
     free(on->states.used);
     free(on->states.free);
     free(on->states.pages);

@@ -5,9 +5,6 @@
 
 #include "model/device.h"
 
-/* Brings weights, vectors and the tables of experts to the device. */
-int weir_on_device_load(struct weir_on_device *on, struct weir_err *err);
-
 /* A buffer of the device: where its address goes, n times `each` bytes */
 struct weir_device_part {
     void *at;
@@ -17,6 +14,89 @@ struct weir_device_part {
 int weir_on_device_take_part(struct weir_on_device *on,
                              const struct weir_device_part *part,
                              struct weir_err *err);
+
+/* Sizes on the device are multiples of this. */
+#define WEIR_DEVICE_ALIGN 256
+
+static inline uint64_t weir_device_pad(uint64_t n_bytes)
+{
+    return (n_bytes + WEIR_DEVICE_ALIGN - 1) / WEIR_DEVICE_ALIGN *
+           WEIR_DEVICE_ALIGN;
+}
+
+/* ---- the way of weights ---- */
+
+/* Opens and closes on->way; closing waits for what is on it. */
+int weir_device_way_open(struct weir_on_device *on, struct weir_err *err);
+void weir_device_way_close(struct weir_on_device *on);
+
+/* Tells the device of the memory for weights, if there is some. */
+void weir_device_way_pin(struct weir_on_device *on);
+
+/* What a unit takes there */
+uint64_t weir_device_unit_bytes(const struct weir_jamba *jamba,
+                                uint32_t number);
+
+/* Says in on->tensors that a unit lies at `place`. */
+void weir_device_point(struct weir_on_device *on, uint32_t number,
+                       uint8_t *place);
+
+/*
+ * Puts unit `number`, which is wanted (residency.h), on its way to `place`
+ * [weir_device_unit_bytes()], on the copy stream, and points at it.  The unit
+ * is done when it has been copied: weir_device_let_go() waits for all.
+ */
+int weir_device_send(struct weir_on_device *on, uint32_t number, uint8_t *place,
+                     struct weir_err *err);
+void weir_device_let_go(struct weir_on_device *on);
+
+/* Until the event is over */
+void weir_device_wait_for(const struct weir_on_device *on,
+                          struct weir_device_event *event);
+
+/* ---- units that pass ---- */
+
+int weir_device_slots_open(struct weir_on_device *on,
+                           struct weir_device_slots *slots,
+                           const struct weir_slots *ask, const char *what,
+                           struct weir_err *err);
+void weir_device_slots_close(struct weir_on_device *on,
+                             struct weir_device_slots *slots);
+
+/* 1 when the unit is there, or comes */
+int weir_device_has(const struct weir_device_slots *slots, uint32_t unit);
+
+/*
+ * Finds a slot for the unit, which is wanted if it is not there, and puts it on
+ * its way.  When it is brought, what is put on the compute stream from then on
+ * finds it there, until weir_device_used() says that nothing else will.
+ */
+int weir_device_fetch(struct weir_on_device *on,
+                      struct weir_device_slots *slots, uint32_t unit,
+                      struct weir_device_slot **slot, struct weir_err *err);
+int weir_device_bring(struct weir_on_device *on,
+                      struct weir_device_slots *slots, uint32_t unit,
+                      struct weir_device_slot **slot, struct weir_err *err);
+void weir_device_used(struct weir_on_device *on, struct weir_device_slot *slot);
+
+/* Nothing is there any more, and nothing held. */
+void weir_device_forget_slots(struct weir_device_slots *slots);
+
+/* ---- what stays ---- */
+
+/*
+ * Places the weights in what is left of the device's memory, and of RAM, and
+ * brings those that stay.  Once.
+ */
+int weir_on_device_place(struct weir_on_device *on, unsigned n_texts,
+                         struct weir_err *err);
+
+/* Where an expert's matrices and scales lie now */
+struct weir_device_expert weir_device_expert_at(const struct weir_on_device *on,
+                                                uint32_t layer,
+                                                uint32_t number);
+
+/* ---- a step ---- */
 
 /* Tokens on their way through all layers together */
 struct weir_device_step {
@@ -35,8 +115,26 @@ struct weir_device_step {
  */
 void weir_device_embed(const struct weir_device_step *step);
 void weir_device_mixer(const struct weir_device_step *step, uint32_t layer);
-void weir_device_feed_forward(const struct weir_device_step *step,
-                              uint32_t layer);
+void weir_device_mlp(const struct weir_device_step *step, uint32_t layer);
+
+/* Which experts the tokens go to, into on->routing */
+void weir_device_route(const struct weir_device_step *step, uint32_t layer);
+
+/* Experts `from` to to - 1 of those in `table`, as struct weir_device_experts
+ * has it */
+struct weir_device_some {
+    uint32_t from, to;
+    int in_order;
+    const struct weir_device_expert *table;
+    float *y; /* [n_tok][n_hidden] */
+};
+
+void weir_device_experts(const struct weir_device_step *step, uint32_t layer,
+                         const struct weir_device_some *some);
+
+/* on->hidden += what the experts of on->routing make, wherever they lie */
+int weir_device_some_experts(const struct weir_device_step *step,
+                             uint32_t layer);
 
 /* on->logits [n][n_vocab] of n rows of hidden states at x */
 void weir_device_score(const struct weir_device_step *step, const float *x,

@@ -12,6 +12,8 @@
 
 #include "base/trace.h"
 #include "model/device_parts.h"
+#include "model/linear.h"
+#include "offload/placement.h"
 
 static const struct weir_config *config_of(const struct weir_device_step *step)
 {
@@ -36,6 +38,98 @@ static int show(const struct weir_device_step *step, enum weir_view view,
                               width, step->err);
 }
 
+/* ---- units of the trunk ---- */
+
+static void want(const struct weir_device_step *step, uint32_t unit)
+{
+    if (!weir_device_has(&step->on->trunk, unit))
+        weir_residency_want(step->on->jamba->residency, unit);
+}
+
+/* What comes finds the unit there.  *slot: NULL if it stays anyway. */
+static int hold(const struct weir_device_step *step, uint32_t unit,
+                struct weir_device_slot **slot)
+{
+    struct weir_on_device *on = step->on;
+
+    *slot = NULL;
+    if (on->places[unit] == WEIR_PINNED)
+        return 0;
+    want(step, unit);
+    while (on->passing[on->next_passing] != unit)
+        on->next_passing = (on->next_passing + 1) % on->n_passing;
+    on->next_passing = (on->next_passing + 1) % on->n_passing;
+    return weir_device_bring(on, &on->trunk, unit, slot, step->err);
+}
+
+/* Nothing else is computed with it; the next one that passes comes. */
+static int leave(const struct weir_device_step *step,
+                 struct weir_device_slot *slot)
+{
+    struct weir_on_device *on = step->on;
+    uint32_t next;
+
+    if (!slot)
+        return 0;
+    weir_device_used(on, slot);
+    if (on->trunk.n < 2)
+        return 0;
+    next = on->passing[on->next_passing];
+    want(step, next);
+    want(step, on->passing[(on->next_passing + 1) % on->n_passing]);
+    return weir_device_fetch(on, &on->trunk, next, &slot, step->err);
+}
+
+/* ---- layers ---- */
+
+static int run_mixer(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
+    struct weir_device_slot *slot;
+    int rc = hold(step, bind->mixer_unit, &slot);
+
+    if (rc)
+        return rc;
+    weir_device_mixer(step, layer);
+    return leave(step, slot);
+}
+
+static int run_mlp(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
+    struct weir_device_slot *slot;
+    int rc = hold(step, bind->ff_unit, &slot);
+
+    if (rc)
+        return rc;
+    weir_device_mlp(step, layer);
+    return leave(step, slot);
+}
+
+static int run_experts(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_config *c = config_of(step);
+    struct weir_device_slot *slot;
+    int rc = hold(step, on->jamba->bind.layers[layer].ff_unit, &slot);
+
+    if (rc)
+        return rc;
+    weir_device_route(step, layer);
+    rc = leave(step, slot);
+    if (!rc)
+        rc = show(step, WEIR_VIEW_ROUTER, layer, on->router, step->n_tok,
+                  c->n_experts);
+    if (rc || !on->has_all_experts)
+        return rc ? rc : weir_device_some_experts(step, layer);
+    weir_device_experts(
+        step, layer,
+        &(struct weir_device_some){.to = c->n_experts,
+                                   .table = on->layers[layer].experts,
+                                   .y = on->hidden});
+    return 0;
+}
+
 static int run_layer(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_on_device *on = step->on;
@@ -43,14 +137,12 @@ static int run_layer(const struct weir_device_step *step, uint32_t layer)
     int rc = show(step, WEIR_VIEW_HIDDEN, layer, on->hidden, step->n_tok,
                   c->n_hidden);
 
+    if (!rc)
+        rc = run_mixer(step, layer);
     if (rc)
         return rc;
-    weir_device_mixer(step, layer);
-    weir_device_feed_forward(step, layer);
-    if (!weir_config_is_moe(c, layer))
-        return 0;
-    return show(step, WEIR_VIEW_ROUTER, layer, on->router, step->n_tok,
-                c->n_experts);
+    return weir_config_is_moe(c, layer) ? run_experts(step, layer)
+                                        : run_mlp(step, layer);
 }
 
 /* ---- a step ---- */
@@ -64,18 +156,70 @@ static void gather_ends(const struct weir_device_step *step)
                            step->n_ends, hidden, on->ends, hidden);
 }
 
+/* Rows of an embedding that does not lie on the device */
+static int embed_from_host(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+    struct weir_jamba *jamba = on->jamba;
+    size_t hidden = jamba->config.n_hidden, n;
+    int rc = 0;
+
+    for (size_t t = 0; t < step->n_tok && !rc; t += n) {
+        n = step->n_tok - t < WEIR_CHUNK_TOK ? step->n_tok - t : WEIR_CHUNK_TOK;
+        rc = weir_linear_rows(jamba, jamba->bind.embed, on->telling.ids + t, n,
+                              on->seen + t * hidden, step->err);
+    }
+    if (!rc)
+        on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
+                                  on->hidden, on->seen,
+                                  step->n_tok * hidden * sizeof(float));
+    return rc;
+}
+
+static int embed(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+    struct weir_device_slot *slot;
+    int rc;
+
+    if (on->jamba->bind.embed_unit == on->rows_unit &&
+        on->places[on->rows_unit] != WEIR_PINNED)
+        return embed_from_host(step);
+    rc = hold(step, on->jamba->bind.embed_unit, &slot);
+    if (rc)
+        return rc;
+    weir_device_embed(step);
+    return leave(step, slot);
+}
+
+/* The scores of n rows of hidden states at x */
+static int score(const struct weir_device_step *step, const float *x,
+                 uint32_t n)
+{
+    const struct weir_jamba *jamba = step->on->jamba;
+    struct weir_device_slot *slot;
+    int rc = hold(step,
+                  jamba->config.tied ? jamba->bind.embed_unit
+                                     : jamba->bind.head_unit,
+                  &slot);
+
+    if (rc)
+        return rc;
+    weir_device_score(step, x, n);
+    return leave(step, slot);
+}
+
 static int run_layers(const struct weir_device_step *step)
 {
     uint32_t n_layers = config_of(step)->n_layers;
-    int rc = 0;
+    int rc = embed(step);
 
-    weir_device_embed(step);
     for (uint32_t i = 0; i < n_layers && !rc; i++)
         rc = run_layer(step, i);
     if (!rc && step->n_ends)
         gather_ends(step);
     if (!rc && step->n_ends && step->n_ends <= WEIR_HEAD_TOK)
-        weir_device_score(step, step->on->ends, step->n_ends);
+        rc = score(step, step->on->ends, step->n_ends);
     return rc;
 }
 
@@ -126,7 +270,7 @@ static int capture(const struct weir_device_step *step,
 
 static int is_kept(const struct weir_device_step *step)
 {
-    return !step->prompt && step->n_tok == step->n_runs &&
+    return step->on->is_whole && !step->prompt && step->n_tok == step->n_runs &&
            step->n_tok <= WEIR_DEVICE_GRAPH_TOK &&
            !(step->observer && step->observer->views);
 }
@@ -168,8 +312,9 @@ static int deliver_all(const struct weir_device_step *step)
         return deliver(step, 0, step->n_ends);
     for (uint32_t i = 0; i < step->n_ends && !rc; i += n) {
         n = step->n_ends - i < WEIR_HEAD_TOK ? step->n_ends - i : WEIR_HEAD_TOK;
-        weir_device_score(step, step->on->ends + i * hidden, n);
-        rc = deliver(step, i, n);
+        rc = score(step, step->on->ends + i * hidden, n);
+        if (!rc)
+            rc = deliver(step, i, n);
     }
     return rc;
 }
@@ -186,9 +331,10 @@ static int show_ends(const struct weir_device_step *step)
     for (uint32_t t = 0;
          views >> WEIR_VIEW_LOGITS & 1 && t < step->n_tok && !rc; t += n) {
         n = step->n_tok - t < WEIR_HEAD_TOK ? step->n_tok - t : WEIR_HEAD_TOK;
-        weir_device_score(step, on->hidden + t * (size_t)c->n_hidden, n);
-        rc = show(step, WEIR_VIEW_LOGITS, c->n_layers, on->logits, n,
-                  c->n_vocab);
+        rc = score(step, on->hidden + t * (size_t)c->n_hidden, n);
+        if (!rc)
+            rc = show(step, WEIR_VIEW_LOGITS, c->n_layers, on->logits, n,
+                      c->n_vocab);
     }
     if (rc || !(views >> WEIR_VIEW_HIDDEN & 1))
         return rc;
@@ -259,6 +405,16 @@ struct place {
     size_t sequence, at;
 };
 
+/* The CPU takes fewer at once. */
+static size_t most_tok(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+
+    return on->has_all_experts || step->prompt || on->step_tok < WEIR_CHUNK_TOK
+               ? on->step_tok
+               : WEIR_CHUNK_TOK;
+}
+
 /* Fills a step from `place` on; 0 when nothing is left. */
 static int fill_step(struct weir_device_step *step,
                      const struct weir_sequence *sequences, size_t n,
@@ -270,12 +426,12 @@ static int fill_step(struct weir_device_step *step,
     begin_step(step);
     while (place->sequence < n && step->n_runs < WEIR_DEVICE_RUNS) {
         const struct weir_sequence *sequence = &sequences[place->sequence];
-        size_t left = sequence->n_ids - place->at;
-        size_t room = on->step_tok - step->n_tok;
+        size_t left = sequence->n_ids - place->at, room;
 
         if (step->n_runs && weir_sequence_is_prompt(sequence) != step->prompt)
             break;
         step->prompt = weir_sequence_is_prompt(sequence);
+        room = most_tok(step) - step->n_tok;
         left = left < room ? left : room;
         if (!left)
             break;
@@ -286,6 +442,18 @@ static int fill_step(struct weir_device_step *step,
     }
     step->max_pos = room_for(step->max_pos, most);
     return step->n_tok > 0;
+}
+
+/* What was read is given back, and what failed half way is not there. */
+static int end_pass(struct weir_on_device *on, int rc, struct weir_err *err)
+{
+    weir_device_let_go(on);
+    if (!rc)
+        return weir_residency_check(on->jamba->residency, err);
+    on->room.table->synchronize(on->room.device, NULL);
+    weir_device_forget_slots(&on->trunk);
+    weir_device_forget_slots(&on->experts);
+    return rc;
 }
 
 int weir_on_device_forward(struct weir_on_device *on,
@@ -302,10 +470,14 @@ int weir_on_device_forward(struct weir_on_device *on,
         n_all += sequences[i].n_ids;
     weir_trace_part("device", -1);
     while (!rc && fill_step(&step, sequences, n, &place)) {
+        if (!on->is_whole)
+            weir_residency_begin_pass(on->jamba->residency);
         rc = run_step(&step);
         n_done += step.n_tok;
         if (observer && observer->progress)
             observer->progress(observer->ctx, n_done, n_all);
     }
+    if (!on->is_whole)
+        rc = end_pass(on, rc, err);
     return rc;
 }

@@ -128,6 +128,8 @@ int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
         rc = take_layer(on, i, err);
     if (!rc)
         rc = reserve(on, err);
+    if (!rc)
+        rc = weir_on_device_place(on, (unsigned)n_texts, err);
     if (rc)
         states->n_slots = 0;
     return rc;

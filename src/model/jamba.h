@@ -30,6 +30,7 @@ struct weir_jamba_options {
     enum weir_cache cache;
     const struct weir_device_table *device; /* that computes; NULL: the CPU */
     uint64_t vram_bytes;                    /* of it; 0: what is free */
+    int only_device;                        /* as in weir_model_options */
     const struct weir_scratch_calls *scratch_calls; /* NULL: the system's */
     size_t block_tok; /* with span_tok: those of it that are in memory */
 };

@@ -108,7 +108,7 @@ int weir_jamba_open(const char *path, const struct weir_jamba_options *options,
         rc = open_parts(jamba, path, options, err);
     if (!rc && options->device)
         rc = weir_on_device_new(jamba, options->device, options->vram_bytes,
-                                &jamba->on, err);
+                                options->only_device, &jamba->on, err);
     if (rc) {
         weir_jamba_close(jamba);
         return rc;

@@ -201,23 +201,6 @@ static void pack_item(void *ctx, size_t item, unsigned number)
             (uint8_t *)packed_at(&p->cut, p->n_tok, cols, block, tok));
 }
 
-static int first_failure(struct weir_work *work, struct weir_err *err)
-{
-    const struct weir_worker *first = NULL;
-
-    for (size_t i = 0; i < work->n_workers; i++) {
-        const struct weir_worker *worker = &work->workers[i];
-
-        if (worker->rc && (!first || worker->item < first->item))
-            first = worker;
-    }
-    if (!first)
-        return 0;
-    if (err)
-        *err = first->err;
-    return first->rc;
-}
-
 static size_t n_items(const struct weir_tensor *tensor,
                       const struct weir_cut *cut)
 {
@@ -304,7 +287,7 @@ int weir_linear_run(struct weir_jamba *jamba, struct weir_product *products,
     if (WEIR_TRACE_ON)
         weir_trace_name(weir_product_name(tensor_of(jamba, products)->name));
     weir_pool_run(jamba->pool, n_all, multiply_item, &round);
-    return first_failure(&jamba->work, err);
+    return weir_work_failure(&jamba->work, err);
 }
 
 int weir_linear_apply(struct weir_jamba *jamba,
@@ -463,5 +446,5 @@ int weir_linear_rows(struct weir_jamba *jamba, uint32_t tensor,
         jamba->work.workers[i].rc = 0;
     weir_trace_name("embedding");
     weir_pool_run(jamba->pool, n_tok, widen_item, &embedding);
-    return first_failure(&jamba->work, err);
+    return weir_work_failure(&jamba->work, err);
 }

@@ -327,3 +327,20 @@ void weir_work_fini(struct weir_work *work)
     free(work->workers);
     memset(work, 0, sizeof(*work));
 }
+
+int weir_work_failure(const struct weir_work *work, struct weir_err *err)
+{
+    const struct weir_worker *first = NULL;
+
+    for (size_t i = 0; i < work->n_workers; i++) {
+        const struct weir_worker *worker = &work->workers[i];
+
+        if (worker->rc && (!first || worker->item < first->item))
+            first = worker;
+    }
+    if (!first)
+        return 0;
+    if (err)
+        *err = first->err;
+    return first->rc;
+}

@@ -145,6 +145,9 @@ int weir_work_take_span(struct weir_work *work,
                         const struct weir_config *config, size_t n_tok,
                         size_t n_block, struct weir_err *err);
 
+/* 0, or the error of the earliest item that a worker failed in */
+int weir_work_failure(const struct weir_work *work, struct weir_err *err);
+
 /* The bytes of each token of it, whether it is in memory or not, and more then
  */
 uint64_t weir_work_span_bytes(const struct weir_config *config);

@@ -264,6 +264,7 @@ static void experts(unsigned layer)
         .n_tok = m.n_tok,
         .n_experts = EXPERTS,
         .n_top = TOP,
+        .to = EXPERTS,
         .terms = m.terms,
         .x = m.h,
         .ld_x = HIDDEN,

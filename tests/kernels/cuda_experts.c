@@ -66,6 +66,7 @@ static void set_up(struct layer *l, enum weir_dtype dtype)
         .n_tok = l->n_tok,
         .n_experts = l->n_experts,
         .n_top = l->n_top,
+        .to = l->n_experts,
         .x = x,
         .ld_x = HIDDEN,
         .norm = l->route.norm,
@@ -155,6 +156,47 @@ static double check_sum(struct layer *l)
     return apart(from_card(l->on.y, n * sizeof(float)), want, n);
 }
 
+/* What experts `from` to to - 1 add to zeros, in order */
+static void add_range(struct layer *l, float *y, uint32_t from, uint32_t to)
+{
+    struct weir_device_experts on = l->on;
+
+    on.y = y;
+    on.from = from;
+    on.to = to;
+    on.in_order = 1;
+    gpu->experts(card, &on);
+}
+
+/*
+ * Two ranges are one sum; and an expert that is not here is left out, as if its
+ * range were not asked for.
+ */
+static int check_ranges(struct layer *l)
+{
+    size_t n_bytes = (size_t)l->n_tok * HIDDEN * sizeof(float);
+    float *zeros = hold(n_bytes), *y[4];
+    uint32_t n = l->n_experts, gone = n / 2;
+    int same;
+
+    for (int i = 0; i < 4; i++)
+        y[i] = floats_on_card(zeros, (size_t)l->n_tok * HIDDEN);
+    add_range(l, y[0], 0, n);
+    add_range(l, y[1], 0, gone);
+    add_range(l, y[1], gone, n);
+    add_range(l, y[2], 0, gone);
+    add_range(l, y[2], gone + 1, n);
+    l->expert[gone].gate = NULL;
+    l->on.expert = on_card(l->expert, n * sizeof(l->expert[0]));
+    add_range(l, y[3], 0, n);
+    same = !memcmp(from_card(y[0], n_bytes), from_card(y[1], n_bytes), n_bytes);
+    return same &&
+           !memcmp(from_card(y[2], n_bytes), from_card(y[3], n_bytes),
+                   n_bytes) &&
+           (l->n_tok < 20 || memcmp(from_card(y[0], n_bytes),
+                                    from_card(y[2], n_bytes), n_bytes));
+}
+
 static const struct {
     uint32_t n_tok, n_experts, n_top, terms;
     double bound;
@@ -185,7 +227,10 @@ static void check_case(enum weir_dtype dtype, unsigned i, struct layer *l)
            far);
     tap_ok(same, "router of %u tokens: the experts, and their order", l->n_tok);
     sum = check_sum(l);
+    same = check_ranges(l);
     clean = card_is_clean();
+    tap_ok(same && clean, "%s experts of %u tokens: in ranges, and without one",
+           weir_dtype_name(dtype), cases[i].n_tok);
     tap_ok(sum < cases[i].bound && clean,
            "%s experts %u of %u, %u tokens: %.1e from the reference",
            weir_dtype_name(dtype), cases[i].n_top, cases[i].n_experts,
