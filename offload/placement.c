@@ -308,16 +308,22 @@ static void pin_experts(struct placer *placer, uint32_t n)
     }
 }
 
+/* Each group gets its share; quotas are their sizes before. */
 static void cache_experts(struct placer *placer, uint32_t n)
 {
     struct weir_placement *placement = placer->placement;
+    uint64_t before = 0;
 
     for (uint32_t i = 0; i < placement->n_experts; i++)
         if (placer->units[placer->experts[i].unit].n_bytes)
             placement->places[placer->experts[i].unit] = WEIR_CACHED;
-    for (uint64_t g = 0; g < placement->n_groups; g++)
-        placement->quotas[g] = (uint32_t)(n * (g + 1) / placement->n_groups -
-                                          n * g / placement->n_groups);
+    for (uint32_t g = 0; g < placement->n_groups; g++) {
+        uint64_t behind = before + placement->quotas[g];
+
+        placement->quotas[g] = (uint32_t)(n * behind / placement->n_experts -
+                                          n * before / placement->n_experts);
+        before = behind;
+    }
     placement->n_cached = n;
     placement->cache_bytes = n * placer->expert_bytes;
     placer->n_left -= placement->cache_bytes;
@@ -360,12 +366,13 @@ static void place_experts(struct placer *placer)
     is_small = !has_all && placement->n_here + 1e-6 < wanted_experts(placer);
     placement->n_at_once = has_all ? UINT_MAX : n_pass / 2 ? n_pass / 2 : 1;
     placement->n_held = has_all ? UINT_MAX : n_pass ? n_pass : 1;
-    if (is_small || unpacks)
+    if (is_small || unpacks) {
         pin_experts(placer, placement->n_here);
-    memset(placement->quotas, 0,
-           placement->n_groups * sizeof(*placement->quotas));
-    if (!is_small && !unpacks)
+        memset(placement->quotas, 0,
+               placement->n_groups * sizeof(*placement->quotas));
+    } else if (placement->n_experts) {
         cache_experts(placer, placement->n_here);
+    }
     placement->experts.n = n_pass + placement->n_cached;
     placement->experts.n_bytes = placer->expert_bytes;
     placement->staging_bytes += n_pass * placer->expert_bytes;

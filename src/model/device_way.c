@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/trace.h"
 #include "offload/tiling.h"
 
 #define N_BUFFERS    2
@@ -102,8 +103,11 @@ void weir_device_point(struct weir_on_device *on, uint32_t number,
 void weir_device_wait_for(const struct weir_on_device *on,
                           struct weir_device_event *event)
 {
+    uint64_t start = weir_trace_begin();
+
     while (!on->room.table->is_over(on->room.device, event))
         sched_yield();
+    weir_trace_end(start, WEIR_TRACE_WAIT_POOL, "for the device", 0);
 }
 
 static void let_go(struct weir_device_way *way)
