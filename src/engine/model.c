@@ -75,14 +75,14 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
     int rc;
 
     if (options)
-        jamba = (struct weir_jamba_options){.n_threads = options->n_threads,
-                                            .io = options->io,
-                                            .ram_bytes = options->ram_bytes,
-                                            .scratch = options->scratch,
-                                            .cache = options->cache,
-                                            .vram_bytes = options->vram_bytes,
-                                            .only_device =
-                                                options->only_device};
+        jamba =
+            (struct weir_jamba_options){.n_threads = options->n_threads,
+                                        .io = options->io,
+                                        .ram_bytes = options->ram_bytes,
+                                        .scratch = options->scratch,
+                                        .cache = options->cache,
+                                        .vram_bytes = options->vram_bytes,
+                                        .only_device = options->only_device};
     rc = weir_model_find_device(choice, &jamba.device, err);
     if (!rc)
         rc = weir_model_open_with(path, &jamba, out, err);
