@@ -25,7 +25,8 @@
  *
  *     max(bytes to read / drive rate, unpacked bytes to decode / their rate)
  *
- * is done, and where they are alike what stays is decoded.  Decoded experts are
+ * is done, and what stays is decoded unless that takes longer by more than the
+ * overlap ever falls short (BENCHMARKS.md).  Decoded experts are
  * pinned and not in a cache: an expert that comes is computed with as it comes,
  * and would have to be decoded into its place besides.
  */
@@ -39,6 +40,7 @@
 #include "offload/tiling.h"
 
 #define TRUNK_SLOTS 3
+#define PAYS        0.9
 #define SIZES       16 /* steps in which sizes are told apart */
 
 void weir_extent_find(const struct weir_file *file,
@@ -520,7 +522,8 @@ int weir_placement_make(struct weir_placement *placement,
         weir_placement_is_whole(placement))
         return rc;
     rc = make(&stored, units, n_units, ask, 0, err);
-    if (!rc && cost_of(&stored, units, ask) < cost_of(placement, units, ask)) {
+    if (!rc &&
+        cost_of(&stored, units, ask) < PAYS * cost_of(placement, units, ask)) {
         weir_placement_fini(placement);
         *placement = stored;
         return 0;
