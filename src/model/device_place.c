@@ -79,7 +79,7 @@ static int check_slots(const struct weir_on_device *on,
     if (!lacks)
         return 0;
     return weir_err_set(err, WEIR_ELIMIT,
-                        "%s: %.2f GB of %s are left for weights, which is less "
+                        "%s: %.3f GB of %s are left for weights, which is less "
                         "than what its largest parts need; allow more with "
                         "--vram, or a shorter context, or use --device cpu",
                         on->jamba->file->path,

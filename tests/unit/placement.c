@@ -239,8 +239,8 @@ static int unpacks(uint64_t n_bytes, double disk_gbps, double decode_gbps)
 /*
  * With 994 bytes a token reads 8 * 31/32 of 50 bytes and decodes 8 * 31/32 of
  * 60 when what stays is decoded; or reads 8 * 27/32 of 50, and decodes all: 600
- * of mixers and 8 * 60.  At a drive of 1, 387.5, of which nine tenths are 348.75,
- * or 337.5 and 1080.
+ * of mixers and 8 * 60.  At a drive of 1, 387.5, nine tenths of which are
+ * 348.75, or 337.5 and 1080.
  */
 static void test_choice(void)
 {
