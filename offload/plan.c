@@ -58,6 +58,11 @@ struct planner {
     struct weir_err *err;
 };
 
+static int has_device(const struct planner *planner)
+{
+    return planner->budget->device_bytes > 0;
+}
+
 static const struct weir_plan_unit *unit_of(const struct planner *planner,
                                             uint32_t number)
 {
@@ -66,7 +71,8 @@ static const struct weir_plan_unit *unit_of(const struct planner *planner,
 
 const char *weir_plan_resource_name(enum weir_plan_resource resource)
 {
-    static const char *const names[] = {"disk", "dram", "cores"};
+    static const char *const names[] = {"disk", "dram", "cores",
+                                        "pcie", "hbm",  "gpu"};
 
     return resource < WEIR_PLAN_RESOURCES ? names[resource] : "unknown";
 }
@@ -128,6 +134,14 @@ static uint64_t chunk_of(const struct planner *planner)
                                              : chunk;
 }
 
+/* Where a device computes, those of a step go through all layers. */
+static uint64_t device_span(const struct planner *planner)
+{
+    uint64_t step = planner->model->step_tok;
+
+    return planner->budget->n_prompt < step ? planner->budget->n_prompt : step;
+}
+
 /* All tokens of the prompt share a pass, and most of them wait in a file. */
 static int set_block(struct planner *planner)
 {
@@ -162,7 +176,9 @@ static int set_span(struct planner *planner)
     uint64_t wanted = product(n_tok, each);
 
     planner->span = chunk;
-    if (n_tok == chunk)
+    if (has_device(planner))
+        planner->span = device_span(planner);
+    if (n_tok == chunk || has_device(planner))
         return 0;
     if (wanted > quarter && planner->budget->scratch)
         return set_block(planner);
@@ -186,7 +202,8 @@ static void place(const struct planner *planner, uint32_t number,
     planner->plan->places[number] = (uint8_t)where;
     class->n_units[where]++;
     class->bytes[where] +=
-        where == WEIR_STREAMED || planner->plan->mapped     ? unit->stored_bytes
+        where == WEIR_ON_DEVICE ? weir_plan_unpacked_bytes(unit)
+        : where == WEIR_STREAMED || planner->plan->mapped   ? unit->stored_bytes
         : weir_plan_is_decoded(planner->plan, unit, number) ? unit->kept_bytes
                                                             : unit->held_bytes;
 }
@@ -214,6 +231,8 @@ static void list_units(const struct planner *planner)
                                          unit->held_bytes,
                                          unit->kept_bytes,
                                          {0}};
+        if (planner->plan->places[i] == WEIR_ON_DEVICE)
+            planner->units[i].use.kind = WEIR_USE_ELSEWHERE;
         memcpy(planner->units[i].decoded, unit->unpacked_bytes,
                sizeof(unit->unpacked_bytes));
     }
@@ -274,6 +293,47 @@ static int place_units(struct planner *planner)
     return rc;
 }
 
+/* ---- a device ---- */
+
+/* As device_place.c does it */
+static int place_on_device(struct planner *planner)
+{
+    const struct weir_plan_budget *budget = planner->budget;
+    const struct weir_placement_ask ask = {
+        .n_bytes = budget->device_bytes,
+        .n_top = planner->model->n_top,
+        .n_tok =
+            budget->only_device ? budget->batch : planner->model->chunk_tok,
+        .cache = WEIR_CACHE_STORED};
+    struct weir_placement placement = {0};
+    struct weir_plan *plan = planner->plan;
+    int rc, has_all;
+
+    list_units(planner);
+    for (uint32_t i = 0; i < plan->n_units; i++) {
+        planner->units[i].n_bytes =
+            weir_plan_unpacked_bytes(unit_of(planner, i));
+        planner->units[i].unpacked_bytes = 0;
+    }
+    rc = weir_placement_make(&placement, planner->units, plan->n_units, &ask,
+                             planner->err);
+    has_all = !rc && placement.n_here == placement.n_experts;
+    for (uint32_t i = 0; i < plan->n_units && !rc; i++)
+        if (placement.places[i] == WEIR_PINNED ||
+            (has_all && placement.places[i] == WEIR_CACHED))
+            plan->places[i] = WEIR_ON_DEVICE;
+    if (!rc && placement.n_cached && !has_all)
+        plan->device_hits = (double)placement.n_cached / placement.n_experts;
+    plan->device_pinned = placement.pinned_bytes;
+    plan->device_staging = placement.staging_bytes + placement.cache_bytes;
+    if (has_all) {
+        plan->device_pinned += placement.cache_bytes;
+        plan->device_staging = placement.staging_bytes;
+    }
+    weir_placement_fini(&placement);
+    return rc;
+}
+
 static int plan_budget(struct planner *planner)
 {
     struct weir_plan_ram *ram = &planner->plan->ram;
@@ -294,7 +354,8 @@ static void map_all(struct planner *planner)
     struct weir_plan *plan = planner->plan;
 
     for (uint32_t i = 0; i < plan->n_units; i++)
-        place(planner, i, WEIR_PINNED);
+        place(planner, i,
+              plan->places[i] == WEIR_ON_DEVICE ? WEIR_ON_DEVICE : WEIR_PINNED);
     plan->ram.pinned = planner->model->file_bytes;
     plan->hit_rate = 1;
     planner->span = planner->budget->n_prompt;
@@ -314,6 +375,8 @@ static void place_pages(struct planner *planner, uint64_t pages)
         const struct weir_plan_unit *unit = unit_of(planner, i);
         double stored = (double)unit->stored_bytes;
 
+        if (plan->places[i] == WEIR_ON_DEVICE)
+            continue;
         if (unit->kind == WEIR_PLAN_EXPERT)
             experts += stored;
         else if (unit->kind != WEIR_PLAN_ROWS)
@@ -324,9 +387,10 @@ static void place_pages(struct planner *planner, uint64_t pages)
         enum weir_plan_kind kind = unit_of(planner, i)->kind;
 
         place(planner, i,
-              (double)pages < wanted || kind == WEIR_PLAN_ROWS ? WEIR_STREAMED
-              : kind == WEIR_PLAN_EXPERT                       ? WEIR_CACHED
-                                                               : WEIR_PINNED);
+              plan->places[i] == WEIR_ON_DEVICE ? WEIR_ON_DEVICE
+              : (double)pages < wanted || kind == WEIR_PLAN_ROWS ? WEIR_STREAMED
+              : kind == WEIR_PLAN_EXPERT                         ? WEIR_CACHED
+                                                                 : WEIR_PINNED);
     }
     plan->ram.cache = pages;
     plan->hit_rate = (double)pages < wanted ? 0
@@ -354,7 +418,8 @@ static int plan_map(struct planner *planner)
         whole.budget = &budget;
         return refuse(&whole);
     }
-    planner->span = chunk_of(planner);
+    planner->span =
+        has_device(planner) ? device_span(planner) : chunk_of(planner);
     place_pages(planner, room - plan->ram.sum);
     predict(planner);
     return 0;
@@ -399,6 +464,8 @@ int weir_plan_make(struct weir_plan *plan,
     if (!plan->places || !planner.units)
         rc = weir_err_nomem(err, n * sizeof(*planner.units), "a plan");
     set_base(&planner);
+    if (!rc && has_device(&planner))
+        rc = place_on_device(&planner);
     if (!rc)
         rc = plan->mapped ? plan_map(&planner) : plan_budget(&planner);
     if (!rc) {

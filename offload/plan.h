@@ -53,6 +53,7 @@ struct weir_plan_model {
     struct weir_scratch_use scratch;
     double seen_flop;   /* for each token and position that it sees */
     uint32_t chunk_tok; /* most that go through a unit at once */
+    uint32_t step_tok;  /* the same on a device, whose layers are not spans */
     unsigned n_top;     /* experts of a group that a token uses */
     uint32_t guess_tok; /* most in a step whose experts are guessed */
 };
@@ -64,6 +65,8 @@ struct weir_plan_machine {
     double decode_gbps[WEIR_N_CODECS]; /* unpacked, of one thread */
     unsigned n_threads;
     uint64_t ram_bytes; /* available: what a map without a budget can fill */
+    /* of a device: its memory, the way to it, its arithmetic */
+    double hbm_gbps, pcie_gbps, device_gflops;
 };
 
 /* What one core decodes, in GB of unpacked bytes a second, if not measured. */
@@ -82,24 +85,30 @@ struct weir_plan_budget {
     uint32_t batch;        /* sequences that decode in step, > 0 */
     int scratch;           /* tokens of a prompt may wait in a scratch file */
     enum weir_cache cache; /* how what stays is kept */
+    uint64_t device_bytes; /* of a device, for weights; 0: none computes */
+    int only_device;       /* it computes all, also what it has no room for */
 };
 
 #define WEIR_PLAN_FIXED_BYTES (64ull << 20)
 
-/* What time goes by.  Devices would add their memory and the way to it. */
+/* What time goes by */
 enum weir_plan_resource {
     WEIR_PLAN_DISK,
     WEIR_PLAN_DRAM,
     WEIR_PLAN_CORES, /* arithmetic and decoding */
+    WEIR_PLAN_PCIE,  /* the way to a device */
+    WEIR_PLAN_HBM,   /* its memory */
+    WEIR_PLAN_GPU,   /* its arithmetic */
     WEIR_PLAN_RESOURCES
 };
 
-/* "disk", "dram", "cores"; never NULL. */
+/* "disk", "dram", "cores", "pcie", "hbm", "gpu"; never NULL. */
 const char *weir_plan_resource_name(enum weir_plan_resource resource);
 
 /* Of one token, on average over all that decode in step or over a prompt. */
 struct weir_plan_speed {
     double disk_bytes, dram_bytes, decode_bytes, flop;
+    double pcie_bytes, hbm_bytes, device_flop;
     double seconds[WEIR_PLAN_RESOURCES];
     enum weir_plan_resource limit; /* takes most of them */
     double tps;                    /* expected (plan_speed.c) */
@@ -126,6 +135,9 @@ struct weir_plan {
     uint8_t *places; /* [n_units]: enum weir_place */
     int mapped;      /* places are those in the page cache */
     int unpacked;    /* what is pinned is decoded */
+    /* of the device, in use: what stays, and what the rest passes through */
+    uint64_t device_pinned, device_staging;
+    double device_hits; /* of experts that pass, those that are there still */
     struct weir_plan_ram ram;
     double hit_rate;   /* of experts wanted, those in RAM; 1 without any */
     uint64_t span_tok; /* tokens of the prompt that share a pass of reads */

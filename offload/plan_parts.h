@@ -8,6 +8,8 @@
 /* Share of a unit's bytes that a pass of `n_tok` tokens is expected to touch */
 double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok);
 
+uint64_t weir_plan_unpacked_bytes(const struct weir_plan_unit *unit);
+
 /* Whether unit `number`, which has its place, stays in memory decoded */
 int weir_plan_is_decoded(const struct weir_plan *plan,
                          const struct weir_plan_unit *unit, uint32_t number);

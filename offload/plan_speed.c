@@ -21,6 +21,12 @@
  * and what it could have done meanwhile at another layer is lost.  So layers
  * (the stages of a model) are added up, each as long as T says of it.
  *
+ * A device computes the trunk, in which the CPU has no part then, and experts
+ * beside the CPU: Ct and Ce are what they take together and side by side.  What
+ * passes through it takes the way there, P seconds, which is a bound as Rt + Re
+ * is; experts that are brought for a token that is decoded arrive after their
+ * router, those of prompts before.
+ *
  * More memory takes from Re, Rt or both of a stage, but never from one to give
  * the other, since no expert is kept before all of the trunk is: so no stage
  * grows.
@@ -37,6 +43,7 @@ struct load {
     struct demand {
         double disk, dram, flop;       /* of DRAM: what is computed with */
         double decoded[WEIR_N_CODECS]; /* unpacked bytes of compressed tiles */
+        double pcie, hbm, device_flop;
     } trunk, experts;
 };
 
@@ -46,6 +53,8 @@ struct pass {
     double span;   /* that share what is read from the drive */
     double rows;   /* the same of tables, which have to be in RAM together */
     double chunk;  /* that go through a unit at once */
+    double step;   /* the same on a device */
+    int brings;    /* what a device has no room for is copied there */
     double n_last; /* of them need logits at a time: the head runs once */
 };
 
@@ -69,7 +78,7 @@ int weir_plan_is_decoded(const struct weir_plan *plan,
            plan->places[number] == WEIR_PINNED;
 }
 
-static uint64_t unpacked_bytes(const struct weir_plan_unit *unit)
+uint64_t weir_plan_unpacked_bytes(const struct weir_plan_unit *unit)
 {
     uint64_t sum = 0;
 
@@ -112,6 +121,52 @@ static struct demand *demand_of(struct load *load,
     return unit->kind == WEIR_PLAN_EXPERT ? &load->experts : &load->trunk;
 }
 
+/* Where it is, when RAM is asked for it */
+static double hits_of(const struct weir_plan *plan, uint32_t number)
+{
+    return plan->places[number] == WEIR_PINNED   ? 1
+           : plan->places[number] == WEIR_CACHED ? plan->hit_rate
+                                                 : 0;
+}
+
+/* What it asks of a device that computes it, and of the way there */
+static void add_to_device(struct demand *demand, const struct weir_plan *plan,
+                          uint32_t number, const struct weir_plan_unit *unit,
+                          const struct pass *pass)
+{
+    int is_head = unit->kind == WEIR_PLAN_HEAD;
+    double uses = is_head ? 1 : times_wanted(unit, pass, pass->step);
+    double bytes = (double)weir_plan_unpacked_bytes(unit), moved = uses;
+
+    demand->device_flop +=
+        (is_head ? pass->n_last : pass->n_tok) * unit->share * unit->flop;
+    demand->hbm += uses * bytes;
+    if (plan->places[number] == WEIR_ON_DEVICE)
+        return;
+    if (unit->kind == WEIR_PLAN_EXPERT)
+        moved *= 1 - plan->device_hits;
+    demand->pcie += moved * bytes;
+    demand->hbm += moved * bytes;
+    demand->disk +=
+        (1 - hits_of(plan, number)) * moved * read_bytes(plan, unit);
+    if (weir_plan_is_decoded(plan, unit, number)) {
+        demand->dram += moved * bytes;
+        return;
+    }
+    demand->dram += moved * (double)unit->stored_bytes;
+    decode(demand, unit, moved);
+}
+
+/* Rows of the embedding that do not stay there come from RAM. */
+static int is_for_device(const struct weir_plan *plan, uint32_t number,
+                         const struct weir_plan_unit *unit,
+                         const struct pass *pass)
+{
+    return plan->places[number] == WEIR_ON_DEVICE ||
+           (pass->step > 0 && unit->kind != WEIR_PLAN_ROWS &&
+            (unit->kind != WEIR_PLAN_EXPERT || pass->brings));
+}
+
 static void add_unit(struct load *load, const struct weir_plan *plan,
                      uint32_t number, const struct weir_plan_unit *unit,
                      const struct pass *pass)
@@ -119,21 +174,22 @@ static void add_unit(struct load *load, const struct weir_plan *plan,
     int is_table = unit->kind == WEIR_PLAN_ROWS;
     struct demand *demand = demand_of(load, unit);
     double reads = times_wanted(unit, pass, is_table ? pass->rows : pass->span);
-    double hits;
     double uses = times_wanted(unit, pass, pass->chunk);
     double n_tok = unit->kind == WEIR_PLAN_HEAD ? pass->n_last : pass->n_tok;
 
+    if (is_for_device(plan, number, unit, pass)) {
+        add_to_device(demand, plan, number, unit, pass);
+        return;
+    }
     if (unit->kind == WEIR_PLAN_HEAD)
         reads = uses = 1;
     if (unit->kind == WEIR_PLAN_ROWS)
         uses = reads;
-    hits = plan->places[number] == WEIR_PINNED   ? 1
-           : plan->places[number] == WEIR_CACHED ? plan->hit_rate
-                                                 : 0;
-    demand->disk += (1 - hits) * reads * read_bytes(plan, unit);
+    demand->disk +=
+        (1 - hits_of(plan, number)) * reads * read_bytes(plan, unit);
     demand->flop += n_tok * unit->share * unit->flop;
     if (weir_plan_is_decoded(plan, unit, number)) {
-        demand->dram += uses * (double)unpacked_bytes(unit);
+        demand->dram += uses * (double)weir_plan_unpacked_bytes(unit);
         return;
     }
     demand->dram += uses * (double)unit->stored_bytes;
@@ -182,19 +238,37 @@ static double drive_seconds(const struct demand *demand,
                : 0;
 }
 
+static double rated(double amount, double per_second)
+{
+    return amount > 0 && per_second > 0 ? amount / (per_second * GIGA) : 0;
+}
+
+static double device_seconds(const struct demand *demand,
+                             const struct weir_plan_machine *machine)
+{
+    return greater(rated(demand->hbm, machine->hbm_gbps),
+                   rated(demand->device_flop, machine->device_gflops));
+}
+
 /* What waits for what: the essay above */
 static double expected_seconds(const struct load *load,
                                const struct weir_plan_machine *machine,
                                double guessed)
 {
-    double experts = drive_seconds(&load->experts, machine);
-    double drive = drive_seconds(&load->trunk, machine) + experts;
+    double arrive = greater(drive_seconds(&load->experts, machine),
+                            rated(load->experts.pcie, machine->pcie_gbps));
+    double drive = drive_seconds(&load->trunk, machine) +
+                   drive_seconds(&load->experts, machine);
     double dram = dram_of(load) / (machine->dram_gbps * GIGA);
-    double cores = compute_seconds(&load->trunk, machine) +
-                   greater(compute_seconds(&load->experts, machine),
-                           (1 - guessed) * experts);
+    double pcie =
+        rated(load->trunk.pcie + load->experts.pcie, machine->pcie_gbps);
+    double trunk = compute_seconds(&load->trunk, machine) +
+                   device_seconds(&load->trunk, machine);
+    double experts = greater(compute_seconds(&load->experts, machine),
+                             device_seconds(&load->experts, machine));
 
-    return greater(greater(drive, dram), cores);
+    return greater(greater(greater(drive, dram), pcie),
+                   trunk + greater(experts, (1 - guessed) * arrive));
 }
 
 static void add_demand(struct demand *demand, const struct demand *more,
@@ -203,6 +277,9 @@ static void add_demand(struct demand *demand, const struct demand *more,
     demand->disk += times * more->disk;
     demand->dram += times * more->dram;
     demand->flop += times * more->flop;
+    demand->pcie += times * more->pcie;
+    demand->hbm += times * more->hbm;
+    demand->device_flop += times * more->device_flop;
     for (int i = 0; i < WEIR_N_CODECS; i++)
         demand->decoded[i] += times * more->decoded[i];
 }
@@ -268,6 +345,10 @@ static void count_bytes(struct weir_plan_speed *speed, const struct load *load,
     speed->disk_bytes = disk_of(load) / n_tok;
     speed->dram_bytes = dram_of(load) / n_tok;
     speed->flop = (load->trunk.flop + load->experts.flop) / n_tok;
+    speed->pcie_bytes = (load->trunk.pcie + load->experts.pcie) / n_tok;
+    speed->hbm_bytes = (load->trunk.hbm + load->experts.hbm) / n_tok;
+    speed->device_flop =
+        (load->trunk.device_flop + load->experts.device_flop) / n_tok;
     for (int i = WEIR_CODEC_RAW + 1; i < WEIR_N_CODECS; i++)
         speed->decode_bytes +=
             (load->trunk.decoded[i] + load->experts.decoded[i]) / n_tok;
@@ -289,6 +370,11 @@ static void finish(struct weir_plan_speed *speed, const struct course *course)
     speed->seconds[WEIR_PLAN_CORES] = (core_seconds(&load->trunk, machine) +
                                        core_seconds(&load->experts, machine)) /
                                       n_tok;
+    speed->seconds[WEIR_PLAN_PCIE] =
+        rated(speed->pcie_bytes, machine->pcie_gbps);
+    speed->seconds[WEIR_PLAN_HBM] = rated(speed->hbm_bytes, machine->hbm_gbps);
+    speed->seconds[WEIR_PLAN_GPU] =
+        rated(speed->device_flop, machine->device_gflops);
     for (int i = 0; i < WEIR_PLAN_RESOURCES; i++) {
         sum += speed->seconds[i];
         if (speed->seconds[i] > most) {
@@ -306,8 +392,26 @@ static double guessed_share(const struct weir_plan *plan,
                             const struct weir_plan_model *model,
                             const struct weir_plan_budget *budget)
 {
-    return plan->mapped || budget->batch > model->guess_tok ? 0
-                                                            : WEIR_PLAN_GUESSED;
+    return plan->mapped || budget->batch > model->guess_tok ||
+                   budget->device_bytes
+               ? 0
+               : WEIR_PLAN_GUESSED;
+}
+
+/* State, K and V are where is computed. */
+static void put_beside(struct course *course,
+                       const struct weir_plan_budget *budget, double bytes,
+                       double flop)
+{
+    struct demand *demand = &course->beside.trunk;
+
+    if (budget->device_bytes) {
+        demand->hbm = bytes;
+        demand->device_flop = flop;
+    } else {
+        demand->dram = bytes;
+        demand->flop = flop;
+    }
 }
 
 static void predict_decode(struct weir_plan *plan,
@@ -316,16 +420,23 @@ static void predict_decode(struct weir_plan *plan,
                            const struct weir_plan_budget *budget)
 {
     const double n = budget->batch, past = (double)budget->n_prompt;
-    const struct pass pass = {n, n, n,
-                              n < model->chunk_tok ? n : model->chunk_tok, n};
+    const double chunk = n < model->chunk_tok ? n : model->chunk_tok;
+    const struct pass pass = {.n_tok = n,
+                              .span = n,
+                              .rows = n,
+                              .chunk = chunk,
+                              .step = budget->device_bytes ? chunk : 0,
+                              .brings = budget->only_device,
+                              .n_last = n};
     struct course course = {.machine = machine,
                             .model = model,
                             .pass = &pass,
                             .guessed = guessed_share(plan, model, budget)};
 
-    course.beside.trunk.dram = n * (2 * (double)model->state_bytes +
-                                    (past + 2) * (double)model->kv_bytes);
-    course.beside.trunk.flop = n * (past + 1) * model->seen_flop;
+    put_beside(&course, budget,
+               n * (2 * (double)model->state_bytes +
+                    (past + 2) * (double)model->kv_bytes),
+               n * (past + 1) * model->seen_flop);
     run_course(&course, plan, plan->classes);
     finish(&plan->decode, &course);
 }
@@ -336,18 +447,29 @@ static void predict_prompt(struct weir_plan *plan,
                            const struct weir_plan_model *model,
                            const struct weir_plan_budget *budget)
 {
-    const double n = (double)budget->n_prompt, chunk = model->chunk_tok;
+    const double n = (double)budget->n_prompt;
+    const double chunk =
+        budget->device_bytes ? model->step_tok : model->chunk_tok;
     const double n_chunks = ceil(n / chunk);
     const double rows =
         (double)(plan->block_tok ? plan->block_tok : plan->span_tok);
-    const struct pass pass = {n, (double)plan->span_tok, rows,
-                              n < chunk ? n : chunk, 1};
-    struct course course = {.machine = machine, .model = model, .pass = &pass};
+    const struct pass pass = {.n_tok = n,
+                              .span = (double)plan->span_tok,
+                              .rows = rows,
+                              .chunk = n < chunk ? n : chunk,
+                              .step = budget->device_bytes ? chunk : 0,
+                              .brings = 1,
+                              .n_last = 1};
+    struct course course = {.machine = machine,
+                            .model = model,
+                            .pass = &pass,
+                            .guessed = budget->device_bytes ? 1 : 0};
 
-    course.beside.trunk.dram = n_chunks * 2 * (double)model->state_bytes +
-                               (chunk * n_chunks * (n_chunks - 1) / 2 + 2 * n) *
-                                   (double)model->kv_bytes;
-    course.beside.trunk.flop = n * (n + 1) / 2 * model->seen_flop;
+    put_beside(&course, budget,
+               n_chunks * 2 * (double)model->state_bytes +
+                   (chunk * n_chunks * (n_chunks - 1) / 2 + 2 * n) *
+                       (double)model->kv_bytes,
+               n * (n + 1) / 2 * model->seen_flop);
     course.beside.trunk.disk =
         (double)plan->scratch.read_bytes + (double)plan->scratch.written_bytes;
     run_course(&course, plan, NULL);

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-#define N_REPEATS  5
-#define MOST_BYTES ((uint64_t)512 << 20) /* of a copy */
-#define SIDE       4096                  /* of a product */
+#define N_REPEATS    5
+#define MOST_BYTES   ((uint64_t)512 << 20) /* of a copy */
+#define SIDE         4096                  /* of a product */
+#define SIDE_OF_HOST 64                    /* which has no clock */
 
 struct bench_device {
     struct weir_device_room *room;
@@ -31,7 +32,7 @@ static void copy_there(const struct bench_device *bench)
 
 static size_t side_of(const struct bench_device *bench)
 {
-    size_t side = SIDE;
+    size_t side = bench->room->info.cc_major ? SIDE : SIDE_OF_HOST;
 
     while (side > 64 && side * side * 10 > 2 * bench->n_bytes)
         side /= 2;
@@ -167,4 +168,26 @@ int device_measure(struct weir_device_room *room, struct device_speeds *speeds,
     if (bench.memory)
         room->table->free(room->device, bench.memory);
     return rc;
+}
+
+int device_measure_empty(struct weir_device_room *room,
+                         struct device_speeds *speeds, struct weir_err *err)
+{
+    const struct weir_device_limits limits = {
+        .n_tok = SIDE, .rows = SIDE, .cols = SIDE};
+    int rc = room->table->reserve(room->device, &limits, err);
+
+    return rc ? rc : device_measure(room, speeds, err);
+}
+
+void device_describe(const struct weir_on_device *on,
+                     const struct device_speeds *speeds,
+                     struct weir_plan_machine *machine,
+                     struct weir_plan_budget *budget)
+{
+    machine->hbm_gbps = speeds->hbm_gbps;
+    machine->pcie_gbps = speeds->pcie_gbps;
+    machine->device_gflops = speeds->peak_gflops;
+    budget->device_bytes = on->weight_room;
+    budget->only_device = on->only_device;
 }

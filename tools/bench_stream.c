@@ -109,11 +109,15 @@ static void foretell(struct stream *stream, const weir_model *model,
     size_t n_past = test->depth + test->n_tok / 2;
 
     forecast_init(&machine, &budget);
+    if (test->device)
+        device_describe(jamba->on, test->device, &machine, &budget);
     machine.n_threads = weir_pool_n_threads(jamba->pool);
     machine.disk_gbps = stream->row.drive_gbps;
-    machine.dram_gbps = row->read_gbps[0];
-    machine.gflops = row->peak_gflops;
-    budget.ram_bytes = stream->ram_bytes - stream->probe_bytes;
+    machine.dram_gbps = row->dram_gbps;
+    machine.gflops = row->core_gflops;
+    forecast_know_ram(&machine);
+    if (stream->args->on)
+        budget.ram_bytes = stream->ram_bytes - stream->probe_bytes;
     budget.n_ctx = test->n_ctx;
     budget.batch = (uint32_t)test->batch;
     budget.cache = memory_kept(model);
@@ -126,6 +130,7 @@ static void foretell(struct stream *stream, const weir_model *model,
                        test->kv, NULL)) {
         stream->row.plan_tps = speed->tps;
         stream->row.plan_by = weir_plan_resource_name(speed->limit);
+        stream->bound_tps = speed->overlap_tps;
     }
     weir_plan_fini(&plan);
 }
@@ -137,11 +142,13 @@ int stream_begin(struct stream *stream, const weir_model *model,
     double idle;
     int rc;
 
-    if (!stream->args->on)
-        return 0;
     memset(&stream->row, 0, sizeof(stream->row));
     memset(&stream->sum, 0, sizeof(stream->sum));
-    stream->seconds = 0;
+    stream->seconds = stream->bound_tps = 0;
+    if (!stream->args->on && test->device)
+        foretell(stream, model, test, row);
+    if (!stream->args->on)
+        return 0;
     rc = drive_probe_idle(&stream->drive, &idle, err);
     if (!rc)
         rc = measure_drive(stream, model, probe, err);
@@ -227,20 +234,33 @@ static void take_bound(const struct stream_row *stream, double n_tok,
     row->share = row->tps_mean / row->bound_tps;
 }
 
+/* Of a device that does not hold all: what the plan has when all overlaps */
+static void take_planned(const struct stream *stream, struct bench_row *row)
+{
+    if (!(stream->bound_tps > 0))
+        return;
+    row->bound_tps = stream->bound_tps;
+    row->bound_by = stream->row.plan_by;
+    row->share = row->tps_mean / row->bound_tps;
+}
+
 int stream_end(struct stream *stream, const weir_model *model,
                const struct probe *probe, const struct stream_test *test,
                size_t n_repeats, struct bench_row *row, struct weir_err *err)
 {
     int rc;
 
+    if (test->device)
+        take_planned(stream, row);
     if (!stream->args->on)
         return 0;
     rc = measure_drive(stream, model, probe, err);
     if (rc)
         return rc;
     take_columns(stream, model);
-    take_bound(&stream->row, (double)(n_repeats * test->batch * test->n_tok),
-               row);
+    if (!test->device)
+        take_bound(&stream->row,
+                   (double)(n_repeats * test->batch * test->n_tok), row);
     row->stream = &stream->row;
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "engine/session.h"
+#include "tools/bench_device.h"
 #include "tools/bench_drive.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
@@ -38,11 +39,13 @@ struct stream {
     struct drive_probe drive;
     struct weir_residency_stats from, sum; /* of the timed repeats */
     double from_s, seconds;
+    double bound_tps; /* of the plan, when all overlaps */
     struct stream_row row;
 };
 
-/* A test that is to be foretold */
+/* A test that is to be foretold; a device, if it holds not all of the model */
 struct stream_test {
+    const struct device_speeds *device; /* or NULL */
     int is_prompt;
     size_t n_tok, depth, n_ctx; /* of each text */
     size_t batch;               /* texts */
@@ -60,8 +63,9 @@ void stream_options(const struct stream_args *args,
                     struct weir_jamba_options *options);
 
 /*
- * The rest does nothing unless args->on.  A model has its own; to be called
- * before its first session, after which there is no memory any more.
+ * The rest does nothing unless args->on, but for the bound of a device.  A
+ * model has its own; to be called before its first session, after which there
+ * is no memory any more.
  */
 int stream_init(struct stream *stream, const struct stream_args *args,
                 const weir_model *model, struct probe *probe,

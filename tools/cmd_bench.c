@@ -37,6 +37,7 @@ struct bench {
     float *logits;   /* [batch][n_vocab], that nobody looks at */
     double *tps;     /* of each repeat */
     struct probe probe;
+    struct device_speeds device; /* before it was filled */
     struct stream stream;
     struct bench_print print;
     struct progress progress;
@@ -351,7 +352,7 @@ static void take_bound(struct bench_row *row)
                     : row->hbm_gbps > 0 ? "hbm"
                                         : "dram";
     row->bound_tps = dram < flops ? dram : flops;
-    row->share = row->tps_mean / row->bound_tps;
+    row->share = row->bound_tps > 0 ? row->tps_mean / row->bound_tps : 0;
     if (row->decodes)
         row->matvec_share =
             row->tps_mean * row->bytes_per_token /
@@ -361,8 +362,9 @@ static void take_bound(struct bench_row *row)
 static int measure_device(struct bench *bench, struct bench_row *row,
                           unsigned when, struct weir_err *err)
 {
-    struct device_speeds speeds;
-    int rc = device_measure(&bench->model->jamba->on->room, &speeds, err);
+    struct weir_on_device *on = bench->model->jamba->on;
+    struct device_speeds speeds = bench->device;
+    int rc = on->is_whole ? device_measure(&on->room, &speeds, err) : 0;
 
     row->peak_gflops += speeds.peak_gflops / 2;
     row->read_gbps[when] = speeds.hbm_gbps;
@@ -377,12 +379,16 @@ static int measure_machine(struct bench *bench, struct bench_row *row,
 {
     struct weir_jamba *jamba = bench->model->jamba;
 
-    if (jamba->on)
+    if (jamba->on && (when == 1 || jamba->on->is_whole))
         return measure_device(bench, row, when, err);
     weir_trace_part("measuring the machine", -1);
-    row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2 / 1e9;
-    row->read_gbps[when] =
+    row->core_gflops = probe_flop(jamba->pool, &jamba->kernels) / 1e9;
+    row->dram_gbps =
         probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
+    if (jamba->on)
+        return measure_device(bench, row, when, err);
+    row->peak_gflops += row->core_gflops / 2;
+    row->read_gbps[when] = row->dram_gbps;
     if (row->decodes)
         row->matvec_gbps[when] =
             probe_matvec(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
@@ -393,25 +399,26 @@ static int measure_machine(struct bench *bench, struct bench_row *row,
 static int measure(struct bench *bench, const struct test *test,
                    struct bench_row *row, struct weir_err *err)
 {
-    const struct stream_test streamed = {.is_prompt = *test->kind == 'p',
-                                         .n_tok = test->n_tok,
-                                         .depth = bench->args.depth,
-                                         .n_ctx = most_tokens(&bench->args) + 1,
-                                         .batch = bench->args.batch,
-                                         .kv = kv_dtype(bench)};
+    struct stream_test streamed = {.is_prompt = *test->kind == 'p',
+                                   .n_tok = test->n_tok,
+                                   .depth = bench->args.depth,
+                                   .n_ctx = most_tokens(&bench->args) + 1,
+                                   .batch = bench->args.batch,
+                                   .kv = kv_dtype(bench)};
+    struct weir_on_device *on = bench->model->jamba->on;
     struct weir_cost cost = {0};
     int rc = count_costs(bench, test, &cost, err);
 
     if (rc)
         return rc;
+    if (on && !on->is_whole)
+        streamed.device = &bench->device;
     show_progress(bench, 1);
     rc = measure_machine(bench, row, 0, err);
     if (rc)
         return rc;
-    row->peak_gflops *= 2; /* until there is the second half */
     rc = stream_begin(&bench->stream, bench->model, &bench->probe, &streamed,
                       row, err);
-    row->peak_gflops /= 2;
     for (size_t i = 0; i < bench->args.n_repeats && !rc; i++) {
         rc = run_once(bench, test, &bench->tps[i], err);
         show_progress(bench, 1);
@@ -494,6 +501,9 @@ static int run_threads(struct bench *bench, unsigned n_threads,
         if (!rc && !args->stream.on)
             bench_warn(args, &bench->probe);
     }
+    if (!rc && bench->model->jamba->on)
+        rc = device_measure_empty(&bench->model->jamba->on->room,
+                                  &bench->device, err);
     if (!rc)
         rc = stream_init(&bench->stream, &args->stream, bench->model,
                          &bench->probe, err);

@@ -3,6 +3,7 @@
  * Where a model would lie and how fast it would be: only the index of the file
  * is read.  What the command line does not say of the machine is measured.
  */
+#include "model/device.h"
 #include "tools/cli.h"
 #include "tools/forecast.h"
 #include "tools/memory.h"
@@ -18,7 +19,8 @@ struct plan_args {
     struct weir_plan_machine machine; /* zeros: not given */
     struct weir_plan_budget budget;
     enum weir_dtype kv;
-    const char *scratch; /* a place for it; NULL: none */
+    const char *scratch;          /* a place for it; NULL: none */
+    struct weir_model_options on; /* --device, --vram and --place of it */
     int json;
 };
 
@@ -58,6 +60,20 @@ static void take_option(struct plan_args *args, int option)
     case OPT_plan_gflops:
         args->machine.gflops = cli_rate(cli);
         break;
+    case OPT_plan_device:
+    case OPT_plan_vram:
+    case OPT_plan_place:
+        memory_take(&args->on, cli, option);
+        break;
+    case OPT_plan_hbm_gbps:
+        args->machine.hbm_gbps = cli_rate(cli);
+        break;
+    case OPT_plan_pcie_gbps:
+        args->machine.pcie_gbps = cli_rate(cli);
+        break;
+    case OPT_plan_gpu_gflops:
+        args->machine.device_gflops = cli_rate(cli);
+        break;
     case OPT_plan_threads:
         args->machine.n_threads = cli_threads(cli);
         break;
@@ -83,6 +99,11 @@ static void parse(struct plan_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(cli, "no model given");
+    if (args->on.vram_bytes && args->on.device == WEIR_ON_CPU)
+        args->on.device = WEIR_ON_CUDA;
+    memory_check_device(&args->on, cli);
+    if (args->on.device != WEIR_ON_CPU && !args->on.vram_bytes)
+        cli_usage(cli, "say how much memory the GPU has, with --vram");
     if (!budget->n_ctx)
         budget->n_ctx =
             budget->n_prompt > CTX_DEFAULT ? budget->n_prompt : CTX_DEFAULT;
@@ -130,6 +151,30 @@ static int check_room(const struct plan_args *args,
                         (double)plan->scratch_file_bytes / 1e9);
 }
 
+/* What a GPU has left for weights, and how fast it is */
+static int take_device(struct plan_args *args, const struct weir_file *file,
+                       const struct weir_config *config, struct weir_err *err)
+{
+    struct weir_plan_budget *budget = &args->budget;
+    struct weir_err why;
+
+    budget->only_device = args->on.only_device;
+    budget->device_bytes =
+        weir_on_device_weight_room(config, args->on.vram_bytes, budget->batch,
+                                   budget->batch * budget->n_ctx, args->kv);
+    if (!budget->device_bytes)
+        return weir_err_set(err, WEIR_ELIMIT,
+                            "%s: --vram %.2f GB has no room for what the GPU "
+                            "works in; give more, or a shorter --ctx",
+                            file->path, (double)args->on.vram_bytes / 1e9);
+    if (!forecast_measure_device(&args->machine, args->on.device, &why))
+        return 0;
+    return weir_err_set(err, WEIR_EARG,
+                        "no GPU to measure (%.200s); say what it does with "
+                        "--hbm-gbps, --pcie-gbps and --gpu-gflops",
+                        why.message);
+}
+
 static int plan_file(struct plan_args *args, const struct weir_file *file,
                      struct weir_err *err)
 {
@@ -139,6 +184,10 @@ static int plan_file(struct plan_args *args, const struct weir_file *file,
                                      args->kv == WEIR_F32 ? "f32" : "bf16"};
     int rc = weir_config_read(file, &config, err);
 
+    if (rc)
+        return rc;
+    if (args->on.vram_bytes)
+        rc = take_device(args, file, &config, err);
     if (rc)
         return rc;
     forecast_know_drive(&args->machine, file);

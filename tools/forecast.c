@@ -5,6 +5,9 @@
 #include "offload/decode_rate.h"
 #include "offload/drives.h"
 #include "offload/machine.h"
+#include "engine/session.h"
+#include "offload/device.h"
+#include "tools/bench_device.h"
 #include "tools/bench_probe.h"
 
 void forecast_init(struct weir_plan_machine *machine,
@@ -67,6 +70,41 @@ int forecast_measure_alone(struct weir_plan_machine *machine,
     rc = forecast_measure(machine, pool, most_bytes, err);
     weir_pool_free(pool);
     return rc;
+}
+
+static int measure_device(struct weir_plan_machine *machine,
+                          const struct weir_device_table *table,
+                          struct weir_err *err)
+{
+    struct weir_device_room room;
+    struct device_speeds speeds;
+    int rc = weir_device_room_open(&room, table, 0, 0, err);
+
+    if (!rc)
+        rc = device_measure_empty(&room, &speeds, err);
+    weir_device_room_close(&room);
+    if (rc)
+        return rc;
+    if (!machine->hbm_gbps)
+        machine->hbm_gbps = speeds.hbm_gbps;
+    if (!machine->pcie_gbps)
+        machine->pcie_gbps = speeds.pcie_gbps;
+    if (!machine->device_gflops)
+        machine->device_gflops = speeds.peak_gflops;
+    return 0;
+}
+
+int forecast_measure_device(struct weir_plan_machine *machine,
+                            enum weir_device_choice choice,
+                            struct weir_err *err)
+{
+    const struct weir_device_table *table;
+    int rc;
+
+    if (machine->hbm_gbps && machine->pcie_gbps && machine->device_gflops)
+        return 0;
+    rc = weir_model_find_device(choice, &table, err);
+    return rc || !table ? rc : measure_device(machine, table, err);
 }
 
 void forecast_know_drive(struct weir_plan_machine *machine,

@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "model/config.h"
 #include "offload/plan.h"
+#include "weir.h"
 
 /* The usual values; what is 0 then can be measured. */
 void forecast_init(struct weir_plan_machine *machine,
@@ -34,6 +35,11 @@ void forecast_know_drive(struct weir_plan_machine *machine,
 
 /* Memory that can be had, as weir_machine_default_budget() */
 void forecast_know_ram(struct weir_plan_machine *machine);
+
+/* If those are 0: what device `choice` (weir.h) does, its memory free */
+int forecast_measure_device(struct weir_plan_machine *machine,
+                            enum weir_device_choice choice,
+                            struct weir_err *err);
 
 /* weir_plan_make() for the model in `file` */
 int forecast_make(struct weir_plan *plan,

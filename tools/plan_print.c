@@ -8,7 +8,8 @@
 #include "base/json.h"
 #include "model/plan_model.h"
 
-static const char *const place_names[] = {"pinned", "cached", "streamed"};
+static const char *const place_names[] = {"pinned", "cached", "streamed",
+                                          "device"};
 
 /* What is called what; an entry is a line of text or a key of JSON. */
 struct amount {
@@ -72,15 +73,20 @@ static void print_head(const struct plan_print *print)
 
 static void print_classes(const struct weir_plan *plan)
 {
-    printf("\n%-9s %14s %14s %14s %11s %11s\n", "GB of", "pinned", "cached",
-           "streamed", "drive/token", "DRAM/token");
+    int n_places = plan->device_pinned ? WEIR_N_PLACES : WEIR_ON_DEVICE;
+
+    printf("\n%-9s %14s %14s %14s", "GB of", "pinned", "cached", "streamed");
+    if (n_places == WEIR_N_PLACES)
+        printf(" %14s", "on the GPU");
+    printf(" %11s %11s\n", "drive/token", "DRAM/token");
     for (int i = 0; i < WEIR_N_PARTS; i++) {
         const struct weir_plan_class *class = &plan->classes[i];
 
-        if (!class->n_units[0] && !class->n_units[1] && !class->n_units[2])
+        if (!class->n_units[0] && !class->n_units[1] && !class->n_units[2] &&
+            !class->n_units[WEIR_ON_DEVICE])
             continue;
         printf("%-9s", weir_plan_part_name(i));
-        for (int p = 0; p < WEIR_ON_DEVICE; p++) {
+        for (int p = 0; p < n_places; p++) {
             if (class->n_units[p])
                 printf(" %4u: %8.3f", class->n_units[p],
                        gb((double)class->bytes[p]));
@@ -122,6 +128,13 @@ static void print_speed(const struct weir_plan_speed *speed, const char *name)
     if (speed->decode_bytes > 0)
         printf(", with %.4f GB to decode", gb(speed->decode_bytes));
     putchar('\n');
+    if (speed->hbm_bytes > 0)
+        printf("           PCIe  %10.4f GB              %9.4f s\n"
+               "           HBM   %10.4f GB              %9.4f s\n"
+               "           GPU   %10.4f GFLOP           %9.4f s\n",
+               gb(speed->pcie_bytes), speed->seconds[WEIR_PLAN_PCIE],
+               gb(speed->hbm_bytes), speed->seconds[WEIR_PLAN_HBM],
+               speed->device_flop / 1e9, speed->seconds[WEIR_PLAN_GPU]);
 }
 
 /* Written for a prompt: enough of it that a drive is known by it */
@@ -195,20 +208,23 @@ void plan_print_text(const struct plan_print *print)
 
 static json_t *machine_json(const struct weir_plan_machine *machine)
 {
-    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:I}", "threads",
-                     (int)machine->n_threads, "disk_gbps", machine->disk_gbps,
-                     "dram_gbps", machine->dram_gbps, "gflops", machine->gflops,
-                     "planes_gbps", machine->decode_gbps[WEIR_CODEC_PLANES],
-                     "zstd_gbps", machine->decode_gbps[WEIR_CODEC_ZSTD],
-                     "ram_bytes", (json_int_t)machine->ram_bytes);
+    return json_pack(
+        "{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "threads",
+        (int)machine->n_threads, "disk_gbps", machine->disk_gbps, "dram_gbps",
+        machine->dram_gbps, "gflops", machine->gflops, "planes_gbps",
+        machine->decode_gbps[WEIR_CODEC_PLANES], "zstd_gbps",
+        machine->decode_gbps[WEIR_CODEC_ZSTD], "hbm_gbps", machine->hbm_gbps,
+        "pcie_gbps", machine->pcie_gbps, "device_gflops",
+        machine->device_gflops, "ram_bytes", (json_int_t)machine->ram_bytes);
 }
 
 static json_t *budget_json(const struct plan_print *print)
 {
     const struct weir_plan_budget *budget = print->budget;
 
-    return json_pack("{s:I, s:I, s:I, s:i, s:s, s:s}", "ram_bytes",
-                     (json_int_t)budget->ram_bytes, "n_ctx",
+    return json_pack("{s:I, s:I, s:I, s:I, s:i, s:s, s:s}", "ram_bytes",
+                     (json_int_t)budget->ram_bytes, "device_bytes",
+                     (json_int_t)budget->device_bytes, "n_ctx",
                      (json_int_t)budget->n_ctx, "n_prompt",
                      (json_int_t)budget->n_prompt, "batch", (int)budget->batch,
                      "kv", print->kv, "cache",
@@ -233,7 +249,7 @@ static json_t *class_json(const struct weir_plan_class *class, int part)
         "{s:s, s:f, s:f}", "class", weir_plan_part_name(part), "disk_bytes",
         class->disk_bytes, "dram_bytes", class->dram_bytes);
 
-    for (int p = 0; p < WEIR_ON_DEVICE; p++)
+    for (int p = 0; p < WEIR_N_PLACES; p++)
         json_object_set_new(root, place_names[p],
                             json_pack("{s:I, s:I}", "units",
                                       (json_int_t) class->n_units[p], "bytes",
@@ -258,11 +274,13 @@ static json_t *speed_json(const struct weir_plan_speed *speed)
         json_object_set_new(seconds, weir_plan_resource_name(i),
                             json_real(speed->seconds[i]));
     return json_pack(
-        "{s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:o}", "tps", speed->tps,
-        "overlap_tps", speed->overlap_tps, "serial_tps", speed->serial_tps,
-        "limit", weir_plan_resource_name(speed->limit), "disk_bytes",
-        speed->disk_bytes, "dram_bytes", speed->dram_bytes, "decode_bytes",
-        speed->decode_bytes, "flop", speed->flop, "seconds", seconds);
+        "{s:f, s:f, s:f, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "tps",
+        speed->tps, "overlap_tps", speed->overlap_tps, "serial_tps",
+        speed->serial_tps, "limit", weir_plan_resource_name(speed->limit),
+        "disk_bytes", speed->disk_bytes, "dram_bytes", speed->dram_bytes,
+        "decode_bytes", speed->decode_bytes, "flop", speed->flop, "pcie_bytes",
+        speed->pcie_bytes, "hbm_bytes", speed->hbm_bytes, "device_flop",
+        speed->device_flop, "seconds", seconds);
 }
 
 /* How the prompt goes: NULL when there is no memory */

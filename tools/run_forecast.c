@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/bench_device.h"
 #include "tools/forecast.h"
 #include "tools/memory.h"
 
@@ -18,6 +19,7 @@ static int make(struct run_forecast *forecast, const weir_model *model,
     struct weir_plan_machine machine;
     struct weir_plan_budget budget;
     struct weir_plan plan = {0};
+    struct device_speeds speeds;
     int rc;
 
     forecast_init(&machine, &budget);
@@ -30,6 +32,10 @@ static int make(struct run_forecast *forecast, const weir_model *model,
     forecast_know_ram(&machine);
     rc = forecast_measure(&machine, jamba->pool, budget.ram_bytes / PROBE_SHARE,
                           err);
+    if (!rc && jamba->on)
+        rc = device_measure(&jamba->on->room, &speeds, err);
+    if (!rc && jamba->on)
+        device_describe(jamba->on, &speeds, &machine, &budget);
     if (!rc)
         rc = forecast_make(
             &plan, &machine, &budget, jamba->file, &jamba->config,

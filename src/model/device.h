@@ -80,7 +80,8 @@ struct weir_on_device {
     struct weir_device_states states;
 
     /* where weights are (device_place.c) */
-    int is_placed, has_all_experts, is_whole; /* all stay on the device */
+    int has_all_experts, is_whole; /* all stay on the device */
+    uint64_t weight_room;          /* what they could take */
     uint8_t *places;       /* [n_units]: enum weir_place, of the device */
     uint8_t *uses_experts; /* [n_units]: it is an expert */
     uint32_t rows_unit;    /* the embedding, if only rows of it are used */
@@ -146,6 +147,14 @@ int weir_on_device_take_slot(struct weir_on_device *on, size_t n_ctx,
 /* As it was when it was taken */
 void weir_on_device_clear_slot(struct weir_on_device *on, uint32_t slot);
 void weir_on_device_give_slot(struct weir_on_device *on, uint32_t slot);
+
+/*
+ * What a device of which vram_bytes may be used would have left for weights, if
+ * products work in what they take on an NVIDIA GPU.  0: nothing.
+ */
+uint64_t weir_on_device_weight_room(const struct weir_config *config,
+                                    uint64_t vram_bytes, size_t n_texts,
+                                    size_t n_tok, enum weir_dtype kv_dtype);
 
 /* What it takes of the device for n_texts sequences of n_tok tokens in all */
 uint64_t weir_on_device_state_bytes(const struct weir_config *config,

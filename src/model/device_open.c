@@ -51,23 +51,53 @@ static void list_work(struct weir_on_device *on,
     memcpy(parts, all, sizeof(all));
 }
 
+static uint64_t work_bytes(struct weir_on_device *on)
+{
+    struct weir_device_part parts[N_PARTS];
+    uint64_t n_bytes = 0;
+
+    list_work(on, parts);
+    for (size_t i = 0; i < N_PARTS; i++)
+        n_bytes += weir_device_pad(parts[i].each * parts[i].n);
+    return n_bytes;
+}
+
 /* As many tokens as take no more than an eighth of the device */
 static void fit_step(struct weir_on_device *on)
 {
-    struct weir_device_part parts[N_PARTS];
-    uint64_t n_bytes;
-
     for (on->step_tok = WEIR_DEVICE_STEP_TOK;; on->step_tok /= 2) {
         on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) + 4) +
                            on->step_tok * sizeof(*on->told.ids);
-        list_work(on, parts);
-        n_bytes = 0;
-        for (size_t i = 0; i < N_PARTS; i++)
-            n_bytes += weir_device_pad(parts[i].each * parts[i].n);
-        if (n_bytes <= on->room.n_bytes / 8 ||
+        if (work_bytes(on) <= on->room.n_bytes / 8 ||
             on->step_tok <= WEIR_DEVICE_LEAST_TOK)
             return;
     }
+}
+
+/* Activations of a layer's experts on their way, as many tokens as a step has;
+ * of what the other products want it is the most. */
+static uint64_t product_bytes(const struct weir_config *c, uint64_t step_tok)
+{
+    return step_tok *
+           (4ull * c->n_top * (c->n_inter + c->n_hidden) + 4ull * c->n_hidden);
+}
+
+uint64_t weir_on_device_weight_room(const struct weir_config *config,
+                                    uint64_t vram_bytes, size_t n_texts,
+                                    size_t n_tok, enum weir_dtype kv_dtype)
+{
+    struct weir_jamba jamba = {.config = *config};
+    struct weir_on_device on = {.jamba = &jamba,
+                                .room.n_bytes =
+                                    vram_bytes > WEIR_DEVICE_CONTEXT_BYTES
+                                        ? vram_bytes - WEIR_DEVICE_CONTEXT_BYTES
+                                        : 0};
+    uint64_t wanted =
+        weir_on_device_state_bytes(config, n_texts, n_tok, kv_dtype);
+
+    fit_step(&on);
+    wanted += work_bytes(&on) + product_bytes(config, on.step_tok);
+    return wanted < on.room.n_bytes ? on.room.n_bytes - wanted : 0;
 }
 
 static int take_work(struct weir_on_device *on, struct weir_err *err)

@@ -297,6 +297,7 @@ int weir_on_device_place(struct weir_on_device *on, unsigned n_texts,
     struct weir_placement placement = {0};
     int rc = take_memory(on, err);
 
+    on->weight_room = weir_device_room_left(&on->room);
     if (!rc) {
         find_kinds(on);
         rc = make_placement(on, n_texts, &placement, err);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "model/bind.h"
+#include "model/device.h"
 #include "model/guess.h"
 #include "kernels/levels.h"
 #include "model/wait.h"
@@ -254,6 +255,7 @@ static void describe_memory(const struct describer *describer,
     weir_wait_describe(c, &model->scratch);
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
+    model->step_tok = WEIR_DEVICE_STEP_TOK;
     model->n_top = c->n_top;
     model->guess_tok = WEIR_GUESS_TOK;
 }

@@ -407,8 +407,12 @@ static int attempt_chat(const void *what, int *wrong, struct weir_err *err)
 /* A plan of a model; that its memory is released, try_each() sees. */
 static int attempt_plan(const void *what, int *wrong, struct weir_err *err)
 {
-    const struct weir_plan_machine machine = {1,         10, 100,
-                                              {1, 1, 1}, 1,  64 << 20};
+    const struct weir_plan_machine machine = {.disk_gbps = 1,
+                                              .dram_gbps = 10,
+                                              .gflops = 100,
+                                              .decode_gbps = {1, 1, 1},
+                                              .n_threads = 1,
+                                              .ram_bytes = 64 << 20};
     const struct weir_plan_budget budget = {
         .ram_bytes = 64 << 20, .n_ctx = 16, .n_prompt = 16, .batch = 1};
     const struct weir_jamba *jamba = ((const weir_model *)what)->jamba;
