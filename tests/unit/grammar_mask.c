@@ -279,9 +279,9 @@ static size_t bytes_of(size_t id, char *out)
     const struct weir_piece *piece = &tokenizer->vocab.pieces[id];
     const char *text = weir_vocab_at(&tokenizer->vocab, piece->text);
     size_t n = 0;
-    unsigned byte;
+    int byte = weir_byte_of(text, piece->text.n_bytes);
 
-    if (piece->text.n_bytes == 6 && sscanf(text, "<0x%02X>", &byte) == 1) {
+    if (byte >= 0) {
         *out = (char)byte;
         return 1;
     }
