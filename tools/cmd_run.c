@@ -57,10 +57,11 @@ struct run {
 };
 
 /* A line on the terminal while a long prompt is read */
-static void show_prompt(void *ctx, size_t n_done, size_t n_tok)
+static int show_prompt(void *ctx, size_t n_done, size_t n_tok)
 {
     if (n_tok > 1)
         progress_show(ctx, "reading the prompt", n_done, n_tok);
+    return 0;
 }
 
 static void take_source(const struct run_args *args)
