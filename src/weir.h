@@ -27,6 +27,7 @@ enum weir_code {
     WEIR_ECORRUPT = -5, /* a checksum does not match */
     WEIR_ENOTSUP = -6,  /* well formed, but not supported */
     WEIR_ELIMIT = -7,   /* larger than a stated limit */
+    WEIR_ESTOPPED = -8, /* the caller wanted no more of it */
 };
 
 struct weir_err {
@@ -126,9 +127,9 @@ struct weir_session_options {
     /*
      * NULL, or is called by weir_session_eval() and weir_session_prefix() now
      * and then, by its own thread: of n_tok tokens as many as n_done have been
-     * done.
+     * done.  Unless it returns 0 the call ends with WEIR_ESTOPPED.
      */
-    void (*progress)(void *ctx, size_t n_done, size_t n_tok);
+    int (*progress)(void *ctx, size_t n_done, size_t n_tok);
     void *progress_ctx;
     /*
      * Most memory for places that the session can go back to.  Each takes what

@@ -16,8 +16,9 @@ void chat_prompt_check(const struct chat_prompt *chat, const struct cli *cli)
         cli_usage(cli, "--chat-template has no meaning without --chat");
 }
 
-static int open_chat(const struct chat_prompt *prompt, const weir_model *model,
-                     struct weir_chat **chat, struct weir_err *err)
+int chat_prompt_template(const struct chat_prompt *prompt,
+                         const weir_model *model, struct weir_chat **chat,
+                         struct weir_err *err)
 {
     const struct weir_file *file = model->jamba->file;
     struct weir_buf text = WEIR_BUF(WEIR_JINJA_BYTES);
@@ -40,32 +41,6 @@ static int open_chat(const struct chat_prompt *prompt, const weir_model *model,
     return rc;
 }
 
-static int add_message(json_t *messages, const char *role, const char *text,
-                       size_t n_bytes)
-{
-    json_t *message =
-        json_pack("{s:s, s:s%}", "role", role, "content", text, n_bytes);
-
-    return json_array_append_new(messages, message);
-}
-
-static json_t *make_messages(const struct chat_prompt *prompt, const char *text,
-                             size_t n_bytes)
-{
-    json_t *messages = json_array();
-    int bad = 0;
-
-    if (prompt->system)
-        bad = add_message(messages, "system", prompt->system,
-                          strlen(prompt->system));
-    if (!bad)
-        bad = add_message(messages, "user", text, n_bytes);
-    if (!bad)
-        return messages;
-    json_decref(messages);
-    return NULL;
-}
-
 static int check_text(const char *text, size_t n_bytes, struct weir_err *err)
 {
     size_t valid = weir_utf8_valid(text, n_bytes);
@@ -78,26 +53,44 @@ static int check_text(const char *text, size_t n_bytes, struct weir_err *err)
                        valid);
 }
 
+int chat_prompt_add(json_t *messages, const char *role, const char *text,
+                    size_t n_bytes, struct weir_err *err)
+{
+    int rc = check_text(text, n_bytes, err);
+
+    if (!rc &&
+        json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", role,
+                                                  "content", text, n_bytes)))
+        rc = weir_err_nomem(err, n_bytes, "messages");
+    return rc;
+}
+
+static int make_messages(const struct chat_prompt *prompt, const char *text,
+                         size_t n_bytes, json_t *messages, struct weir_err *err)
+{
+    int rc = 0;
+
+    if (!messages)
+        return weir_err_nomem(err, n_bytes, "messages");
+    if (prompt->system)
+        rc = chat_prompt_add(messages, "system", prompt->system,
+                             strlen(prompt->system), err);
+    return rc ? rc : chat_prompt_add(messages, "user", text, n_bytes, err);
+}
+
 int chat_prompt_render(const struct chat_prompt *prompt,
                        const weir_model *model, const char *text,
                        size_t n_bytes, struct weir_buf *out,
                        struct weir_err *err)
 {
-    struct weir_chat_input input = {.add_generation_prompt = 1};
+    json_t *messages = json_array();
+    const struct weir_chat_input input = {.messages = messages,
+                                          .add_generation_prompt = 1};
     struct weir_chat *chat = NULL;
-    json_t *messages = NULL;
-    int rc = open_chat(prompt, model, &chat, err);
+    int rc = chat_prompt_template(prompt, model, &chat, err);
 
     if (!rc)
-        rc = check_text(text, n_bytes, err);
-    if (!rc && prompt->system)
-        rc = check_text(prompt->system, strlen(prompt->system), err);
-    if (!rc) {
-        messages = make_messages(prompt, text, n_bytes);
-        if (!messages)
-            rc = weir_err_nomem(err, n_bytes, "messages");
-    }
-    input.messages = messages;
+        rc = make_messages(prompt, text, n_bytes, messages, err);
     if (!rc)
         rc = weir_chat_render_guarded(chat, model->tokenizer, &input, out, err);
     json_decref(messages);

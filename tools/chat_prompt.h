@@ -3,6 +3,7 @@
 #ifndef WEIR_TOOLS_CHAT_PROMPT_H
 #define WEIR_TOOLS_CHAT_PROMPT_H
 
+#include "base/json.h"
 #include "engine/session.h"
 #include "tools/cli.h"
 
@@ -16,6 +17,18 @@ struct chat_prompt {
 
 /* What is given must go together; exits. */
 void chat_prompt_check(const struct chat_prompt *chat, const struct cli *cli);
+
+/*
+ * The template of the file that was named, or the model's; WEIR_ENOTSUP, and
+ * *chat is NULL, when there is none.  Release it with weir_chat_free().
+ */
+int chat_prompt_template(const struct chat_prompt *prompt,
+                         const weir_model *model, struct weir_chat **chat,
+                         struct weir_err *err);
+
+/* Appends a message; WEIR_EFORMAT unless it is UTF-8. */
+int chat_prompt_add(json_t *messages, const char *role, const char *text,
+                    size_t n_bytes, struct weir_err *err);
 
 /*
  * Appends to `out` what the model reads before its answer to `text`, for

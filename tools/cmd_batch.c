@@ -103,7 +103,8 @@ static int finished(void *ctx, const struct weir_answer *answer,
     rc = put(
         batch, task->number, task->custom_id, 200,
         weir_openai_answer(&head, weir_openai_add(json_array(), part),
-                           weir_openai_usage(answer->n_prompt, answer->n_ids)),
+                           weir_openai_usage(answer->n_prompt, answer->n_cached,
+                                             answer->n_ids)),
         err);
     batch->report.n_answers++;
     batch->report.n_prompt += answer->n_prompt;
@@ -346,7 +347,7 @@ static int prepare(struct batch *batch, struct weir_err *err)
         return rc;
     if (!options.n_places)
         options.n_places =
-            weir_schedule_usual_places(batch->model, args->n_ctx, args->kv);
+            weir_schedule_usual_places(batch->model, args->n_ctx, args->kv, 0);
     batch->report.n_places = options.n_places;
     batch->tasks = calloc(options.n_places, sizeof(*batch->tasks));
     if (!batch->tasks)

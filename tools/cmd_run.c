@@ -12,7 +12,8 @@
 #include "base/trace.h"
 #include "engine/session.h"
 #include "text/sampler.h"
-#include "tools/chat_prompt.h"
+#include "tools/chat.h"
+#include "tools/chat_interrupt.h"
 #include "tools/cli.h"
 #include "tools/ids.h"
 #include "tools/memory.h"
@@ -23,13 +24,16 @@
 #include "tools/trace_record.h"
 
 #define PROMPT_BYTES (1UL << 30) /* most in a prompt, and in an answer */
+#define N_TOKENS     256         /* most in an answer, unless -n says */
+#define CHAT_TOK     16384       /* room in a chat on the terminal */
 
 struct run_args {
     struct cli cli;
     const char *model;
     const char *prompt, *file, *ids; /* at most one */
     struct chat_prompt chat;
-    size_t n_tokens;
+    int on_terminal; /* a chat there, in place of a prompt */
+    size_t n_tokens; /* 0: for a chat, what there is room for */
     struct sampling sampling;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
@@ -57,10 +61,11 @@ struct run {
 };
 
 /* A line on the terminal while a long prompt is read */
-static void show_prompt(void *ctx, size_t n_done, size_t n_tok)
+static int show_prompt(void *ctx, size_t n_done, size_t n_tok)
 {
     if (n_tok > 1)
         progress_show(ctx, "reading the prompt", n_done, n_tok);
+    return n_tok > 1 && chat_interrupt_seen();
 }
 
 static void take_source(const struct run_args *args)
@@ -98,6 +103,9 @@ static void take_option(struct run_args *args, int option)
     case OPT_run_n_tokens:
         args->n_tokens = cli_uint(cli, 1, INT32_MAX);
         break;
+    case OPT_run_ctx:
+        args->session_options.n_ctx = cli_uint(cli, 2, INT32_MAX);
+        break;
     case OPT_run_kv:
         args->session_options.kv =
             cli_choice(cli, "f32|bf16") ? WEIR_KV_BF16 : WEIR_KV_F32;
@@ -128,17 +136,26 @@ static void parse(struct run_args *args, int argc, char **argv)
 {
     int option;
 
-    args->n_tokens = 256;
     sampling_init(&args->sampling);
     cli_init(&args->cli, argc, argv);
     while ((option = cli_next(&args->cli)) != CLI_END)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    memory_check(&args->model_options, &args->cli);
+    args->on_terminal = !args->prompt && !args->file && !args->ids &&
+                        !args->json && isatty(STDIN_FILENO) &&
+                        isatty(STDOUT_FILENO);
+    if (args->on_terminal)
+        return;
     chat_prompt_check(&args->chat, &args->cli);
     if (args->chat.on && args->ids)
         cli_usage(&args->cli, "--chat wants text, not --ids");
-    memory_check(&args->model_options, &args->cli);
+    if (args->session_options.n_ctx)
+        cli_usage(&args->cli, "--ctx is for a chat on a terminal; here there "
+                              "is room for the prompt and -n tokens");
+    if (!args->n_tokens)
+        args->n_tokens = N_TOKENS;
 }
 
 static int need_tokenizer(const struct run *run, struct weir_err *err)
@@ -195,11 +212,9 @@ static int read_prompt(struct run *run, struct weir_err *err)
     return rc;
 }
 
-static int prepare(struct run *run, struct weir_err *err)
+static int open_model(struct run *run, struct weir_err *err)
 {
-    struct weir_session_options options = run->args.session_options;
     double start = progress_seconds();
-    size_t n_vocab;
     int rc;
 
     rc = weir_model_open(run->args.model, &run->args.model_options, &run->model,
@@ -211,8 +226,39 @@ static int prepare(struct run *run, struct weir_err *err)
         rc = sampling_settle(&run->args.sampling, run->model, err);
     if (!rc)
         sampling_warn(&run->args.sampling, &run->args.cli);
+    return rc;
+}
+
+/* With room for n_ctx tokens, or more */
+static int open_session(struct run *run, struct weir_session_options *options,
+                        struct weir_err *err)
+{
+    size_t n_vocab = weir_model_n_vocab(run->model);
+    double start;
+    int rc = run_session_prepare(&run->args.session, run->model, options, err);
+
+    if (rc)
+        return rc;
+    options->progress = show_prompt;
+    options->progress_ctx = &run->progress;
+    if (run->args.stats && run->n_ids)
+        run_forecast_make(&run->forecast, run->model, options, run->n_ids);
+    start = progress_seconds();
+    rc = weir_session_new(run->model, options, &run->session, err);
     if (!rc)
-        rc = read_prompt(run, err);
+        rc = run_session_load(&run->args.session, run->session, err);
+    run->load_s += progress_seconds() - start;
+    run->logits = calloc(n_vocab, sizeof(*run->logits));
+    if (!rc && !run->logits)
+        rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
+    return rc;
+}
+
+static int prepare(struct run *run, struct weir_err *err)
+{
+    struct weir_session_options options = run->args.session_options;
+    int rc = read_prompt(run, err);
+
     if (rc)
         return rc;
     if (run->n_ids == 0)
@@ -220,28 +266,12 @@ static int prepare(struct run *run, struct weir_err *err)
                             "the prompt is empty, and the "
                             "model has no id to begin with");
     options.n_ctx = run->n_ids + run->args.n_tokens;
-    rc = run_session_prepare(&run->args.session, run->model, &options, err);
+    rc = open_session(run, &options, err);
     if (rc)
         return rc;
-    options.progress = show_prompt;
-    options.progress_ctx = &run->progress;
-    if (run->args.stats)
-        run_forecast_make(&run->forecast, run->model, &options, run->n_ids);
-    start = progress_seconds();
-    rc = weir_session_new(run->model, &options, &run->session, err);
-    if (!rc)
-        rc = run_session_load(&run->args.session, run->session, err);
-    run->load_s += progress_seconds() - start;
-    if (!rc)
-        memory_warn_scratch(run->model, run->n_ids, &run->args.cli);
-    n_vocab = weir_model_n_vocab(run->model);
-    if (!rc)
-        rc = weir_sampler_init(&run->sampler, &run->args.sampling.values,
-                               n_vocab, err);
-    run->logits = calloc(n_vocab, sizeof(*run->logits));
-    if (!rc && !run->logits)
-        rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
-    return rc;
+    memory_warn_scratch(run->model, run->n_ids, &run->args.cli);
+    return weir_sampler_init(&run->sampler, &run->args.sampling.values,
+                             weir_model_n_vocab(run->model), err);
 }
 
 static int show(struct run *run, const char *text, size_t n_bytes,
@@ -430,6 +460,44 @@ static int print_json(const struct run *run, struct weir_err *err)
     return rc ? weir_err_errno(err, errno, "write", "standard output") : 0;
 }
 
+static int answer_prompt(struct run *run, struct weir_err *err)
+{
+    int rc = prepare(run, err);
+
+    if (!rc)
+        rc = generate(run, err);
+    if (!rc && run->args.json)
+        rc = print_json(run, err);
+    return rc;
+}
+
+/* A chat is not timed as a whole: it has its own --stats. */
+static int converse(struct run *run, struct weir_err *err)
+{
+    struct run_args *args = &run->args;
+    struct weir_session_options options = args->session_options;
+    struct chat chat = {.cli = &args->cli,
+                        .model = run->model,
+                        .prompt = &args->chat,
+                        .sampling = &args->sampling,
+                        .progress = &run->progress,
+                        .n_tokens = args->n_tokens,
+                        .stats = args->stats};
+    int rc = need_tokenizer(run, err);
+
+    if (rc)
+        return rc;
+    if (!options.n_ctx)
+        options.n_ctx = CHAT_TOK;
+    options.snapshot_bytes =
+        weir_session_usual_snapshots(run->model, options.n_ctx);
+    rc = open_session(run, &options, err);
+    chat.session = run->session;
+    chat.logits = run->logits;
+    chat.n_ctx = options.n_ctx;
+    return rc ? rc : chat_run(&chat, err);
+}
+
 static void print_stats(const struct run *run)
 {
     fprintf(stderr,
@@ -471,15 +539,14 @@ static int run_main(int argc, char **argv)
                             run.args.model_options.n_threads, run.args.model,
                             &err);
     if (!rc)
-        rc = prepare(&run, &err);
+        rc = open_model(&run, &err);
     if (!rc)
-        rc = generate(&run, &err);
-    if (!rc && run.args.json)
-        rc = print_json(&run, &err);
-    if (!rc)
+        rc = run.args.on_terminal ? converse(&run, &err)
+                                  : answer_prompt(&run, &err);
+    if (!rc && weir_session_n_tok(run.session))
         rc = run_session_save(&run.args.session, run.session, &err);
     status = rc ? cli_fail(&run.args.cli, &err) : cli_finish(&run.args.cli);
-    if (!rc && run.args.stats)
+    if (!rc && run.args.stats && !run.args.on_terminal)
         print_stats(&run);
     release(&run);
     run_session_die();

@@ -72,9 +72,11 @@ static int open_model(struct serve *serve, struct weir_err *err)
         rc = choose_seed(args, err);
     if (!rc)
         rc = chat_prompt_open(serve->model, &args->cli, &serve->chat, err);
+    if (!args->has_cache)
+        args->cache_bytes = weir_schedule_usual_cache(serve->model);
     if (!args->n_places)
-        args->n_places =
-            weir_schedule_usual_places(serve->model, args->n_ctx, args->kv);
+        args->n_places = weir_schedule_usual_places(
+            serve->model, args->n_ctx, args->kv, args->cache_bytes);
     serve->defaults.n_ctx = args->n_ctx;
     serve->defaults.n_tokens = args->n_tokens ? args->n_tokens : N_TOKENS;
     serve->defaults.n_tokens_is_chosen = args->n_tokens != 0;
@@ -97,6 +99,7 @@ static int open_server(struct serve *serve, struct weir_err *err)
         .n_places = args->n_places,
         .n_queue = args->n_queue,
         .n_piece_tok = args->n_piece_tok,
+        .cache_bytes = args->cache_bytes,
         .timeout_s = args->timeout_s,
     };
 

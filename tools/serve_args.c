@@ -48,6 +48,10 @@ static void take_limit(struct serve_args *args, int option)
     case OPT_serve_piece:
         args->n_piece_tok = cli_uint(cli, 1, INT32_MAX);
         break;
+    case OPT_serve_cache_ram:
+        args->has_cache = 1;
+        args->cache_bytes = strcmp(cli->value, "0") ? cli_size(cli) : 0;
+        break;
     case OPT_serve_ctx:
         args->n_ctx = cli_uint(cli, 2, INT32_MAX);
         break;

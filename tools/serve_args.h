@@ -14,7 +14,9 @@ struct serve_args {
     struct weir_keys keys;
     size_t n_places; /* 0: as many as fit */
     size_t n_queue, n_piece_tok, n_ctx;
-    size_t n_tokens; /* 0: not said */
+    size_t n_tokens;      /* 0: not said */
+    int has_cache;        /* --cache-ram was given */
+    uint64_t cache_bytes; /* 0: none */
     unsigned timeout_s;
     enum weir_kv kv;
     struct sampling sampling;

@@ -34,6 +34,9 @@ struct place {
     int32_t *prompt; /* until the last pass over it */
     size_t n_prompt, n_tokens;
     size_t n_seen, n_piece; /* of the prompt: before this pass; in it */
+    int is_new;             /* it has not yet been looked for in the cache */
+    size_t n_cached;        /* of the prompt, which was there */
+    size_t n_branch;        /* of it, where another prompt differs; or 0 */
     float *logits;          /* [n_vocab], of the place whoever has it */
     int32_t id;             /* the last token; or NOT_FINITE, or NO_TOKEN */
     struct weir_mask *mask; /* of a text with a grammar, else NULL */
@@ -49,6 +52,7 @@ struct weir_schedule {
     void *ctx;
     uint64_t other_bytes; /* taken from the budget, beside sessions */
     struct weir_tally tally;
+    struct weir_texts *texts; /* NULL: no prompts are kept */
     float *logits;
     struct place *places; /* [n_places] */
     size_t n_running;
@@ -74,37 +78,68 @@ static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
            (uint64_t)TOKEN_BYTES * n_ctx + WEIR_RUN_BYTES;
 }
 
-size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
-                                  enum weir_kv kv)
+/* Memory that there is for all */
+static uint64_t find_room(const weir_model *model)
 {
-    uint64_t each = place_bytes(model, n_ctx), room, n;
-    uint64_t state = weir_session_bytes(
-        model, &(struct weir_session_options){.n_ctx = n_ctx, .kv = kv});
+    uint64_t room = model->jamba->budget.ram_bytes;
     struct weir_machine_ram ram;
 
     weir_machine_read_ram("", &ram);
-    room = model->jamba->budget.ram_bytes;
-    if (!room || room > ram.available)
-        room = ram.available;
-    n = state > UINT64_MAX - each ? 0 : room / 4 / (state + each);
+    return room && room < ram.available ? room : ram.available;
+}
+
+size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
+                                  enum weir_kv kv, uint64_t cache_bytes)
+{
+    uint64_t each = place_bytes(model, n_ctx), n;
+    uint64_t state = weir_session_bytes(
+        model, &(struct weir_session_options){
+                   .n_ctx = n_ctx,
+                   .kv = kv,
+                   .snapshot_bytes =
+                       cache_bytes ? weir_texts_snapshots(model, n_ctx) : 0});
+
+    n = state > UINT64_MAX - each ? 0 : find_room(model) / 4 / (state + each);
     return n < 1 ? 1 : n < USUAL_PLACES ? (size_t)n : USUAL_PLACES;
+}
+
+/* For places in the text of a session to go back to */
+static uint64_t place_snapshots(const struct weir_schedule *schedule,
+                                size_t n_ctx)
+{
+    return schedule->options.cache_bytes
+               ? weir_texts_snapshots(schedule->model, n_ctx)
+               : 0;
+}
+
+uint64_t weir_schedule_usual_cache(const weir_model *model)
+{
+    return find_room(model) / 16;
 }
 
 static int reserve(struct weir_schedule *schedule, struct weir_err *err)
 {
     const struct weir_schedule_options *options = &schedule->options;
-    const struct weir_session_options session = {.n_ctx = options->n_ctx,
-                                                 .kv = options->kv};
+    const struct weir_session_options session = {
+        .n_ctx = options->n_ctx,
+        .kv = options->kv,
+        .snapshot_bytes = place_snapshots(schedule, options->n_ctx)};
     size_t n = options->n_places;
     uint64_t other =
         n * place_bytes(schedule->model, options->n_ctx) +
         WEIR_TOKEN_TREE_BYTES * weir_model_n_vocab(schedule->model) +
         options->other_bytes;
-    int rc = weir_session_reserve(schedule->model, &session, n, other, err);
+    int rc = weir_session_reserve(schedule->model, &session, n,
+                                  other + options->cache_bytes, err);
 
-    if (!rc)
-        schedule->other_bytes = other;
-    return rc;
+    if (rc)
+        return rc;
+    schedule->other_bytes = other;
+    weir_budget_give(schedule->model->jamba, options->cache_bytes);
+    return options->cache_bytes
+               ? weir_texts_new(schedule->model, options->kv,
+                                options->cache_bytes, &schedule->texts, err)
+               : 0;
 }
 
 static int init(struct weir_schedule *schedule, struct weir_err *err)
@@ -147,6 +182,8 @@ int weir_schedule_new(weir_model *model,
         return weir_err_nomem(err, sizeof(*schedule), "texts in step");
     schedule->model = model;
     schedule->options = *options;
+    if (model->jamba->on)
+        schedule->options.cache_bytes = 0;
     schedule->finished = finished;
     schedule->ctx = ctx;
     rc = init(schedule, err);
@@ -181,6 +218,7 @@ void weir_schedule_free(struct weir_schedule *schedule)
         return;
     for (size_t i = 0; i < schedule->n_running; i++)
         clear(&schedule->places[i]);
+    weir_texts_free(schedule->texts);
     weir_budget_give(schedule->model->jamba, schedule->other_bytes);
     weir_tally_fini(&schedule->tally);
     weir_token_tree_free(schedule->tree);
@@ -197,6 +235,13 @@ size_t weir_schedule_n_running(const struct weir_schedule *schedule)
 size_t weir_schedule_n_free(const struct weir_schedule *schedule)
 {
     return schedule->options.n_places - schedule->n_running;
+}
+
+void weir_schedule_get_texts(const struct weir_schedule *schedule,
+                             struct weir_texts_stats *stats)
+{
+    *stats = schedule->texts ? *weir_texts_get_stats(schedule->texts)
+                             : (struct weir_texts_stats){0};
 }
 
 const struct weir_tally *weir_schedule_tally(
@@ -261,9 +306,11 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
                       const struct weir_request *request, struct weir_err *err)
 {
     size_t n_bytes = request->n_ids * sizeof(*request->ids);
-    struct weir_session_options options = {.n_ctx = request->n_ids +
-                                                    request->n_tokens,
-                                           .kv = schedule->options.kv};
+    size_t n_ctx = request->n_ids + request->n_tokens;
+    struct weir_session_options options = {
+        .n_ctx = n_ctx,
+        .kv = schedule->options.kv,
+        .snapshot_bytes = place_snapshots(schedule, n_ctx)};
     int rc = weir_session_new(schedule->model, &options, &place->session, err);
 
     if (!rc)
@@ -283,6 +330,7 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     memcpy(place->eos, request->eos, sizeof(place->eos));
     place->n_eos = request->n_eos;
     place->tag = request->tag;
+    place->is_new = schedule->texts != NULL;
     place->ids.ceiling = request->n_tokens * sizeof(int32_t);
     place->text.ceiling = ANSWER_BYTES;
     weir_sampler_see_prompt(&place->sampler, place->prompt, place->n_prompt);
@@ -338,20 +386,32 @@ size_t weir_schedule_cut(size_t n_left, size_t room)
     return n_left - room < WEIR_PROMPT_TOK ? n_left - WEIR_PROMPT_TOK : room;
 }
 
+/* Whether there is something left of its prompt */
+static int is_read(const struct place *place)
+{
+    return place->prompt && place->n_seen < place->n_prompt;
+}
+
 static size_t n_prompts(const struct weir_schedule *schedule)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < schedule->n_running; i++)
-        n += schedule->places[i].prompt != NULL;
+        n += is_read(&schedule->places[i]);
     return n;
 }
 
-/* The place's piece of this pass; what room that leaves for n - 1 others. */
+/*
+ * The place's piece of this pass; what room that leaves for n - 1 others.  It
+ * ends where another prompt goes on otherwise, so that a third one can go on
+ * from there.
+ */
 static size_t take_piece(struct place *place, size_t room, size_t n)
 {
-    place->n_piece =
-        weir_schedule_cut(place->n_prompt - place->n_seen, room / n);
+    size_t end =
+        place->n_branch > place->n_seen ? place->n_branch : place->n_prompt;
+
+    place->n_piece = weir_schedule_cut(end - place->n_seen, room / n);
     return place->n_piece < room ? room - place->n_piece : 0;
 }
 
@@ -369,7 +429,7 @@ static void cut_pieces(struct weir_schedule *schedule)
         size_t i = (from + k) % schedule->n_running;
         struct place *place = &schedule->places[i];
 
-        if (!place->prompt)
+        if (!is_read(place))
             continue;
         if (room == 0) {
             schedule->next_prompt = i;
@@ -388,14 +448,41 @@ static int is_ready(const struct place *place)
 }
 
 /* The pass is over. */
-static void see_piece(struct place *place)
+static void see_piece(const struct weir_schedule *schedule, struct place *place)
 {
     place->n_seen += place->n_piece;
     place->n_piece = 0;
     if (place->n_seen < place->n_prompt)
         return;
+    if (schedule->texts)
+        weir_texts_keep(schedule->texts, place->session);
     free(place->prompt);
     place->prompt = NULL;
+}
+
+/* Takes what is kept of the prompt of a text that begins. */
+static void recall(struct weir_schedule *schedule, struct place *place)
+{
+    size_t n_common;
+
+    place->is_new = 0;
+    place->n_seen =
+        weir_texts_take(schedule->texts, place->session, place->prompt,
+                        place->n_prompt, place->logits, &n_common);
+    place->n_cached = place->n_seen;
+    if (n_common >= WEIR_PROMPT_TOK && n_common > place->n_seen &&
+        n_common < place->n_prompt)
+        place->n_branch = n_common;
+}
+
+/* Whether the piece ends a turn: where it ends can then be gone back to. */
+static int ends_turn(const struct weir_schedule *schedule,
+                     const struct place *place)
+{
+    size_t end = place->n_seen + place->n_piece;
+
+    return schedule->texts && place->prompt &&
+           (end == place->n_prompt || end == place->n_branch);
 }
 
 static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
@@ -404,6 +491,9 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
     size_t n = 0;
     int rc;
 
+    for (size_t i = 0; i < schedule->n_running; i++)
+        if (schedule->places[i].is_new)
+            recall(schedule, &schedule->places[i]);
     cut_pieces(schedule);
     for (size_t i = 0; i < schedule->n_running; i++) {
         struct place *place = &schedule->places[i];
@@ -413,6 +503,7 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
         if (place->prompt) {
             eval.ids = place->prompt + place->n_seen;
             eval.n_ids = place->n_piece;
+            eval.turn = ends_turn(schedule, place);
         }
         if (is_ready(place))
             eval.logits = place->logits;
@@ -566,6 +657,7 @@ static int tell(const struct weir_schedule *schedule, const struct place *place,
         .ids = (const int32_t *)(const void *)place->ids.data,
         .n_ids = place->ids.n_bytes / sizeof(int32_t),
         .n_prompt = place->n_prompt,
+        .n_cached = place->n_cached,
         .end = place->end,
     };
 
@@ -579,7 +671,7 @@ static int take_turn(const struct weir_schedule *schedule, struct place *place,
     int was_ready = is_ready(place), rc;
 
     if (place->prompt)
-        see_piece(place);
+        see_piece(schedule, place);
     if (!was_ready)
         return 0;
     rc = go_on(schedule, place, err);

@@ -6,7 +6,8 @@
  * the next one.
  *
  * A text is what it would be alone: it depends neither on the others nor on
- * the number of places nor on how prompts are cut.  One thread at a time.
+ * the number of places nor on how prompts are cut, nor on what is kept of them.
+ * One thread at a time.
  */
 #ifndef WEIR_ENGINE_SCHEDULE_H
 #define WEIR_ENGINE_SCHEDULE_H
@@ -14,6 +15,7 @@
 #include "base/buf.h"
 #include "engine/session.h"
 #include "engine/tally.h"
+#include "engine/texts.h"
 #include "text/grammar_mask.h"
 #include "text/sampler.h"
 #include "text/stop.h"
@@ -35,6 +37,7 @@ struct weir_answer {
     const int32_t *ids; /* [n_ids], without the one that ended it */
     size_t n_ids;
     size_t n_prompt; /* tokens */
+    size_t n_cached; /* of them, which were not computed */
     enum weir_end end;
 };
 
@@ -53,13 +56,21 @@ struct weir_schedule_options {
      * At least WEIR_PROMPT_TOK count.
      */
     size_t n_piece_tok;
+    /*
+     * Most memory for prompts that are kept, for those that begin alike
+     * (texts.h); 0: none are, as on a device.
+     */
+    uint64_t cache_bytes;
     /* NULL, or is told of each text that has a token more and goes on */
     weir_answer_fn *goes_on;
 };
 
 /* Places that a quarter of the memory has room for, 1 to 32 */
 size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
-                                  enum weir_kv kv);
+                                  enum weir_kv kv, uint64_t cache_bytes);
+
+/* The cache_bytes to take: a 16th of a budget, or of the memory that is free */
+uint64_t weir_schedule_usual_cache(const weir_model *model);
 
 /*
  * Takes memory for all texts; under a budget what they will need is set aside
@@ -117,6 +128,10 @@ int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err);
  * so it may be more than there is room for.
  */
 size_t weir_schedule_cut(size_t n_left, size_t room);
+
+/* What is kept; zeros when nothing is */
+void weir_schedule_get_texts(const struct weir_schedule *schedule,
+                             struct weir_texts_stats *stats);
 
 /* What all steps so far could not do without */
 const struct weir_tally *weir_schedule_tally(

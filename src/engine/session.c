@@ -346,22 +346,13 @@ static void go_back(weir_session *session, const struct weir_kept *kept)
     weir_snapshots_drop(snapshots, session->state.n_tok);
 }
 
-static size_t count_common(const weir_session *session, const int32_t *ids,
-                           size_t n_ids)
-{
-    size_t n = session->state.n_tok < n_ids ? session->state.n_tok : n_ids, i;
-
-    for (i = 0; i < n && session->ids[i] == ids[i]; i++)
-        ;
-    return i;
-}
-
 size_t weir_session_rewind(weir_session *session, const int32_t *ids,
                            size_t n_ids, float *logits)
 {
-    size_t n = count_common(session, ids, n_ids), n_bytes;
+    size_t n, n_bytes;
     const char *text;
 
+    weir_session_held(session, ids, n_ids, &n);
     if (session->state.spoiled || n < session->state.n_tok ||
         (n == n_ids && !session->scored))
         go_back(session, weir_snapshots_find(&session->snapshots, n, n_ids));

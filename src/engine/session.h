@@ -43,6 +43,24 @@ int weir_generation_parse(const char *json, size_t n_bytes, const char *what,
  */
 uint64_t weir_session_usual_snapshots(const weir_model *model, size_t n_ctx);
 
+/*
+ * From behind how many tokens of the text `ids` the session can go on with it,
+ * as weir_session_rewind() would; *n_common (may be NULL) of them are alike.
+ */
+size_t weir_session_held(const weir_session *session, const int32_t *ids,
+                         size_t n_ids, size_t *n_common);
+
+/*
+ * The same in another session: `to` then holds that many tokens of the text,
+ * with the bits that they have in `from`, in place of what it held, and places
+ * to go back to as far as it has room for them; where it ends is one.  0: there
+ * is nothing to copy, or no room for it.  Both are of one model and type of KV
+ * cache, have room for places, and are not on a device.  `logits` as in
+ * weir_session_rewind().
+ */
+size_t weir_session_copy(weir_session *to, const weir_session *from,
+                         const int32_t *ids, size_t n_ids, float *logits);
+
 /* What a session takes of the budget; UINT64_MAX: more than can be counted */
 uint64_t weir_session_bytes(const weir_model *model,
                             const struct weir_session_options *options);

@@ -474,8 +474,8 @@ int weir_on_device_forward(struct weir_on_device *on,
             weir_residency_begin_pass(on->jamba->residency);
         rc = run_step(&step);
         n_done += step.n_tok;
-        if (observer && observer->progress)
-            observer->progress(observer->ctx, n_done, n_all);
+        if (!rc)
+            rc = weir_observer_tell(observer, n_done, n_all, err);
     }
     if (!on->is_whole)
         rc = end_pass(on, rc, err);

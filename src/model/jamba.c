@@ -265,16 +265,25 @@ static void add_out(const struct pass *pass, const struct chunk *chunk)
                   jamba->config.n_hidden);
 }
 
-/* The span's first `n` tokens are through that half of a layer, 0 or 1. */
-static void report(const struct pass *pass, unsigned half, size_t n)
+int weir_observer_tell(const struct weir_observer *observer, size_t n_done,
+                       size_t n_tok, struct weir_err *err)
 {
-    const struct weir_observer *observer = pass->observer;
+    if (!observer || !observer->progress ||
+        !observer->progress(observer->ctx, n_done, n_tok))
+        return 0;
+    return weir_err_set(err, WEIR_ESTOPPED,
+                        "stopped when %zu of %zu tokens were done", n_done,
+                        n_tok);
+}
+
+/* The span's first `n` tokens are through that half of a layer, 0 or 1. */
+static int report(const struct pass *pass, unsigned half, size_t n)
+{
     size_t n_halves = 2 * (size_t)pass->jamba->config.n_layers;
     size_t done = (2 * pass->layer + half) * pass->n_tok + n;
 
-    if (observer && observer->progress)
-        observer->progress(observer->ctx, pass->n_before + done / n_halves,
-                           pass->n_all);
+    return weir_observer_tell(pass->observer, pass->n_before + done / n_halves,
+                              pass->n_all, pass->err);
 }
 
 /* hidden = hidden + mixer(norm(hidden)) */
@@ -298,8 +307,7 @@ static int mix(const struct pass *pass, const struct chunk *chunk)
         rc = weir_layer_mamba(jamba, &layer->mamba, &tokens, work->normed,
                               work->out, pass->err);
     add_out(pass, chunk);
-    report(pass, 0, chunk->row + chunk->n_tok);
-    return rc;
+    return rc ? rc : report(pass, 0, chunk->row + chunk->n_tok);
 }
 
 /* hidden = hidden + mlp(norm(hidden)) */
@@ -417,10 +425,12 @@ static int run_experts(const struct pass *pass)
         want_experts(pass, share.to, n);
     rc = weir_layer_experts(jamba, &jamba->bind.layers[pass->layer], &share,
                             pass->err);
-    report(pass, 1,
-           (share.from * pass->n_tok + (share.to - share.from) * behind) /
-               jamba->config.n_experts);
-    return rc;
+    if (rc)
+        return rc;
+    return report(
+        pass, 1,
+        (share.from * pass->n_tok + (share.to - share.from) * behind) /
+            jamba->config.n_experts);
 }
 
 /* All tokens meet some of the experts before they meet the next ones. */
@@ -461,8 +471,7 @@ static int run_layer(struct pass *pass)
     if (rc)
         return rc;
     weir_residency_done(jamba->residency, layer->ff_unit);
-    report(pass, 1, pass->n_tok);
-    return 0;
+    return report(pass, 1, pass->n_tok);
 }
 
 /* logits [n_tok][n_vocab] of x [n_tok][n_hidden] */

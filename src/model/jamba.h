@@ -94,10 +94,15 @@ struct weir_observer {
     void *ctx;
     /*
      * NULL, or is told now and then that of n_tok tokens of the call n_done are
-     * through, where one that is halfway through the layers counts half
+     * through, where one that is halfway through the layers counts half;
+     * unless it returns 0 the pass ends with WEIR_ESTOPPED
      */
-    void (*progress)(void *ctx, size_t n_done, size_t n_tok);
+    int (*progress)(void *ctx, size_t n_done, size_t n_tok);
 };
+
+/* Tells an observer (may be NULL) of progress. */
+int weir_observer_tell(const struct weir_observer *observer, size_t n_done,
+                       size_t n_tok, struct weir_err *err);
 
 /* Tokens that follow those in `state` */
 struct weir_sequence {

@@ -45,7 +45,7 @@ struct weir_call {
     int is_cut;  /* and its connection is as good as closed */
     char id[32];
     int64_t created;
-    size_t n_prompt;
+    size_t n_prompt, n_cached; /* tokens; of the first choice, not computed */
     uint64_t began_ns, sent_ns;
     LIST_ENTRY(weir_call) entry;
 };
@@ -175,7 +175,7 @@ static json_t *usage_of(const struct weir_call *call)
 
     for (size_t i = 0; i < call->n; i++)
         n += call->choices[i].n_ids;
-    return weir_openai_usage(call->n_prompt, n);
+    return weir_openai_usage(call->n_prompt, call->n_cached, n);
 }
 
 static void send_event(struct weir_call *call, json_t *object)
@@ -396,6 +396,8 @@ static void add_to_reply(struct weir_call *call, size_t i,
     struct weir_choice part;
 
     choice->n_ids = news->n_ids;
+    if (i == 0)
+        call->n_cached = news->n_cached;
     choice->finish_reason = reason_of(news);
     part = choice_of(call, i, &news->text, &news->ids);
     if (news->state == WEIR_JOB_FAILED)

@@ -115,6 +115,25 @@ static void add_runner(struct page *page, const struct weir_runner_stats *stats)
                   "Between two tokens of a text.", &stats->between_tokens);
 }
 
+static void add_texts(struct page *page, const struct weir_texts_stats *stats)
+{
+    add_value(page, "cache_bytes", "gauge", "Memory of prompts that are kept.",
+              stats->n_bytes);
+    add_value(page, "cache_bytes_limit", "gauge",
+              "What it may be: --cache-ram.", stats->most_bytes);
+    add_value(page, "cache_texts", "gauge", "Prompts that are kept.",
+              stats->n_texts);
+    add_value(page, "cache_hits_total", "counter",
+              "Prompts of which a part was kept.", stats->n_hits);
+    add_value(page, "cache_misses_total", "counter",
+              "Prompts of which nothing was kept.", stats->n_misses);
+    add_value(page, "cache_tokens_total", "counter",
+              "Tokens of prompts that were kept, and not read again.",
+              stats->n_tok);
+    add_value(page, "cache_evictions_total", "counter",
+              "Prompts that made room for others.", stats->n_evicted);
+}
+
 static void add_weights(struct page *page,
                         const struct weir_residency_stats *stats)
 {
@@ -173,6 +192,7 @@ int weir_metrics_print(struct weir_server *server, struct weir_buf *buf,
     weir_runner_get_stats(server->runner, &stats);
     add_server(&page, server);
     add_runner(&page, &stats);
+    add_texts(&page, &stats.texts);
     add_weights(&page, &stats.residency);
     add_process(&page);
     return page.rc;

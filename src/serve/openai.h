@@ -110,7 +110,7 @@ json_t *weir_openai_delta(const struct weir_choice *choice, const char *role);
 
 /* Of a text completion, or of a part of it that is streamed */
 json_t *weir_openai_text(const struct weir_choice *choice);
-json_t *weir_openai_usage(size_t n_prompt, size_t n_tokens);
+json_t *weir_openai_usage(size_t n_prompt, size_t n_cached, size_t n_tokens);
 
 struct weir_openai_head {
     const char *object; /* "text_completion" and so on */

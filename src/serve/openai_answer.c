@@ -97,13 +97,14 @@ json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
     return NULL;
 }
 
-json_t *weir_openai_usage(size_t n_prompt, size_t n_tokens)
+json_t *weir_openai_usage(size_t n_prompt, size_t n_cached, size_t n_tokens)
 {
     json_int_t in = (json_int_t)n_prompt, out = (json_int_t)n_tokens;
 
-    return json_pack("{s:I, s:I, s:I, s:{s:i}}", "prompt_tokens", in,
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", in,
                      "completion_tokens", out, "total_tokens", in + out,
-                     "prompt_tokens_details", "cached_tokens", 0);
+                     "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)n_cached);
 }
 
 json_t *weir_openai_part(const struct weir_openai_head *head, json_t *choices)

@@ -108,8 +108,9 @@ int weir_runner_take_news(struct weir_runner *runner, struct weir_news *news)
     if (job) {
         TAILQ_REMOVE(&runner->news, job, news);
         job->has_news = 0;
-        *news = (struct weir_news){job,        job->state, job->text, job->ids,
-                                   job->n_ids, job->end,   job->err};
+        *news =
+            (struct weir_news){job,        job->state,    job->text, job->ids,
+                               job->n_ids, job->n_cached, job->end,  job->err};
         job->text = (struct weir_buf)WEIR_BUF(SIZE_MAX);
         job->ids = (struct weir_buf)WEIR_BUF(SIZE_MAX);
     }
@@ -153,7 +154,8 @@ static int add_answer(struct weir_runner *runner, struct weir_job *job,
                       const struct weir_answer *answer, struct weir_err *err)
 {
     if (!job->token_ns)
-        runner->stats.n_prompt_tok += answer->n_prompt;
+        runner->stats.n_prompt_tok += answer->n_prompt - answer->n_cached;
+    job->n_cached = answer->n_cached;
     runner->stats.n_tok += answer->n_ids - job->n_ids;
     time_token(&runner->stats, job);
     return add_new(job, answer, err);
@@ -262,15 +264,18 @@ static void begin_again(struct weir_runner *runner, const struct weir_err *why)
 static void step(struct weir_runner *runner)
 {
     struct weir_residency_stats residency;
+    struct weir_texts_stats texts;
     struct weir_err err;
     int rc;
 
     pthread_mutex_unlock(&runner->lock);
     rc = weir_schedule_step(runner->schedule, &err);
     weir_residency_get_stats(runner->model->jamba->residency, &residency);
+    weir_schedule_get_texts(runner->schedule, &texts);
     pthread_mutex_lock(&runner->lock);
     runner->stats.n_steps++;
     runner->stats.residency = residency;
+    runner->stats.texts = texts;
     if (rc)
         begin_again(runner, &err);
 }

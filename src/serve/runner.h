@@ -38,6 +38,7 @@ struct weir_job {
     int is_cancelled, has_news;
     struct weir_buf text, ids; /* since the last news */
     size_t n_bytes, n_ids;     /* with all before */
+    size_t n_cached;           /* of the prompt, not computed */
     enum weir_end end;
     struct weir_err err;
     uint64_t queued_ns, token_ns; /* when it came; its last token */
@@ -88,6 +89,7 @@ struct weir_news {
     struct weir_buf text, ids; /* since the last ones, without those that */
                                /* ended it; release both with _fini() */
     size_t n_ids;              /* of the whole answer so far */
+    size_t n_cached;           /* of the prompt, not computed */
     enum weir_end end;
     struct weir_err err; /* when it failed */
 };
@@ -103,6 +105,7 @@ struct weir_runner_stats {
     struct weir_histogram first_token;    /* since the job came */
     struct weir_histogram between_tokens; /* of one text */
     struct weir_residency_stats residency;
+    struct weir_texts_stats texts;
     int has_failed; /* it has ended with this error */
     struct weir_err err;
 };

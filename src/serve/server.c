@@ -268,6 +268,7 @@ static int start_runner(struct weir_server *server, struct weir_err *err)
                      .n_ctx = n_ctx,
                      .kv = options->kv,
                      .n_piece_tok = options->n_piece_tok,
+                     .cache_bytes = options->cache_bytes,
                      .other_bytes =
                          (PARSE_BYTES + N_BODIES) * server->body_bytes +
                          (options->n_places + options->n_queue) * queued},

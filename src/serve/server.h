@@ -22,6 +22,7 @@ struct weir_server_options {
     enum weir_kv kv;
     size_t n_places, n_queue; /* texts under way, and waiting */
     size_t n_piece_tok;       /* of prompts in a step */
+    uint64_t cache_bytes;     /* for prompts that are kept; 0: none are */
     unsigned timeout_s;       /* for a request, all in all */
 };
 

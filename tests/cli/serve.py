@@ -599,6 +599,80 @@ def test_connections(model):
     ok(server.end() == 0, "and the server ends")
 
 
+# ---- prompts that are kept ----
+
+def cached(body):
+    return body["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_cache(model):
+    server, bare = Server(model), Server(model, "--cache-ram", "0")
+    messages = [{"role": "user", "content": "In the beginning " * 300}]
+    asked = {"messages": messages, "max_tokens": 30, "seed": 5}
+
+    def chat(of=server):
+        status, _, body = of.ask("POST", "/v1/chat/completions", asked)
+        return body["choices"][0]["message"]["content"], body
+
+    first, body = chat()
+    n_prompt = body["usage"]["prompt_tokens"]
+    ok(cached(body) == 0 and n_prompt > 900, "a prompt that is new")
+    read = server.metrics()["weir_prompt_tokens_total"]
+    again, body = chat()
+    now = server.metrics()
+    ok(cached(body) == n_prompt and again == first,
+       "the same again: all of it was kept")
+    ok(read == n_prompt and now["weir_prompt_tokens_total"] == read,
+       "and none of it is read")
+    ok(chat(bare)[0] == first and cached(chat(bare)[1]) == 0,
+       "without a cache the answer is the same")
+    messages += [{"role": "assistant", "content": first},
+                 {"role": "user", "content": "And then?"}]
+    second, body = chat()
+    ok(cached(body) > n_prompt - 9 and chat(bare)[0] == second,
+       "the next turn: %d of %d tokens were kept" %
+       (cached(body), body["usage"]["prompt_tokens"]))
+    messages[-1]["content"] = "Who says so?"
+    edited, body = chat()
+    ok(cached(body) > n_prompt - 9 and chat(bare)[0] == edited,
+       "its message, edited")
+    branches = [None] * 6
+
+    def branch(i):
+        branches[i] = server.ask("POST", "/v1/chat/completions", {
+            **asked, "messages": messages[:-1] + [
+                {"role": "user", "content": "Branch %d" % i}]})[2]
+
+    threads = [threading.Thread(target=branch, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    same = True
+    for i, body in enumerate(branches):
+        messages[-1]["content"] = "Branch %d" % i
+        same &= (cached(body) > n_prompt - 9 and
+                 chat(bare)[0] == body["choices"][0]["message"]["content"])
+    ok(same, "branches at a time")
+    now = server.metrics()
+    ok(now["weir_cache_hits_total"] >= 9 and
+       now["weir_cache_tokens_total"] > 9 * (n_prompt - 9) and
+       0 < now["weir_cache_bytes"] <= now["weir_cache_bytes_limit"],
+       "metrics")
+    ok(bare.metrics()["weir_cache_bytes_limit"] == 0, "and none without")
+    ok(server.end() == 0 and bare.end() == 0, "both end")
+    small = Server(model, "--cache-ram", "4M")
+    good, most = True, 0
+    for i in range(12):
+        small.complete("%d %s" % (i, "the king said " * 200), max_tokens=2)
+        now = small.metrics()
+        good &= now["weir_cache_bytes"] <= 4 << 20
+        most = max(most, now["weir_cache_bytes"])
+    ok(good and most and now["weir_cache_evictions_total"] > 0,
+       "a ceiling: %d bytes at most" % most)
+    ok(small.end() == 0, "the server ends")
+
+
 def test_start(model, folder):
     taken = Server(model)
     again = Server(model, "--port", str(taken.port))
@@ -648,6 +722,7 @@ def main(model, other):
     test_damage(model, folder)
     test_burst(model)
     test_connections(model)
+    test_cache(model)
     test_start(model, folder)
     print("1..%d" % n_all)
     return n_ok != n_all

@@ -344,7 +344,7 @@ static int attempt_line(const void *what, int *wrong, struct weir_err *err)
             1, line.custom_id, 200,
             weir_openai_answer(
                 &head, weir_openai_add(json_array(), weir_openai_text(&choice)),
-                weir_openai_usage(3, 3)),
+                weir_openai_usage(3, 1, 3)),
             &text, &n, &fault.err);
     fault_disarm();
     if (rc && err)

@@ -347,7 +347,7 @@ static void test_answers(void)
 
     tap_ok(!weir_batch_line_print(
                12, "a\"b", 200,
-               weir_openai_answer(&head, choices, weir_openai_usage(9, 2)),
+               weir_openai_answer(&head, choices, weir_openai_usage(9, 4, 2)),
                &text, &n, &fault.err) &&
                n && text[n - 1] == '\n',
            "a line");
@@ -360,7 +360,7 @@ static void test_answers(void)
                          "\"logprobs\":null,\"finish_reason\":\"length\","
                          "\"token_ids\":[5,6]}],\"usage\":{\"prompt_tokens\":9,"
                          "\"completion_tokens\":2,\"total_tokens\":11,"
-                         "\"prompt_tokens_details\":{\"cached_tokens\":0}}}},"
+                         "\"prompt_tokens_details\":{\"cached_tokens\":4}}}},"
                          "\"error\":null}"),
            "%s", text);
     tap_ok(weir_batch_line_number(text, n - 1) == 12 &&

@@ -357,6 +357,38 @@ static void test_budget(void)
     weir_model_close(model);
 }
 
+/* What a caller has enough of when so many tokens are done */
+static int stop(void *ctx, size_t n_done, size_t n_tok)
+{
+    const size_t *most = ctx;
+
+    (void)n_tok;
+    return n_done >= *most;
+}
+
+static void test_stopped(weir_model *model)
+{
+    static float wanted[N_VOCAB], logits[N_VOCAB];
+    size_t most = 120;
+    struct weir_session_options options = {.n_ctx = N_CTX,
+                                           .progress = stop,
+                                           .progress_ctx = &most,
+                                           .snapshot_bytes = 1 << 24};
+    weir_session *session = NULL;
+    int rc;
+
+    fresh(model, text, 300, wanted);
+    rc = weir_session_new(model, &options, &session, &err);
+    tap_ok(!rc && expect(session, text, 100, 0, NULL), "a turn of 100 tokens");
+    rc = weir_session_prefix(session, text, 300, logits, NULL, &err);
+    tap_ok(rc == WEIR_ESTOPPED && weir_session_n_tok(session) == 100,
+           "the next one, stopped: %s", err.message);
+    most = SIZE_MAX;
+    tap_ok(expect(session, text, 300, 100, logits) && same(logits, wanted),
+           "it goes on from the end of the turn before");
+    weir_session_free(session);
+}
+
 static void test_levels(void)
 {
     const struct weir_jamba_options options = {.n_threads = 2};
@@ -375,6 +407,7 @@ static void test_levels(void)
             test_without(model);
             test_many(model);
             test_errors(model);
+            test_stopped(model);
         } else {
             test_cuts(model);
         }

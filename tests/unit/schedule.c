@@ -335,8 +335,8 @@ static void test_budget(void)
                              &err) == WEIR_ELIMIT &&
                !made,
            "what does not fit: %s", err.message);
-    tap_ok(weir_schedule_usual_places(model, 1 << 20, WEIR_KV_F32) == 1 &&
-               weir_schedule_usual_places(model, 16, WEIR_KV_F32) == 32,
+    tap_ok(weir_schedule_usual_places(model, 1 << 20, WEIR_KV_F32, 0) == 1 &&
+               weir_schedule_usual_places(model, 16, WEIR_KV_F32, 0) == 32,
            "1 to 32 places fit into a quarter of the memory");
     weir_model_close(model);
 }

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/texts.h"
+
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "engine/session_parts.h"
+
+#define TURN_PLACES 6 /* that a session has for the ends of turns */
+
+struct text {
+    weir_session *session; /* with room for its tokens, and no more */
+    uint64_t n_bytes;
+    TAILQ_ENTRY(text) entry;
+};
+
+TAILQ_HEAD(text_list, text);
+
+struct weir_texts {
+    weir_model *model;
+    enum weir_kv kv;
+    struct text_list texts; /* the one that was asked for last stands first */
+    struct weir_texts_stats stats;
+};
+
+int weir_texts_new(weir_model *model, enum weir_kv kv, uint64_t n_bytes,
+                   struct weir_texts **out, struct weir_err *err)
+{
+    struct weir_texts *texts = calloc(1, sizeof(*texts));
+
+    *out = texts;
+    if (!texts)
+        return weir_err_nomem(err, sizeof(*texts), "prompts that are kept");
+    texts->model = model;
+    texts->kv = kv;
+    texts->stats.most_bytes = n_bytes;
+    TAILQ_INIT(&texts->texts);
+    return 0;
+}
+
+static void drop(struct weir_texts *texts, struct text *text)
+{
+    TAILQ_REMOVE(&texts->texts, text, entry);
+    texts->stats.n_bytes -= text->n_bytes;
+    texts->stats.n_texts--;
+    weir_session_free(text->session);
+    free(text);
+}
+
+void weir_texts_free(struct weir_texts *texts)
+{
+    if (!texts)
+        return;
+    while (!TAILQ_EMPTY(&texts->texts))
+        drop(texts, TAILQ_FIRST(&texts->texts));
+    free(texts);
+}
+
+const struct weir_texts_stats *weir_texts_get_stats(
+    const struct weir_texts *texts)
+{
+    return &texts->stats;
+}
+
+static uint64_t place_bytes(const weir_model *model)
+{
+    return weir_snapshot_bytes(weir_state_mamba_floats(&model->jamba->config),
+                               weir_model_n_vocab(model));
+}
+
+uint64_t weir_texts_snapshots(const weir_model *model, size_t n_ctx)
+{
+    return (n_ctx / WEIR_SNAPSHOT_TOK + TURN_PLACES) * place_bytes(model);
+}
+
+/* ---- taking ---- */
+
+size_t weir_texts_take(struct weir_texts *texts, weir_session *session,
+                       const int32_t *ids, size_t n_ids, float *logits,
+                       size_t *n_common)
+{
+    struct text *text, *best = NULL;
+    size_t n_best = 0, n, n_alike;
+
+    *n_common = 0;
+    if (n_ids < WEIR_PROMPT_TOK)
+        return 0;
+    TAILQ_FOREACH(text, &texts->texts, entry)
+    {
+        n = weir_session_held(text->session, ids, n_ids, &n_alike);
+        *n_common = n_alike > *n_common ? n_alike : *n_common;
+        if (n > n_best) {
+            n_best = n;
+            best = text;
+        }
+    }
+    if (best)
+        n_best = weir_session_copy(session, best->session, ids, n_ids, logits);
+    texts->stats.n_hits += n_best > 0;
+    texts->stats.n_misses += n_best == 0;
+    texts->stats.n_tok += n_best;
+    if (best) {
+        TAILQ_REMOVE(&texts->texts, best, entry);
+        TAILQ_INSERT_HEAD(&texts->texts, best, entry);
+    }
+    return n_best;
+}
+
+/* ---- keeping ---- */
+
+/* Whether all that the text is for can be had of the session, too */
+static int stands_for(const weir_session *session, const weir_session *text)
+{
+    size_t n = text->state.n_tok;
+
+    return weir_session_held(session, text->ids, n, NULL) == n;
+}
+
+static void drop_beginnings(struct weir_texts *texts,
+                            const weir_session *session)
+{
+    struct text *text = TAILQ_FIRST(&texts->texts), *next;
+
+    for (; text; text = next) {
+        next = TAILQ_NEXT(text, entry);
+        if (stands_for(session, text->session))
+            drop(texts, text);
+    }
+}
+
+static int make_room(struct weir_texts *texts, uint64_t n_bytes)
+{
+    if (n_bytes > texts->stats.most_bytes)
+        return 0;
+    while (texts->stats.n_bytes > texts->stats.most_bytes - n_bytes) {
+        drop(texts, TAILQ_LAST(&texts->texts, text_list));
+        texts->stats.n_evicted++;
+    }
+    return 1;
+}
+
+static int is_kept(const struct weir_texts *texts, const weir_session *session)
+{
+    const struct text *text;
+    size_t n = session->state.n_tok;
+
+    TAILQ_FOREACH(text, &texts->texts, entry)
+    if (weir_session_held(text->session, session->ids, n, NULL) == n)
+        return 1;
+    return 0;
+}
+
+void weir_texts_keep(struct weir_texts *texts, const weir_session *session)
+{
+    size_t n = session->state.n_tok;
+    const struct weir_session_options options = {
+        .n_ctx = n,
+        .kv = texts->kv,
+        .snapshot_bytes =
+            (session->snapshots.n_kept + 1) * place_bytes(texts->model)};
+    uint64_t n_bytes = weir_session_bytes(texts->model, &options);
+    struct text *text;
+
+    if (n < WEIR_PROMPT_TOK || is_kept(texts, session))
+        return;
+    drop_beginnings(texts, session);
+    if (!make_room(texts, n_bytes))
+        return;
+    text = calloc(1, sizeof(*text));
+    if (!text ||
+        weir_session_new(texts->model, &options, &text->session, NULL)) {
+        free(text);
+        return;
+    }
+    weir_session_copy(text->session, session, session->ids, n, NULL);
+    text->n_bytes = n_bytes;
+    texts->stats.n_bytes += n_bytes;
+    texts->stats.n_texts++;
+    TAILQ_INSERT_HEAD(&texts->texts, text, entry);
+}

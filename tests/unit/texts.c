@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Prompts that are kept: what follows one of them is what it would be without,
+ * bit for bit; only what is new is computed, and what is kept stays below its
+ * ceiling.
+ */
+#include "engine/texts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/schedule.h"
+#include "engine/session_parts.h"
+#include "model/import.h"
+#include "model/work.h"
+#include "tests/tap.h"
+
+#define N_VOCAB  512
+#define N_CTX    6000
+#define N_ANSWER 12
+
+struct answer {
+    int32_t ids[N_ANSWER];
+    size_t n_ids, n_cached;
+    int n_told;
+};
+
+static char path[] = "texts.XXXXXX";
+static int32_t text[N_CTX];
+static struct weir_err err;
+static size_t n_piece_tok;
+static weir_model *model;
+static struct weir_schedule *schedule;
+static struct weir_texts_stats stats;
+
+static int take_answer(void *ctx, const struct weir_answer *got,
+                       struct weir_err *e)
+{
+    struct answer *answer = got->tag;
+
+    (void)ctx;
+    (void)e;
+    answer->n_ids = got->n_ids;
+    answer->n_cached = got->n_cached;
+    answer->n_told++;
+    memcpy(answer->ids, got->ids, got->n_ids * sizeof(*got->ids));
+    return 0;
+}
+
+static void start(uint64_t cache_bytes)
+{
+    const struct weir_schedule_options options = {.n_places = 4,
+                                                  .n_ctx = N_CTX,
+                                                  .n_piece_tok = n_piece_tok,
+                                                  .cache_bytes = cache_bytes};
+
+    if (weir_schedule_new(model, &options, take_answer, NULL, &schedule, &err))
+        tap_ok(0, "%s", err.message);
+}
+
+static void add(const int32_t *ids, size_t n_ids, struct answer *answer)
+{
+    static const struct weir_sampling neutral = WEIR_SAMPLING_NEUTRAL;
+    static struct weir_request request;
+
+    memset(answer, 0, sizeof(*answer));
+    request = (struct weir_request){.ids = ids,
+                                    .n_ids = n_ids,
+                                    .n_tokens = N_ANSWER,
+                                    .sampling = neutral,
+                                    .tag = answer};
+    request.sampling.temperature = 1.5;
+    request.sampling.seed = 7;
+    weir_stop_init(&request.stop);
+    if (weir_schedule_add(schedule, &request, &err))
+        tap_ok(0, "%s", err.message);
+}
+
+/* Until all have ended; *flop is what passes took, if it is wanted. */
+static void run(double *flop)
+{
+    double before = weir_schedule_tally(schedule)->flop;
+
+    while (weir_schedule_n_running(schedule))
+        if (weir_schedule_step(schedule, &err)) {
+            tap_ok(0, "%s", err.message);
+            break;
+        }
+    if (flop)
+        *flop = weir_schedule_tally(schedule)->flop - before;
+    weir_schedule_get_texts(schedule, &stats);
+}
+
+static void ask(const int32_t *ids, size_t n_ids, struct answer *answer)
+{
+    add(ids, n_ids, answer);
+    run(NULL);
+}
+
+/* The same without anything that was kept */
+static int is_answer(const struct answer *answer, const int32_t *ids,
+                     size_t n_ids)
+{
+    struct weir_schedule *kept = schedule;
+    struct weir_texts_stats kept_stats = stats;
+    struct answer alone;
+
+    start(0);
+    ask(ids, n_ids, &alone);
+    weir_schedule_free(schedule);
+    schedule = kept;
+    stats = kept_stats;
+    return answer->n_told == 1 && alone.n_ids == N_ANSWER &&
+           answer->n_ids == alone.n_ids && alone.n_cached == 0 &&
+           !memcmp(answer->ids, alone.ids, sizeof(alone.ids));
+}
+
+/* The first n tokens of the text, and then others */
+static const int32_t *change(size_t n)
+{
+    static int32_t other[N_CTX];
+
+    memcpy(other, text, sizeof(other));
+    for (size_t i = n; i < N_CTX; i++)
+        other[i] = (text[i] + 1) % N_VOCAB;
+    return other;
+}
+
+static void test_turns(void)
+{
+    struct answer answer;
+    double first, again;
+
+    start(UINT64_C(1) << 30);
+    add(text, 3000, &answer);
+    run(&first);
+    tap_ok(answer.n_cached == 0 && is_answer(&answer, text, 3000),
+           "pieces of %zu: a prompt", n_piece_tok);
+    add(text, 3000, &answer);
+    run(&again);
+    tap_ok(answer.n_cached == 3000 && is_answer(&answer, text, 3000),
+           "again: nothing of it is computed");
+    tap_ok(again < first / 50, "which is %.4f of the arithmetic",
+           again / first);
+    tap_ok(stats.n_texts == 1 && stats.n_hits == 1 && stats.n_misses == 1 &&
+               stats.n_tok == 3000,
+           "a hit, of 3000 tokens");
+    ask(text, 3010, &answer);
+    tap_ok(answer.n_cached == 3000 && is_answer(&answer, text, 3010),
+           "10 tokens more: they are computed");
+    tap_ok(stats.n_texts == 1, "the longer one stands for both");
+    ask(text, 3000, &answer);
+    tap_ok(answer.n_cached == 3000 && is_answer(&answer, text, 3000),
+           "back to the first");
+    ask(change(3005), 3050, &answer);
+    tap_ok(answer.n_cached == 3000 && is_answer(&answer, change(3005), 3050),
+           "what was edited behind it");
+    ask(text, 5000, &answer);
+    tap_ok(answer.n_cached == 3010 && is_answer(&answer, text, 5000),
+           "a long one");
+    ask(change(4500), 4600, &answer);
+    tap_ok(answer.n_cached == 4096 && is_answer(&answer, change(4500), 4600),
+           "one that differs inside a turn goes on from a place in it");
+    weir_schedule_free(schedule);
+}
+
+/* A beginning that all have, as a message of the system */
+static void test_branches(void)
+{
+    struct answer answers[4];
+
+    start(UINT64_C(1) << 30);
+    ask(text, 1000, &answers[0]);
+    ask(change(300), 1000, &answers[1]);
+    tap_ok(answers[1].n_cached == 0 &&
+               is_answer(&answers[1], change(300), 1000),
+           "pieces of %zu: another text that begins alike", n_piece_tok);
+    ask(change(301), 900, &answers[2]);
+    tap_ok(answers[2].n_cached == 300 &&
+               is_answer(&answers[2], change(301), 900),
+           "a third goes on from where they part");
+    for (size_t i = 0; i < 4; i++)
+        add(text, 1000 + i * 20, &answers[i]);
+    run(NULL);
+    for (size_t i = 0; i < 4; i++)
+        tap_ok(answers[i].n_cached == 1000 &&
+                   is_answer(&answers[i], text, 1000 + i * 20),
+               "branch %zu of a text, in step", i);
+    weir_schedule_free(schedule);
+}
+
+/* Few tokens are computed as single ones, which shows in the bits. */
+static void test_short(void)
+{
+    struct answer answer;
+
+    start(UINT64_C(1) << 30);
+    for (size_t n = WEIR_PROMPT_TOK - 2; n < WEIR_PROMPT_TOK + 3; n++) {
+        size_t kept = n - 1 < WEIR_PROMPT_TOK ? 0 : n - 1;
+
+        ask(text, n, &answer);
+        tap_ok(answer.n_cached == kept && is_answer(&answer, text, n),
+               "%zu tokens, of which %zu were kept", n, answer.n_cached);
+    }
+    weir_schedule_free(schedule);
+}
+
+static void test_ceiling(void)
+{
+    struct answer answer;
+    const struct weir_session_options options = {
+        .n_ctx = 500,
+        .snapshot_bytes =
+            3 * weir_snapshot_bytes(
+                    weir_state_mamba_floats(&model->jamba->config), N_VOCAB)};
+    uint64_t each = weir_session_bytes(model, &options), most = 0;
+    int good = 1;
+
+    start(3 * each);
+    for (size_t i = 0; i < 8; i++) {
+        ask(text + i, 500, &answer);
+        good &= stats.n_bytes <= 3 * each && answer.n_cached == 0;
+        most = stats.n_bytes > most ? stats.n_bytes : most;
+    }
+    tap_ok(good && most > each && stats.n_evicted >= 4,
+           "%llu bytes of %llu, and %llu prompts made room",
+           (unsigned long long)most, (unsigned long long)(3 * each),
+           (unsigned long long)stats.n_evicted);
+    ask(text + 7, 500, &answer);
+    tap_ok(answer.n_cached == 500, "the last one is there");
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 0 && is_answer(&answer, text, 500),
+           "the first one is not");
+    ask(text, 5900, &answer);
+    tap_ok(answer.n_cached == 500 && stats.n_bytes <= 3 * each &&
+               is_answer(&answer, text, 5900),
+           "one that is larger than the ceiling is not kept");
+    weir_schedule_free(schedule);
+}
+
+/* Under a budget of memory they have their part of it. */
+static void test_budget(void)
+{
+    struct weir_model_options options = {
+        .n_threads = 1, .io = WEIR_IO_PREAD, .ram_bytes = 1 << 30};
+    weir_model *mapped = model;
+    struct answer answer;
+
+    if (weir_model_open(path, &options, &model, &err)) {
+        tap_ok(0, "%s", err.message);
+        model = mapped;
+        return;
+    }
+    start(UINT64_C(64) << 20);
+    ask(text, 1000, &answer);
+    ask(text, 1000, &answer);
+    tap_ok(answer.n_cached == 1000 && stats.n_texts == 1, "under a budget");
+    weir_schedule_free(schedule);
+    tap_ok(model->jamba->budget.session_bytes == 0, "which gets all back");
+    tap_ok(weir_schedule_new(model,
+                             &(struct weir_schedule_options){
+                                 .n_places = 1,
+                                 .n_ctx = N_CTX,
+                                 .cache_bytes = UINT64_C(1) << 40},
+                             take_answer, NULL, &schedule, &err) == WEIR_ELIMIT,
+           "more than it has is refused: %s", err.message);
+    weir_model_close(model);
+    model = mapped;
+}
+
+int main(void)
+{
+    struct weir_import import = {.quant = {1, 1}, .tile_ceiling = 65536};
+    struct weir_model_options options = {.n_threads = 1};
+    const char *srcdir = getenv("srcdir");
+    char folder[4096];
+    int fd = mkstemp(path);
+
+    for (size_t i = 0; i < N_CTX; i++)
+        text[i] = (int32_t)(i * i * 149 % 509);
+    snprintf(folder, sizeof(folder), "%s/tests/golden/moe-8l",
+             srcdir ? srcdir : ".");
+    if (fd < 0 || weir_import_folder(&import, folder, path, &err) ||
+        weir_model_open(path, &options, &model, &err)) {
+        tap_ok(0, "a model: %s", err.message);
+        return tap_done();
+    }
+    for (n_piece_tok = 0; n_piece_tok <= 200; n_piece_tok += 200) {
+        test_turns();
+        test_branches();
+    }
+    test_short();
+    test_ceiling();
+    test_budget();
+    weir_model_close(model);
+    close(fd);
+    unlink(path);
+    return tap_done();
+}
