@@ -114,7 +114,6 @@ void weir_cuda_conv(struct weir_device *device,
 #define SCAN_CH      32
 #define SCAN_THREADS (SCAN_CH * 4)
 #define SCAN_TOK     16
-#define SCAN_GROUP   8 /* tokens under way at a time */
 #define SCAN_EACH    (SCAN_TOK * SCAN_CH / SCAN_THREADS)
 
 struct scan_stage {
@@ -178,7 +177,7 @@ DEVICE void scan_put(const struct weir_device_scan *p,
     }
 }
 
-/* One token: a lane's four states move on.  Its share of what is read out */
+/* One token: a lane's four states move on, and are read out. */
 DEVICE float scan_step(const struct scan_stage *s, uint32_t t, uint32_t c,
                        uint32_t quarter, const float *a, float *state)
 {
@@ -190,34 +189,11 @@ DEVICE float scan_step(const struct scan_stage *s, uint32_t t, uint32_t c,
 
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        state[i] = fmaf(exp2f(delta * a[i]), state[i], du * bs[i]);
-        y = fmaf(state[i], cs[i], y);
+        state[i] = exp2f(delta * a[i]) * state[i] + du * bs[i];
+        y += state[i] * cs[i];
     }
-    return y;
-}
-
-/*
- * n tokens, a constant, from token t on.  Nothing is stored before the last of
- * them has been read, so that only the states keep one waiting for another.
- */
-DEVICE void scan_steps(struct scan_stage *s, uint32_t t, int n, uint32_t c,
-                       uint32_t quarter, const float *a, float *state)
-{
-    float y[SCAN_GROUP];
-
-#pragma unroll
-    for (int i = 0; i < n; i++)
-        y[i] = scan_step(s, t + i, c, quarter, a, state);
-#pragma unroll
-    for (int i = 0; i < n; i++)
-        y[i] += __shfl_xor_sync(ALL, y[i], 1);
-#pragma unroll
-    for (int i = 0; i < n; i++)
-        y[i] += __shfl_xor_sync(ALL, y[i], 2);
-#pragma unroll
-    for (int i = 0; i < n; i++)
-        if (quarter == 0)
-            s->y[t + i][c] = y[i];
+    y += __shfl_xor_sync(ALL, y, 1);
+    return y + __shfl_xor_sync(ALL, y, 2);
 }
 
 DEVICE void scan_write(const struct weir_device_scan *p,
@@ -265,15 +241,17 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     scan_fetch(&p, &run, 0, c, &now);
     for (uint32_t from = 0; from < run.n_tok; from += SCAN_TOK) {
         uint32_t n = run.n_tok - from < SCAN_TOK ? run.n_tok - from : SCAN_TOK;
-        uint32_t t = 0;
 
         scan_put(&p, &now, dt_bias, &s);
         scan_fetch(&p, &run, from + SCAN_TOK, c, &next);
         __syncthreads();
-        for (; t + SCAN_GROUP <= n; t += SCAN_GROUP)
-            scan_steps(&s, t, SCAN_GROUP, in, quarter, a, state);
-        for (; t < n; t++)
-            scan_steps(&s, t, 1, in, quarter, a, state);
+#pragma unroll 4
+        for (uint32_t t = 0; t < n; t++) {
+            float y = scan_step(&s, t, in, quarter, a, state);
+
+            if (quarter == 0)
+                s.y[t][in] = y;
+        }
         __syncthreads();
         scan_write(&p, &run, from, c, d, &now, &s);
         now = next;
