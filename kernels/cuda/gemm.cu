@@ -15,6 +15,54 @@
  */
 #include "kernels/cuda/gemm_parts.h"
 
+#define PACK 8 /* columns that a thread takes at a time */
+
+/* Columns `in` and on of a block, zeros behind its end */
+DEVICE void fetch_columns(const struct gemm_shape *shape, const float *x,
+                          uint32_t in, float *v)
+{
+    if (in + PACK <= shape->block_cols && ((uintptr_t)x & 15) == 0) {
+#pragma unroll
+        for (int i = 0; i < PACK; i += 4) {
+            float4 four = *(const float4 *)(x + i);
+
+            v[i] = four.x;
+            v[i + 1] = four.y;
+            v[i + 2] = four.z;
+            v[i + 3] = four.w;
+        }
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < PACK; i++)
+        v[i] = in + i < shape->block_cols ? x[i] : 0.0f;
+}
+
+/* One term of them, which is taken off; `at`: of their 64 columns */
+DEVICE void put_term(uint32_t is_i8, uint16_t *at, uint32_t in, float *v)
+{
+    uint32_t word[PACK / 2];
+
+#pragma unroll
+    for (int i = 0; i < PACK / 2; i++) {
+        __nv_bfloat162 pair = __floats2bfloat162_rn(
+            is_i8 ? v[i / 2 * 4 + i % 2] : v[2 * i],
+            is_i8 ? v[i / 2 * 4 + i % 2 + 2] : v[2 * i + 1]);
+
+        word[i] = *(uint32_t *)&pair;
+    }
+#pragma unroll
+    for (int i = 0; i < PACK; i++)
+        v[i] -= __bfloat162float(__float2bfloat16_rn(v[i]));
+    if (!is_i8) {
+        *(uint4 *)(at + in) = {word[0], word[1], word[2], word[3]};
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < PACK / 2; i++)
+        *(uint32_t *)(at + place_i8(in + i / 2 * 4 + i % 2)) = word[i];
+}
+
 static __global__ void pack(const __grid_constant__ struct gemm_shape shape,
                             const float *x, size_t ld_x, const float *norm,
                             const float *factor, float eps, uint16_t *packed)
@@ -30,16 +78,21 @@ static __global__ void pack(const __grid_constant__ struct gemm_shape shape,
         f = factor ? factor[t]
                    : row_factor(x, shape.n_blocks * shape.block_cols, eps,
                                 threadIdx.x % WARP);
-    for (uint32_t i = threadIdx.x; i < n; i += THREADS) {
+    for (uint32_t i = threadIdx.x * PACK; i < n; i += THREADS * PACK) {
         uint32_t block = i / shape.block_pad, in = i % shape.block_pad;
         uint32_t c = block * shape.block_cols + in;
-        float v = 0.0f;
+        float v[PACK], scale[PACK];
 
-        if (in < shape.block_cols)
-            v = norm ? x[c] * f * norm[c] : x[c];
-        if (shape.is_i8)
-            in = (in & ~63u) | place_i8(in & 63);
-        put_packed(&shape, packed + (size_t)block * shape.block_pad + in, v);
+        fetch_columns(&shape, x + c, in, v);
+        if (norm) {
+            fetch_columns(&shape, norm + c, in, scale);
+#pragma unroll
+            for (int j = 0; j < PACK; j++)
+                v[j] = v[j] * f * scale[j];
+        }
+        for (uint32_t j = 0; j < shape.terms; j++)
+            put_term(shape.is_i8, packed + j * (size_t)n + (i & ~63u), in & 63,
+                     v);
     }
 }
 
@@ -179,11 +232,13 @@ KERNEL(gemm_bf16_64, WEIR_BF16, 64)
 KERNEL(gemm_bf16_128, WEIR_BF16, 128)
 KERNEL(gemm_bf16_256, WEIR_BF16, 256)
 
-static const struct gemm_kernel kernels[] = {
-    {64, (const void *)gemm_i8_64, (const void *)gemm_bf16_64},
-    {128, (const void *)gemm_i8_128, (const void *)gemm_bf16_128},
-    {256, (const void *)gemm_i8_256, (const void *)gemm_bf16_256},
-};
+#define ENTRY(n)                                                               \
+    {                                                                          \
+        n, (const void *)gemm_i8_##n, (const void *)gemm_bf16_##n,             \
+            RING *STAGE_BYTES(WEIR_I8, n), RING *STAGE_BYTES(WEIR_BF16, n)     \
+    }
+
+static const struct gemm_kernel kernels[] = {ENTRY(64), ENTRY(128), ENTRY(256)};
 
 /* The widest tile that has tokens enough and leaves no unit without one */
 static int choose_tile(const struct weir_device *device,
@@ -221,9 +276,7 @@ void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
     if (gemm->expert)
         grid.x += gemm->n_tok < gemm->n_experts ? gemm->n_tok : gemm->n_experts;
     weir_cuda_launch(device, is_i8 ? set[i].i8 : set[i].bf16, grid, THREADS,
-                     RING * (is_i8 ? STAGE_BYTES(WEIR_I8, set[i].tok)
-                                   : STAGE_BYTES(WEIR_BF16, set[i].tok)),
-                     args);
+                     is_i8 ? set[i].i8_shared : set[i].bf16_shared, args);
 }
 
 static __global__ void sum_experts(

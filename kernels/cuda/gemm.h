@@ -63,6 +63,7 @@ extern "C" {
 struct gemm_kernel {
     uint32_t tok;
     const void *i8, *bf16;
+    uint32_t i8_shared, bf16_shared; /* bytes */
 };
 
 /* Those of the Hopper generation, or NULL: not such a card, or not compiled */
