@@ -325,6 +325,15 @@ static int take_format(struct weir_completion *to, const char *key,
     return unsupported(fault, key, "{\"type\": \"text\"}");
 }
 
+static int take_model(struct weir_completion *to, const char *key,
+                      const json_t *value, struct weir_fault *fault)
+{
+    if (to->is_served && !json_is_string(value))
+        return wrong(fault, key, "a string");
+    to->model = json_string_value(value);
+    return 0;
+}
+
 enum { OF_TEXT = 1, OF_CHAT = 2, OF_BOTH = 3 };
 
 static const struct {
@@ -360,7 +369,7 @@ static const struct {
     {"response_format", take_format, OF_CHAT},
     {"tools", take_none, OF_CHAT},
     {"tool_choice", take_none, OF_CHAT},
-    {"model", pass_over, OF_BOTH},
+    {"model", take_model, OF_BOTH},
     {"user", pass_over, OF_BOTH},
 };
 
@@ -390,6 +399,7 @@ int weir_openai_read_completion(const json_t *body,
     const char *key, *wanted;
     int rc;
 
+    completion->model = NULL;
     completion->messages = NULL;
     completion->documents = NULL;
     completion->text = NULL;

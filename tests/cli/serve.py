@@ -245,6 +245,7 @@ def test_refusals(server):
             ({"tools": []}, "tools", "unknown_parameter"),
             ({"temperature": -1}, "temperature", "invalid_value"),
             ({"logit_bias": {"9999999": 1}}, "logit_bias", "invalid_value"),
+            ({"model": 5}, "model", "invalid_value"),
             ({"stop": 5}, "stop", "invalid_value")]:
         status, _, body = server.complete(**keys)
         if param is None:
@@ -259,7 +260,15 @@ def test_refusals(server):
     ok(status == 400 and "answer of up to 7 are longer than the context of "
        "4096" in message and int(message.split()[3]) > 4096,
        "a long prompt is refused with the numbers: " + message)
+    status, _, body = server.complete("a " * 5000)
+    ok(status == 400 and "leaves no room for an answer" in
+       body["error"]["message"], "even without: " + body["error"]["message"])
     ok(server.complete("a" * 300000)[0] == 400, "as long as a body may be")
+    status, _, body = server.complete(model="other")
+    ok(status == 404 and body["error"]["code"] == "model_not_found" and
+       body["error"]["param"] == "model",
+       "another model: " + body["error"]["message"])
+    ok(server.complete(model="demo", max_tokens=1)[0] == 200, "this one")
     for bad in [b"", b"{", b"[1", b"{\"prompt\":\"\xff\"}", b"[" * 100000,
                 b"{\"prompt\":\"a\",\"prompt\":\"b\"}", b"nul", b"[]", b"7"]:
         status, _, body = server.ask("POST", "/v1/completions", bad)
