@@ -103,7 +103,8 @@ struct weir_runner_stats {
     struct weir_histogram first_token;    /* since the job came */
     struct weir_histogram between_tokens; /* of one text */
     struct weir_residency_stats residency;
-    int has_failed; /* it has ended with this error */
+    double used_bytes[WEIR_TALLY_PLACES]; /* of weights, by all steps */
+    int has_failed;                       /* it has ended with this error */
     struct weir_err err;
 };
 

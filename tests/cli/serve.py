@@ -534,6 +534,23 @@ def test_damage(model, folder):
     ok(server.end() == 0, "to its end")
 
 
+def test_used(model):
+    """What passes use of the weights is the same wherever it lies."""
+    used = []
+    for options in [], ["--io", "pread"], ["--device", "host"]:
+        server = Server(model, *options)
+        server.complete(max_tokens=20, temperature=0)
+        all_told = server.wait_for(steps_total=20)
+        values = server.metrics()
+        used.append([values['weir_weights_used_bytes_total{place="%s"}' % x]
+                     for x in ("memory", "device")])
+        ok(all_told and server.end() == 0, "a text with %s" % options)
+    print("#", used)
+    ok(used[0][0] > 20 * 2**20 and used[0][1] == 0, "of memory, mapped")
+    ok(used[1] == used[0], "or read")
+    ok(used[2] == used[0][::-1], "or of a device")
+
+
 def be_a_client(server, seed, n, ends):
     rng = random.Random(seed)
     for _ in range(n):
@@ -656,6 +673,7 @@ def main(model, other):
     test_timeout(model)
     test_drain(model)
     test_damage(model, folder)
+    test_used(model)
     test_burst(model)
     test_connections(model)
     test_start(model, folder)
