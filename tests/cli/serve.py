@@ -44,14 +44,20 @@ def test_paths(server):
     ok(one[0] == 200 and one[2] == body["data"][0], "by its name")
     ok(server.ask("GET", "/v1/models/d%65mo")[0] == 200, "in disguise")
     ok(server.ask("HEAD", "/health")[0] == 200, "HEAD")
-    for path in ["/", "/v1/models/other", "/v1/models/", "/etc/passwd",
+    for path in ["//", "/index.html", "/v1/models/other", "/v1/models/", "/etc/passwd",
                  "/../../../../etc/passwd", "/v1/%2e%2e/%2e%2e/etc/passwd",
                  "//health", "/health/", "/v1/completions/x",
                  "/v1/models/..%2f..%2fetc%2fpasswd"]:
         status, _, body = server.ask("GET", path)
         ok(status == 404 and body["error"]["code"] == "not_found",
            "nothing at " + path)
+    status, headers, body = server.ask("GET", "/")
+    ok(status == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
+       and body.startswith(b"<!doctype html>") and body.endswith(b"</html>\n"),
+       "the page")
+    ok(server.ask("HEAD", "/?x=y")[::2] == (200, b""), "its head")
     for method, path, allow in [("GET", "/v1/completions", "POST"),
+                                ("POST", "/", "GET, HEAD"),
                                 ("POST", "/health", "GET, HEAD"),
                                 ("DELETE", "/v1/models", "GET, HEAD"),
                                 ("PUT", "/tokenize", "POST")]:
@@ -283,7 +289,8 @@ def test_keys(model, folder):
     with open(path, "w", encoding="ascii") as file:
         file.write("# keys\n\nsecond-key\r\nthird-key\n")
     server = Server(model, "--api-key", "first-key", "--api-key-file", path)
-    ok(server.ask("GET", "/health")[0] == 200, "health wants no key")
+    for path in ["/health", "/"]:
+        ok(server.ask("GET", path)[0] == 200, path + " wants no key")
     for key in [None, "", "Bearer", "Bearer ", "Bearer first-ke", "first-key",
                 "Bearer first-key ", "Bearer first-keyy", "Basic first-key",
                 "Bearer # keys", "Bearer " + "x" * 300]:
@@ -303,6 +310,29 @@ def test_keys(model, folder):
     ok(server.end() == 0, "and the server ends")
 
 
+def test_own_origin(server):
+    """Of the page at /, by a name that nobody else has"""
+    for host, origin, status in [
+            ("127.0.0.1:80", "http://127.0.0.1:80", 200),
+            ("localhost:8080", "http://localhost:8080", 200),
+            ("LOCALHOST", "https://localhost", 200),
+            ("192.168.1.2", "http://192.168.1.2", 200),
+            ("[::1]:8080", "http://[::1]:8080", 200),
+            ("127.0.0.1:80", "http://127.0.0.1:81", 403),
+            ("127.0.0.1", "http://127.0.0.1.example.org", 403),
+            ("127.0.0.1", "ftp://127.0.0.1", 403),
+            ("127.0.0.1", "127.0.0.1", 403),
+            ("127.0.0.1", "null", 403), ("", "http://", 403),
+            ("[::1", "http://[::1]", 403), ("::1", "http://::1", 403),
+            ("x" * 300, "http://" + "x" * 300, 403),
+            ("example.org", "http://example.org", 403),
+            ("localhost.example.org", "http://localhost.example.org", 403)]:
+        got = server.ask("POST", "/tokenize", {"prompt": "a"},
+                         {"Host": host, "Origin": origin})
+        ok(got[0] == status and not any("Access-Control" in x for x in got[1]),
+           "%s asks %s: %d" % (origin[:40], host[:40], got[0]))
+
+
 def test_origins(server, model):
     page = {"Origin": "http://example.org"}
     status, _, body = server.ask("POST", "/v1/completions", {"prompt": "a"},
@@ -311,6 +341,7 @@ def test_origins(server, model):
        "a page of another origin is refused")
     ok(server.ask("OPTIONS", "/v1/completions", headers=page)[0] == 403,
        "also when its browser asks first")
+    test_own_origin(server)
     allowing = Server(model, "--cors", "http://example.org", "--api-key", "k")
     status, headers, _ = allowing.ask("OPTIONS", "/v1/completions", headers={
         **page, "Access-Control-Request-Headers": "authorization, x-y"})

@@ -5,6 +5,7 @@
 # Usage: run.sh SRCDIR, with WEIR in the environment.
 srcdir=$1
 . "$srcdir/tests/tap.sh"
+. "$srcdir/tests/cli/weir.sh"
 
 command -v node >/dev/null || tap_skip_all "there is no node"
 command -v npm >/dev/null || tap_skip_all "there is no npm"
@@ -28,7 +29,11 @@ fi
 work=$(mktemp -d) || exit 99
 trap 'rm -rf "$work"' EXIT
 demo=$(cd "$srcdir/demo/model" && pwd) || exit 99
+# pack_text packs it.
+# shellcheck disable=SC2034
+golden=$(cd "$srcdir/tests/golden/moe-8l" && pwd) || exit 99
 cd "$work" || exit 99
 "$WEIR" pack "$demo" -o demo.weir -q || exit 99
+pack_text
 # Its numbers go on behind those from here.
-timeout 600 node "$clients/all.mjs" "$tap_n" openai ai langchain
+timeout 600 node "$clients/all.mjs" "$tap_n" openai ai langchain page

@@ -18,13 +18,14 @@ export class Server {
       { stdio: ['ignore', 'inherit', 'pipe'] });
     server.child = child;
     running.add(child);
+    const lines = [];
     server.ended = once(child, 'exit').finally(() => running.delete(child));
     server.url = await new Promise((resolve, reject) => {
       createInterface({ input: child.stderr }).on('line', (line) => {
         const found = /listening on (http:\S+),/.exec(line);
         if (found) resolve(found[1]);
-        else diag(line);
-      }).on('close', () => reject(new Error('the server has ended')));
+        else lines.push(line);
+      }).on('close', () => reject(new Error(lines.join('\n'))));
     });
     return server;
   }
