@@ -150,7 +150,7 @@ class Tab {
   }
 
   // 1 when it becomes true
-  async until(expression, most = 20000) {
+  async until(expression, most = 60000) {
     for (const end = performance.now() + most; performance.now() < end;) {
       if (await this.run(expression)) return true;
       await sleep(20);
