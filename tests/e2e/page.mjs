@@ -213,6 +213,20 @@ async function testDrive(tab) {
   same(await server.end(), 0, 'page: the server ends');
 }
 
+async function testDevice(tab) {
+  const server = await Server.start('demo.weir', '--device', 'host');
+  await tab.visit(server.url);
+  await tab.until(`${of('model')}.textContent === 'demo'`);
+  ok(await tab.run(`${of('device-row')}.hidden`),
+    'page: no GPU as long as none is in use');
+  await say(tab, 'Say: my horse is slow');
+  await answered(tab, 2);
+  ok(await tab.until(`!${of('device-row')}.hidden &&
+    /[1-9].* [KMG]B/.test(${of('device-each')}.textContent)`),
+  'page: bytes of a device');
+  same(await server.end(), 0, 'page: the server ends');
+}
+
 async function testKey(tab) {
   const server = await Server.start('demo.weir', '--api-key', 'right');
   await tab.visit(server.url);
@@ -278,6 +292,7 @@ export async function test() {
   })()`), 'page: its policy would not even let it make markup');
   await testLong(tab);
   await testDrive(tab);
+  await testDevice(tab);
   await testKey(tab);
   await testWithoutTemplate(tab);
   const away = tab.urls.filter(
