@@ -16,6 +16,7 @@
 #include "offload/index.h"
 #include "serve/batch_line.h"
 #include "serve/completion.h"
+#include "serve/tool_calls.h"
 #include "tools/batch_args.h"
 #include "tools/batch_input.h"
 #include "tools/batch_output.h"
@@ -33,6 +34,7 @@
 struct task {
     uint64_t number; /* of its line */
     int is_chat, shows_ids;
+    const struct weir_tool_style *style; /* of calls of tools, or NULL */
     char custom_id[WEIR_CUSTOM_ID_BYTES + 1];
 };
 
@@ -74,7 +76,7 @@ static int finished(void *ctx, const struct weir_answer *answer,
 {
     struct batch *batch = ctx;
     struct task *task = answer->tag;
-    char id[32];
+    char id[40];
     const struct weir_openai_head head = {task->is_chat ? "chat.completion"
                                                         : "text_completion",
                                           id, time(NULL), batch->model_name};
@@ -86,12 +88,18 @@ static int finished(void *ctx, const struct weir_answer *answer,
         .shows_ids = task->shows_ids || !batch->model->tokenizer,
         .finish_reason = answer->end == WEIR_END_LENGTH ? "length" : "stop",
     };
-    json_t *part = task->is_chat ? weir_openai_message(&choice)
-                                 : weir_openai_text(&choice);
+    char number[24];
+    json_t *part;
     int rc;
 
+    snprintf(number, sizeof(number), "%" PRIu64, task->number);
     snprintf(id, sizeof(id), "%s-%" PRIu64, task->is_chat ? "chatcmpl" : "cmpl",
              task->number);
+    if (task->is_chat && task->style)
+        part = weir_tool_message(&choice, task->style, number);
+    else
+        part = task->is_chat ? weir_openai_message(&choice)
+                             : weir_openai_text(&choice);
     rc = put(
         batch, task->number, task->custom_id, 200,
         weir_openai_answer(&head, weir_openai_add(json_array(), part),
@@ -166,6 +174,7 @@ static int begin(struct batch *batch, const json_t *body,
     if (!rc) {
         *kept = *task;
         kept->shows_ids = completion.return_token_ids;
+        kept->style = completion.style;
     }
     weir_completion_fini(&completion);
     return rc;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/session_parts.h"
 #include "model/work.h"
 #include "offload/machine.h"
 
@@ -18,6 +19,10 @@
 
 /* Prompt and answer as ids, and the answer as text while its buffer grows */
 #define TOKEN_BYTES 48
+
+/* In place of a token: the scores were bad, or none goes on by the grammar */
+#define NOT_FINITE -1
+#define NO_TOKEN   -2
 
 struct place {
     weir_session *session;
@@ -30,7 +35,8 @@ struct place {
     size_t n_prompt, n_tokens;
     size_t n_seen, n_piece; /* of the prompt: before this pass; in it */
     float *logits;          /* [n_vocab], of the place whoever has it */
-    int32_t id;             /* the last token; -1: the scores were not finite */
+    int32_t id;             /* the last token; or NOT_FINITE, or NO_TOKEN */
+    struct weir_mask *mask; /* of a text with a grammar, else NULL */
     struct weir_buf ids, text;
     int ended;
     enum weir_end end;
@@ -46,7 +52,8 @@ struct weir_schedule {
     float *logits;
     struct place *places; /* [n_places] */
     size_t n_running;
-    size_t next_prompt; /* the place whose prompt comes first */
+    struct weir_token_tree *tree; /* once a request had a grammar, else NULL */
+    size_t next_prompt;           /* the place whose prompt comes first */
     struct weir_eval evals[WEIR_MAX_EVALS]; /* of a pass */
 };
 
@@ -61,7 +68,9 @@ static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
     uint64_t of_token = sizeof(struct weir_token_uses) + sizeof(int32_t) +
                         3 * sizeof(double) + sizeof(float);
 
-    return sizeof(struct place) + of_token * weir_model_n_vocab(model) +
+    of_token += WEIR_MASKS / 8;
+    return sizeof(struct place) + WEIR_WALK_BYTES +
+           of_token * weir_model_n_vocab(model) +
            (uint64_t)TOKEN_BYTES * n_ctx + WEIR_RUN_BYTES;
 }
 
@@ -88,7 +97,9 @@ static int reserve(struct weir_schedule *schedule, struct weir_err *err)
                                                  .kv = options->kv};
     size_t n = options->n_places;
     uint64_t other =
-        n * place_bytes(schedule->model, options->n_ctx) + options->other_bytes;
+        n * place_bytes(schedule->model, options->n_ctx) +
+        WEIR_TOKEN_TREE_BYTES * weir_model_n_vocab(schedule->model) +
+        options->other_bytes;
     int rc = weir_session_reserve(schedule->model, &session, n, other, err);
 
     if (!rc)
@@ -154,6 +165,9 @@ static void clear(struct place *place)
 
     weir_session_free(place->session);
     weir_sampler_fini(&place->sampler);
+    if (place->mask)
+        weir_mask_fini(place->mask);
+    free(place->mask);
     weir_buf_fini(&place->ids);
     weir_buf_fini(&place->text);
     free(place->prompt);
@@ -169,6 +183,7 @@ void weir_schedule_free(struct weir_schedule *schedule)
         clear(&schedule->places[i]);
     weir_budget_give(schedule->model->jamba, schedule->other_bytes);
     weir_tally_fini(&schedule->tally);
+    weir_token_tree_free(schedule->tree);
     free(schedule->logits);
     free(schedule->places);
     free(schedule);
@@ -219,7 +234,30 @@ static int check_request(const struct weir_schedule *schedule,
     return weir_sampling_check(&request->sampling, n_vocab, err);
 }
 
-static int fill_place(const struct weir_schedule *schedule, struct place *place,
+/* The first that has a grammar pays for the tree of the vocabulary. */
+static int make_mask(struct weir_schedule *schedule, struct place *place,
+                     const struct weir_request *request, struct weir_err *err)
+{
+    const weir_model *model = schedule->model;
+    int rc = 0;
+
+    if (!model->tokenizer)
+        return weir_err_set(err, WEIR_ENOTSUP,
+                            "the form of an answer needs a tokenizer, which "
+                            "the model was packed without");
+    if (!schedule->tree)
+        rc = weir_token_tree_new(model->tokenizer, &schedule->tree, err);
+    if (rc)
+        return rc;
+    place->mask = calloc(1, sizeof(*place->mask));
+    if (!place->mask)
+        return weir_err_nomem(err, sizeof(*place->mask), "a mask");
+    return weir_mask_init(place->mask, schedule->tree, request->grammar,
+                          request->eos, request->n_eos,
+                          weir_model_n_vocab(model), err);
+}
+
+static int fill_place(struct weir_schedule *schedule, struct place *place,
                       const struct weir_request *request, struct weir_err *err)
 {
     size_t n_bytes = request->n_ids * sizeof(*request->ids);
@@ -231,6 +269,8 @@ static int fill_place(const struct weir_schedule *schedule, struct place *place,
     if (!rc)
         rc = weir_sampler_init(&place->sampler, &request->sampling,
                                weir_model_n_vocab(schedule->model), err);
+    if (!rc && request->grammar)
+        rc = make_mask(schedule, place, request, err);
     if (rc)
         return rc;
     place->prompt = malloc(n_bytes);
@@ -387,6 +427,27 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
     return rc;
 }
 
+static int is_empty(const uint64_t *mask, size_t n_words)
+{
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < n_words; i++)
+        any |= mask[i];
+    return !any;
+}
+
+static int32_t choose_id(struct place *place)
+{
+    const uint64_t *mask = NULL;
+
+    if (place->mask) {
+        mask = weir_mask_next(place->mask);
+        if (is_empty(mask, place->mask->n_words))
+            return NO_TOKEN;
+    }
+    return weir_sampler_next_of(&place->sampler, place->logits, mask);
+}
+
 static void choose(void *ctx, size_t item, unsigned worker)
 {
     struct place *place = &((struct place *)ctx)[item];
@@ -394,7 +455,7 @@ static void choose(void *ctx, size_t item, unsigned worker)
     (void)worker;
     if (!is_ready(place))
         return;
-    place->id = weir_sampler_next(&place->sampler, place->logits);
+    place->id = choose_id(place);
     weir_sampler_see_answer(&place->sampler, place->id);
 }
 
@@ -436,7 +497,11 @@ static int decode(const struct weir_schedule *schedule, struct place *place,
 
     if (!schedule->model->tokenizer)
         return 0;
-    rc = weir_session_decode(place->session, id, &text, &n_bytes, err);
+    if (id >= 0 && place->mask && weir_mask_shows(place->mask, id))
+        rc = weir_detokenizer_push(&place->session->detokenizer, id, 1, &text,
+                                   &n_bytes, err);
+    else
+        rc = weir_session_decode(place->session, id, &text, &n_bytes, err);
     if (rc)
         return rc;
     if (weir_stop_push(&place->stop, text, n_bytes, &out)) {
@@ -447,10 +512,14 @@ static int decode(const struct weir_schedule *schedule, struct place *place,
 }
 
 static int end_text(const struct weir_schedule *schedule, struct place *place,
-                    struct weir_err *err)
+                    enum weir_end end, struct weir_err *err)
 {
     struct weir_stop_out out;
-    int rc = decode(schedule, place, -1, err);
+    int rc;
+
+    place->ended = 1;
+    place->end = end;
+    rc = decode(schedule, place, -1, err);
 
     if (rc)
         return rc;
@@ -464,26 +533,27 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
 {
     int rc;
 
-    if (place->id < 0)
+    if (place->id == NOT_FINITE)
         return weir_err_set(err, WEIR_ECORRUPT,
                             "%s: the scores after token %zu are not finite; "
                             "its weights are damaged or overflow",
                             schedule->model->jamba->file->path,
                             weir_session_n_tok(place->session));
-    if (is_eos(place)) {
-        place->ended = 1;
-        place->end = WEIR_END_EOS;
-        return end_text(schedule, place, err);
-    }
+    if (place->id == NO_TOKEN)
+        return end_text(schedule, place, WEIR_END_LENGTH, err);
+    if (is_eos(place))
+        return end_text(schedule, place, WEIR_END_EOS, err);
     rc = weir_buf_add(&place->ids, &place->id, sizeof(place->id), err);
     if (!rc)
         rc = decode(schedule, place, place->id, err);
-    if (rc || place->ended ||
-        place->ids.n_bytes < place->n_tokens * sizeof(place->id))
+    if (rc || place->ended)
         return rc;
-    place->ended = 1;
-    place->end = WEIR_END_LENGTH;
-    return end_text(schedule, place, err);
+    if (place->mask && weir_mask_take(place->mask, place->id) &&
+        weir_mask_must_end(place->mask))
+        return end_text(schedule, place, WEIR_END_EOS, err);
+    if (place->ids.n_bytes < place->n_tokens * sizeof(place->id))
+        return 0;
+    return end_text(schedule, place, WEIR_END_LENGTH, err);
 }
 
 static int tell(const struct weir_schedule *schedule, const struct place *place,

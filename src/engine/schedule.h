@@ -14,11 +14,16 @@
 #include "base/buf.h"
 #include "engine/session.h"
 #include "engine/tally.h"
+#include "text/grammar_mask.h"
 #include "text/sampler.h"
 #include "text/stop.h"
 
 struct weir_schedule;
 
+/*
+ * A text with a grammar that can only end there has ended as with EOS.  One of
+ * which the vocabulary cannot write the rest is as if it were too long.
+ */
 enum weir_end { WEIR_END_EOS, WEIR_END_STOP, WEIR_END_LENGTH };
 
 /* A text so far, or one that has ended.  What it points to lasts for the call.
@@ -77,12 +82,14 @@ struct weir_request {
     struct weir_stop stop;     /* as weir_stop_add() left it */
     int32_t eos[WEIR_MAX_EOS]; /* ids that end it */
     uint32_t n_eos;
+    struct weir_grammar *grammar; /* what it must be, or NULL */
     void *tag;
 };
 
 /*
  * Gives a request a free place.  WEIR_EARG, and nothing has happened, when
- * there is none, or the request is wrong, or is longer than n_ctx.
+ * there is none, or the request is wrong, or is longer than n_ctx. WEIR_ENOTSUP
+ * for a grammar without a tokenizer that it can be kept with.
  */
 int weir_schedule_add(struct weir_schedule *schedule,
                       const struct weir_request *request, struct weir_err *err);

@@ -23,13 +23,15 @@
 #include <xxhash.h>
 
 #include "serve/reply.h"
+#include "serve/tool_calls.h"
 
 struct choice {
     struct weir_job *job;      /* NULL: its last news were taken */
     struct weir_buf text, ids; /* unless it is streamed */
     size_t n_ids;
     const char *finish_reason;
-    int has_role; /* the first part of its stream was sent */
+    int has_role;                   /* the first part of its stream was sent */
+    struct weir_tool_parser parser; /* of a stream */
 };
 
 struct weir_call {
@@ -38,6 +40,7 @@ struct weir_call {
     struct choice choices[WEIR_MAX_CHOICES];
     size_t n, n_alive; /* choices; those with a job */
     int is_chat, stream, include_usage, shows_ids;
+    const struct weir_tool_style *style; /* of calls of tools, or NULL */
     int is_over; /* nothing will be added to the reply */
     int is_cut;  /* and its connection is as good as closed */
     char id[32];
@@ -221,6 +224,64 @@ static void send_choice(struct weir_call *call, json_t *choice)
               call->include_usage ? json_null() : NULL);
 }
 
+/* Where parts of a choice go that may be calls */
+struct parts {
+    struct weir_call *call;
+    size_t index;
+};
+
+/* "0123-0" of choice 0 in the call with the id "chatcmpl-0123" */
+static void name_choice(const struct weir_call *call, size_t i, char id[48])
+{
+    snprintf(id, 48, "%s-%zu", strchr(call->id, '-') + 1, i);
+}
+
+static int send_parsed(void *ctx, enum weir_call_part kind, const char *text,
+                       size_t n_bytes)
+{
+    const struct parts *parts = ctx;
+    struct weir_call *call = parts->call;
+    struct weir_choice part = {.index = parts->index};
+    size_t i = call->choices[parts->index].parser.n_calls - 1;
+    char id[48];
+
+    name_choice(call, parts->index, id);
+    if (kind == WEIR_CALL_TEXT) {
+        part.text = text;
+        part.n_bytes = n_bytes;
+    } else if (kind == WEIR_CALL_NAME) {
+        part.tool_calls = weir_tool_begin(i, id, text, n_bytes);
+    } else {
+        part.tool_calls = weir_tool_more(i, text, n_bytes);
+    }
+    send_choice(call, weir_openai_delta(&part, NULL));
+    return 0;
+}
+
+/* What was written becomes text and calls; ids come in parts of their own. */
+static void send_parts(struct weir_call *call, const struct weir_choice *part)
+{
+    struct weir_tool_parser *parser = &call->choices[part->index].parser;
+    struct weir_choice ids = *part;
+    struct parts parts = {call, part->index};
+
+    ids.text = ids.finish_reason = NULL;
+    weir_tool_parser_push(parser, part->text, part->n_bytes, send_parsed,
+                          &parts);
+    if (part->finish_reason)
+        weir_tool_parser_finish(parser, send_parsed, &parts);
+    if (part->shows_ids && part->n_ids)
+        send_choice(call, weir_openai_delta(&ids, NULL));
+}
+
+static const char *reason_with_calls(const struct weir_choice *part,
+                                     const struct weir_tool_parser *parser)
+{
+    return parser->n_calls && !strcmp(part->finish_reason, "stop")
+               ? "tool_calls"
+               : part->finish_reason;
+}
+
 /* First the role, then text, and the end in a part of its own */
 static void send_delta(struct weir_call *call, const struct weir_choice *part)
 {
@@ -234,12 +295,16 @@ static void send_delta(struct weir_call *call, const struct weir_choice *part)
         choice->has_role = 1;
         send_choice(call, weir_openai_delta(&first, "assistant"));
     }
-    if (part->n_bytes || (part->shows_ids && part->n_ids))
+    if (call->style)
+        send_parts(call, part);
+    else if (part->n_bytes || (part->shows_ids && part->n_ids))
         send_choice(call, weir_openai_delta(&other, NULL));
+    if (!part->finish_reason)
+        return;
     other = (struct weir_choice){.index = part->index,
-                                 .finish_reason = part->finish_reason};
-    if (part->finish_reason)
-        send_choice(call, weir_openai_delta(&other, NULL));
+                                 .finish_reason =
+                                     reason_with_calls(part, &choice->parser)};
+    send_choice(call, weir_openai_delta(&other, NULL));
 }
 
 static void end_stream(struct weir_call *call)
@@ -256,6 +321,12 @@ static json_t *whole_choice(const struct weir_call *call, size_t i)
     const struct weir_choice choice =
         choice_of(call, i, &call->choices[i].text, &call->choices[i].ids);
 
+    if (call->style) {
+        char id[48];
+
+        name_choice(call, i, id);
+        return weir_tool_message(&choice, call->style, id);
+    }
     return call->is_chat ? weir_openai_message(&choice)
                          : weir_openai_text(&choice);
 }
@@ -405,6 +476,7 @@ static int make_jobs(struct weir_call *call, struct weir_request *request)
 
         request->sampling.seed = seed_of(seed, i);
         choice->text.ceiling = choice->ids.ceiling = SIZE_MAX; /* the job's */
+        weir_tool_parser_init(&choice->parser, call->style);
         choice->job = weir_job_new(request, call);
         if (!choice->job)
             return WEIR_ENOMEM;
@@ -425,6 +497,7 @@ static struct weir_call *new_call(struct weir_server *server,
     call->req = req;
     call->n = call->n_alive = completion->n;
     call->is_chat = completion->is_chat;
+    call->style = completion->style;
     call->stream = completion->stream;
     call->include_usage = completion->include_usage;
     call->shows_ids = completion->return_token_ids || !server->model->tokenizer;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "serve/tools.h"
+
 void weir_completion_init(struct weir_completion *completion,
                           const struct weir_completion_defaults *defaults)
 {
@@ -120,6 +122,7 @@ static void fill(struct weir_request *request,
     request->n_tokens = completion->max_tokens;
     request->sampling = completion->sampling;
     request->stop = completion->stop;
+    request->grammar = completion->grammar;
     if (completion->ignore_eos)
         return;
     if (defaults->n_eos) {
@@ -137,8 +140,15 @@ int weir_completion_settle(struct weir_completion *completion,
                            struct weir_request *request,
                            struct weir_fault *fault)
 {
-    int rc = encode(defaults, model, completion, fault);
+    int rc = weir_tools_settle(completion, defaults->chat, fault);
 
+    if (!rc)
+        rc = encode(defaults, model, completion, fault);
+    if (!rc && completion->grammar && !model->tokenizer)
+        rc = weir_fault_set(fault, WEIR_EARG, "response_format",
+                            "unsupported_value",
+                            "the form of an answer needs a tokenizer, which "
+                            "the model was packed without");
     if (!rc)
         rc = check_ids(model, completion, fault);
     if (!rc)

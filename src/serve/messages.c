@@ -56,12 +56,41 @@ static int join_parts(json_t *message, const json_t *parts, size_t i,
     return rc;
 }
 
-/* The keys of a message stay as they are: templates know more of them. */
+/*
+ * Arguments are JSON in a string.  Some templates write strings as they are,
+ * some write JSON of whatever they get: what all of them can take is the value.
+ */
+static int parse_arguments(json_t *message, size_t i, struct weir_fault *fault)
+{
+    json_t *calls = json_deep_copy(json_object_get(message, "tool_calls"));
+    int rc = calls ? 0 : no_memory(fault);
+
+    for (size_t k = 0; k < json_array_size(calls) && !rc; k++) {
+        json_t *call = json_array_get(calls, k), *value;
+        json_t *function = json_object_get(call, "function");
+        const json_t *text = json_object_get(function, "arguments");
+
+        if (!json_is_string(text))
+            continue;
+        if (weir_json_parse(json_string_value(text), json_string_length(text),
+                            "arguments", &value, &fault->err))
+            rc = wrong(fault, i, "the arguments of a call must be JSON");
+        else if (json_object_set_new(function, "arguments", value))
+            rc = no_memory(fault);
+    }
+    if (!rc && json_object_set(message, "tool_calls", calls))
+        rc = no_memory(fault);
+    json_decref(calls);
+    return rc;
+}
+
+/* The other keys of a message stay as they are: templates know more of them. */
 static int add_message(json_t *messages, const json_t *value, size_t i,
                        struct weir_fault *fault)
 {
     const json_t *content = json_object_get(value, "content");
     json_t *message;
+    int rc = 0;
 
     if (!json_is_object(value) ||
         !json_is_string(json_object_get(value, "role")))
@@ -75,7 +104,11 @@ static int add_message(json_t *messages, const json_t *value, size_t i,
         return no_memory(fault);
     }
     json_decref(message);
-    return json_is_array(content) ? join_parts(message, content, i, fault) : 0;
+    if (json_is_array(json_object_get(message, "tool_calls")))
+        rc = parse_arguments(message, i, fault);
+    if (!rc && json_is_array(content))
+        rc = join_parts(message, content, i, fault);
+    return rc;
 }
 
 int weir_messages_read(const json_t *value, json_t **messages,
@@ -103,6 +136,7 @@ int weir_messages_render(const struct weir_completion *completion,
                          struct weir_buf *out, struct weir_fault *fault)
 {
     const struct weir_chat_input input = {.messages = completion->messages,
+                                          .tools = completion->tools,
                                           .documents = completion->documents,
                                           .add_generation_prompt = 1};
     int rc;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "serve/messages.h"
+#include "serve/tools.h"
 
 int weir_fault_set(struct weir_fault *fault, int rc, const char *param,
                    const char *code, const char *fmt, ...)
@@ -314,15 +315,14 @@ static int take_documents(struct weir_completion *to, const char *key,
     return 0;
 }
 
-static int take_format(struct weir_completion *to, const char *key,
-                       const json_t *value, struct weir_fault *fault)
+static int take_parallel(struct weir_completion *to, const char *key,
+                         const json_t *value, struct weir_fault *fault)
 {
-    const char *type = json_string_value(json_object_get(value, "type"));
+    int is_parallel = 1, rc = take_bool(key, value, &is_parallel, fault);
 
-    (void)to;
-    if (type && !strcmp(type, "text") && json_object_size(value) == 1)
-        return 0;
-    return unsupported(fault, key, "{\"type\": \"text\"}");
+    if (!rc)
+        to->one_call = !is_parallel;
+    return rc;
 }
 
 static int take_model(struct weir_completion *to, const char *key,
@@ -366,9 +366,10 @@ static const struct {
     {"suffix", take_empty, OF_TEXT},
     {"logprobs", take_none, OF_TEXT},
     {"logprobs", take_false, OF_CHAT},
-    {"response_format", take_format, OF_CHAT},
-    {"tools", take_none, OF_CHAT},
-    {"tool_choice", take_none, OF_CHAT},
+    {"response_format", weir_tools_take_format, OF_CHAT},
+    {"tools", weir_tools_take, OF_CHAT},
+    {"tool_choice", weir_tools_take_choice, OF_CHAT},
+    {"parallel_tool_calls", take_parallel, OF_CHAT},
     {"model", take_model, OF_BOTH},
     {"user", pass_over, OF_BOTH},
 };
@@ -401,7 +402,12 @@ int weir_openai_read_completion(const json_t *body,
 
     completion->model = NULL;
     completion->messages = NULL;
-    completion->documents = NULL;
+    completion->documents = completion->tools = completion->schema = NULL;
+    completion->tool_choice = WEIR_TOOLS_AUTO;
+    completion->tool_name = NULL;
+    completion->one_call = completion->wants_object = 0;
+    completion->grammar = NULL;
+    completion->style = NULL;
     completion->text = NULL;
     completion->ids = NULL;
     completion->n_text = completion->n_ids = 0;
@@ -428,4 +434,6 @@ void weir_completion_fini(struct weir_completion *completion)
     completion->ids = NULL;
     json_decref(completion->messages);
     completion->messages = NULL;
+    weir_grammar_release(completion->grammar);
+    completion->grammar = NULL;
 }

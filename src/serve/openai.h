@@ -15,6 +15,7 @@
 #define WEIR_SERVE_OPENAI_H
 
 #include "base/json.h"
+#include "text/grammar.h"
 #include "text/sampling.h"
 #include "text/stop.h"
 
@@ -38,11 +39,26 @@ json_t *weir_openai_error(const struct weir_fault *fault);
 
 #define WEIR_MAX_CHOICES 16
 
+enum weir_tool_choice {
+    WEIR_TOOLS_AUTO,
+    WEIR_TOOLS_NONE,
+    WEIR_TOOLS_REQUIRED,
+};
+
 struct weir_completion {
     int is_chat;      /* messages are wanted, not a prompt */
     json_t *messages; /* of a chat, whose contents are strings; a reference */
     const json_t *documents; /* of a chat, in the body; NULL: none */
-    const char *text;        /* the prompt, in the body; NULL: it is ids */
+    const json_t *tools;     /* the same */
+    enum weir_tool_choice tool_choice;
+    const char *tool_name; /* of the one that is required; NULL: any */
+    int one_call;
+    const json_t *schema; /* of the answer to a chat, in the body, or NULL */
+    int wants_object;     /* it is any object of JSON */
+    /* Once it is settled, or NULL; one user */
+    struct weir_grammar *grammar;
+    const struct weir_tool_style *style; /* of calls; NULL: none come */
+    const char *text; /* the prompt, in the body; NULL: it is ids */
     size_t n_text;
     int32_t *ids; /* [n_ids], >= 0, allocated; NULL: it is text */
     size_t n_ids;
@@ -83,11 +99,13 @@ struct weir_choice {
     const int32_t *ids; /* [n_ids]; shown when shows_ids */
     size_t n_ids;
     int shows_ids;
-    const char *finish_reason; /* "stop" or "length"; NULL: it goes on */
+    const char *finish_reason; /* "stop" and so on; NULL: it goes on */
+    json_t *tool_calls;        /* of a chat; taken over; NULL: none */
 };
 
-/* Of a chat; of a part of one that is streamed, where `role` is what the first
- * part of a choice has beside its text, and a text of NULL is none. */
+/* Of a chat, whose text is null for NULL; of a part of one that is streamed,
+ * where `role` is what the first part of a choice has beside its text, and a
+ * text of NULL is none. */
 json_t *weir_openai_message(const struct weir_choice *choice);
 json_t *weir_openai_delta(const struct weir_choice *choice, const char *role);
 

@@ -59,11 +59,24 @@ json_t *weir_openai_text(const struct weir_choice *choice)
                        json_stringn(choice->text, choice->n_bytes));
 }
 
+/* Takes over both. */
+static json_t *add_calls(json_t *object, json_t *calls)
+{
+    if (!calls || !json_object_set_new(object, "tool_calls", calls))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
 json_t *weir_openai_message(const struct weir_choice *choice)
 {
+    json_t *text = choice->text ? json_stringn(choice->text, choice->n_bytes)
+                                : json_null();
+    json_t *message =
+        json_pack("{s:s, s:o}", "role", "assistant", "content", text);
+
     return choice_json(choice, "message",
-                       json_pack("{s:s, s:o}", "role", "assistant", "content",
-                                 json_stringn(choice->text, choice->n_bytes)));
+                       add_calls(message, choice->tool_calls));
 }
 
 json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
@@ -77,8 +90,10 @@ json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
         bad = json_object_set_new(delta, "content",
                                   json_stringn(choice->text, choice->n_bytes));
     if (!bad)
-        return choice_json(choice, "delta", delta);
+        return choice_json(choice, "delta",
+                           add_calls(delta, choice->tool_calls));
     json_decref(delta);
+    json_decref(choice->tool_calls);
     return NULL;
 }
 

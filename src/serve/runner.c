@@ -42,6 +42,7 @@ struct weir_job *weir_job_new(const struct weir_request *request, void *owner)
     job->request = *request;
     job->request.ids = ids;
     job->request.tag = job;
+    job->request.grammar = weir_grammar_share(request->grammar);
     job->owner = owner;
     job->text.ceiling = job->ids.ceiling = SIZE_MAX; /* the schedule has one */
     return job;
@@ -54,6 +55,7 @@ void weir_job_free(struct weir_job *job)
     weir_buf_fini(&job->text);
     weir_buf_fini(&job->ids);
     free((int32_t *)job->request.ids);
+    weir_grammar_release(job->request.grammar);
     free(job);
 }
 

@@ -380,6 +380,12 @@ static int guard_messages(struct guard *guard, const json_t *messages,
 
 /* ---- rendering ---- */
 
+int weir_chat_has(const struct weir_chat *chat, const char *text)
+{
+    return weir_jinja_has(chat->with_tools ? chat->with_tools : chat->plain,
+                          text);
+}
+
 /* What is not given is None, but for what the template is not to be told. */
 static int put_input(json_t *object, const struct weir_chat_input *input)
 {
@@ -431,7 +437,7 @@ int weir_chat_render_guarded(const struct weir_chat *chat,
 {
     struct guard guard = {.tokenizer = tokenizer, .err = err};
     struct weir_chat_input guarded = *input;
-    json_t *messages = NULL, *documents = NULL;
+    json_t *messages = NULL, *documents = NULL, *tools = NULL;
     int rc = 0;
 
     if (json_is_array(input->messages)) {
@@ -442,9 +448,14 @@ int weir_chat_render_guarded(const struct weir_chat *chat,
         rc = guard_value(&guard, input->documents, &documents);
         guarded.documents = documents;
     }
+    if (!rc && input->tools) {
+        rc = guard_value(&guard, input->tools, &tools);
+        guarded.tools = tools;
+    }
     if (!rc)
         rc = weir_chat_render(chat, &guarded, out, err);
     json_decref(messages);
     json_decref(documents);
+    json_decref(tools);
     return rc;
 }

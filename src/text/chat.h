@@ -50,6 +50,9 @@ int weir_chat_check(const struct weir_buf *chat_template,
 
 void weir_chat_free(struct weir_chat *chat);
 
+/* Whether this text stands in the template that is used with tools. */
+int weir_chat_has(const struct weir_chat *chat, const char *text);
+
 struct weir_chat_input {
     const json_t *messages;    /* NULL: None */
     const json_t *tools;       /* or NULL */
@@ -70,9 +73,9 @@ int weir_chat_render(const struct weir_chat *chat,
 
 /*
  * The same for encoding with WEIR_SPECIAL_GUARDED: special tokens of the
- * tokenizer that stand in the content or name of a message, or in a document,
- * get guards, and so do not become ids.  The messages of an assistant are left
- * as they are: what a model has said may have special tokens in it.
+ * tokenizer that stand in the content or name of a message, in a document or a
+ * tool get guards, and so do not become ids.  The messages of an assistant are
+ * left as they are: what a model has said may have special tokens in it.
  */
 int weir_chat_render_guarded(const struct weir_chat *chat,
                              const struct weir_tokenizer *tokenizer,

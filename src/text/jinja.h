@@ -34,6 +34,8 @@ struct weir_jinja;
  */
 int weir_jinja_parse(const char *text, size_t n_bytes, const char *what,
                      struct weir_jinja **jinja, struct weir_err *err);
+/* Whether this text stands in the template. */
+int weir_jinja_has(const struct weir_jinja *jinja, const char *text);
 void weir_jinja_free(struct weir_jinja *jinja);
 
 /*

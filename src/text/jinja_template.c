@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/utf8.h"
 #include "text/jinja_render.h"
@@ -305,6 +306,12 @@ int weir_jinja_parse(const char *text, size_t n_bytes, const char *what,
     else
         *jinja = made;
     return rc;
+}
+
+int weir_jinja_has(const struct weir_jinja *jinja, const char *text)
+{
+    return memmem(jinja->source.bytes, jinja->source.n, text, strlen(text)) !=
+           NULL;
 }
 
 void weir_jinja_free(struct weir_jinja *jinja)

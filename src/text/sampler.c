@@ -89,6 +89,13 @@ static int take_scores(struct weir_sampler *s, const float *logits)
     return 1;
 }
 
+static void keep_allowed(struct weir_sampler *s, const uint64_t *mask)
+{
+    for (size_t i = 0; i < s->n_vocab; i++)
+        if (!(mask[i / 64] >> i % 64 & 1))
+            s->values[i] = -INFINITY;
+}
+
 static void add_biases(struct weir_sampler *s)
 {
     const struct weir_logit_bias *biases = s->sampling.biases;
@@ -276,11 +283,19 @@ static int32_t draw(const struct weir_sampler *s, size_t n)
 
 int32_t weir_sampler_next(struct weir_sampler *s, const float *logits)
 {
+    return weir_sampler_next_of(s, logits, NULL);
+}
+
+int32_t weir_sampler_next_of(struct weir_sampler *s, const float *logits,
+                             const uint64_t *mask)
+{
     int32_t id;
     size_t best;
 
     if (!take_scores(s, logits))
         return -1;
+    if (mask)
+        keep_allowed(s, mask);
     add_biases(s);
     penalise(s);
     best = best_of(s);

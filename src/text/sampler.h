@@ -70,4 +70,12 @@ void weir_sampler_see_answer(struct weir_sampler *sampler, int32_t id);
  */
 int32_t weir_sampler_next(struct weir_sampler *sampler, const float *logits);
 
+/*
+ * The same among the tokens of which bit id % 64 of mask[id / 64] is set, as if
+ * the scores of the others were minus infinity: before all else, so that no
+ * bias and no penalty brings one of them back.
+ */
+int32_t weir_sampler_next_of(struct weir_sampler *sampler, const float *logits,
+                             const uint64_t *mask);
+
 #endif

@@ -324,7 +324,7 @@ static int attempt_line(const void *what, int *wrong, struct weir_err *err)
 {
     struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
     struct weir_openai_head head = {"text_completion", "id", 0, "model"};
-    struct weir_choice choice = {0, "text", 4, NULL, 3, 1, "stop"};
+    struct weir_choice choice = {0, "text", 4, NULL, 3, 1, "stop", NULL};
     struct weir_batch_line line;
     struct weir_seen seen = {0};
     struct weir_fault fault;

@@ -13,13 +13,16 @@ static struct weir_completion completion;
 static int is_served; /* the body is not a batch's */
 static int is_chat;
 
+static json_t *body; /* the last one: a completion points into it */
+
 /* Reads a body over the usual defaults. */
 static int read_body(const char *json)
 {
     static const struct weir_sampling neutral = WEIR_SAMPLING_NEUTRAL;
-    json_t *body;
     int rc;
 
+    json_decref(body);
+    body = NULL;
     memset(&completion, 0, sizeof(completion));
     completion.is_served = is_served;
     completion.is_chat = is_chat;
@@ -30,8 +33,6 @@ static int read_body(const char *json)
     if (weir_json_parse(json, strlen(json), "test", &body, &fault.err))
         return 1;
     rc = weir_openai_read_completion(body, &completion, &fault);
-    completion.text = rc || !completion.text ? NULL : "in the body";
-    json_decref(body);
     return rc;
 }
 
@@ -186,6 +187,52 @@ static void test_served(void)
     is_served = 0;
 }
 
+/* What a chat says of the form of its answer */
+static void test_forms(void)
+{
+    static const char *const tools[] = {
+        "7",
+        "[7]",
+        "[{\"type\":\"function\"}]",
+        "[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]",
+        "[{\"type\":\"function\",\"function\":{\"name\":\"\"}}]",
+        "[{\"type\":\"x\",\"function\":{\"name\":\"a\"}}]",
+        "[{\"type\":\"function\",\"function\":{\"name\":\"a\","
+        "\"parameters\":7}}]",
+        "[{\"type\":\"function\",\"function\":{\"name\":\"a\"}},"
+        "{\"type\":\"function\",\"function\":{\"name\":\"a\"}}]",
+    };
+    char text[512];
+
+    tap_ok(!read_body("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+                      "\"tools\":[{\"type\":\"function\",\"function\":"
+                      "{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}],"
+                      "\"tool_choice\":{\"type\":\"function\",\"function\":"
+                      "{\"name\":\"f\"}},\"parallel_tool_calls\":false}") &&
+               json_array_size(completion.tools) == 1 &&
+               completion.tool_choice == WEIR_TOOLS_REQUIRED &&
+               !strcmp(completion.tool_name, "f") && completion.one_call,
+           "tools, and which is called");
+    weir_completion_fini(&completion);
+    tap_ok(!read_body("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+                      "\"response_format\":{\"type\":\"json_schema\","
+                      "\"json_schema\":{\"schema\":{\"type\":\"null\"}}}}") &&
+               completion.schema && !completion.wants_object,
+           "a schema");
+    weir_completion_fini(&completion);
+    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        snprintf(text, sizeof(text), "{\"tools\":%s}", tools[i]);
+        refuses(text, "tools", "invalid_value");
+    }
+    refuses("{\"tool_choice\":\"any\"}", "tool_choice", "invalid_value");
+    refuses("{\"parallel_tool_calls\":7}", "parallel_tool_calls",
+            "invalid_value");
+    refuses("{\"response_format\":{\"type\":\"xml\"}}", "response_format",
+            "invalid_value");
+    refuses("{\"response_format\":{\"type\":\"json_schema\"}}",
+            "response_format", "invalid_value");
+}
+
 /* What a chat has beside a prompt's keys, and in their place */
 static void test_chats(void)
 {
@@ -220,11 +267,9 @@ static void test_chats(void)
             "messages", "unsupported_value");
     refuses("{\"prompt\":\"a\"}", "prompt", "unknown_parameter");
     refuses("{\"echo\":false}", "echo", "unknown_parameter");
-    refuses("{\"tools\":[]}", "tools", "unsupported_value");
     refuses("{\"logprobs\":true}", "logprobs", "unsupported_value");
     refuses("{\"documents\":7}", "documents", "invalid_value");
-    refuses("{\"response_format\":{\"type\":\"json_object\"}}",
-            "response_format", "unsupported_value");
+    test_forms();
     is_chat = 0;
 }
 
@@ -294,7 +339,8 @@ static void test_answers(void)
 {
     static const int32_t ids[] = {5, 6};
     const struct weir_openai_head head = {"text_completion", "cmpl-1", 7, "m"};
-    const struct weir_choice choice = {0, "t\xc3\xa9", 3, ids, 2, 1, "length"};
+    const struct weir_choice choice = {0, "t\xc3\xa9", 3,        ids,
+                                       2, 1,           "length", NULL};
     json_t *choices = weir_openai_add(json_array(), weir_openai_text(&choice));
     char *text = NULL;
     size_t n = 0;
@@ -349,5 +395,6 @@ int main(void)
     test_chats();
     test_lines();
     test_answers();
+    json_decref(body);
     return tap_done();
 }
