@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/device.h"
+
 static void add_unit(struct weir_tally *tally,
                      const struct weir_plan_unit *unit)
 {
@@ -90,7 +92,24 @@ void weir_tally_add(struct weir_tally *tally, size_t n_past, size_t n_tok)
     tally->n_pass++;
 }
 
-static double chosen_bytes(const struct weir_tally *tally)
+static void use(struct weir_tally *tally, uint32_t unit)
+{
+    const struct weir_on_device *on = tally->jamba->on;
+    int place =
+        on && on->places[unit] == WEIR_PINNED ? WEIR_IN_DEVICE : WEIR_IN_MEMORY;
+
+    tally->used_bytes[place] += (double)tally->model.units[unit].stored_bytes;
+}
+
+static void use_trunk(struct weir_tally *tally)
+{
+    for (uint32_t i = 0; i < tally->model.n_units; i++)
+        if (tally->model.units[i].kind == WEIR_PLAN_TRUNK ||
+            tally->model.units[i].kind == WEIR_PLAN_HEAD)
+            use(tally, i);
+}
+
+static double use_chosen(struct weir_tally *tally)
 {
     const struct weir_config *config = &tally->jamba->config;
     const struct weir_bind_layer *layers = tally->jamba->bind.layers;
@@ -99,9 +118,12 @@ static double chosen_bytes(const struct weir_tally *tally)
 
     for (uint32_t i = 0; i < config->n_layers; i++)
         for (uint32_t e = 0; weir_config_is_moe(config, i) && e < n; e++)
-            if (tally->chosen[i * n + e])
-                sum += (double)tally->model.units[layers[i].mlps[e].unit]
-                           .stored_bytes;
+            if (tally->chosen[i * n + e]) {
+                uint32_t unit = layers[i].mlps[e].unit;
+
+                sum += (double)tally->model.units[unit].stored_bytes;
+                use(tally, unit);
+            }
     return sum;
 }
 
@@ -111,8 +133,8 @@ void weir_tally_end_pass(struct weir_tally *tally)
 
     if (!tally->n_pass)
         return;
-    tally->bytes +=
-        tally->trunk_bytes + tally->head_bytes + chosen_bytes(tally);
+    use_trunk(tally);
+    tally->bytes += tally->trunk_bytes + tally->head_bytes + use_chosen(tally);
     memset(tally->chosen, 0, (size_t)config->n_layers * config->n_experts);
     tally->n_pass = 0;
     tally->n_passes++;

@@ -10,6 +10,9 @@
 #include "engine/session.h"
 #include "model/plan_model.h"
 
+/* Where a weight lies, or is brought to, before it is used */
+enum weir_tally_place { WEIR_IN_MEMORY, WEIR_IN_DEVICE, WEIR_TALLY_PLACES };
+
 struct weir_tally {
     const struct weir_jamba *jamba;
     struct weir_plan_model model;
@@ -21,6 +24,7 @@ struct weir_tally {
     size_t n_pass;                  /* sequences in this pass */
     /* the sums over all passes */
     double bytes, flop;
+    double used_bytes[WEIR_TALLY_PLACES]; /* of weights, but for rows */
     uint64_t n_passes;
 };
 

@@ -560,6 +560,36 @@ static void begin(struct weir_server *server, struct evhttp_request *req,
     }
 }
 
+/* A client that wants another model would not know that this one answered. */
+static int is_for_us(const struct weir_server *server,
+                     const struct weir_completion *completion,
+                     struct weir_fault *fault)
+{
+    const char *name = server->options.model_name;
+
+    if (!completion->model || !strcmp(completion->model, name))
+        return 1;
+    weir_fault_set(fault, WEIR_EARG, "model", "model_not_found",
+                   "there is no model '%.64s' here; this server has '%.256s'",
+                   completion->model, name);
+    return 0;
+}
+
+/* The status of its refusal, or 200 */
+static int read_request(const struct weir_server *server, const json_t *body,
+                        struct weir_completion *completion,
+                        struct weir_request *request, struct weir_fault *fault)
+{
+    int rc = weir_openai_read_completion(body, completion, fault);
+
+    if (!rc && !is_for_us(server, completion, fault))
+        return 404;
+    if (!rc)
+        rc = weir_completion_settle(completion, server->options.defaults,
+                                    server->model, request, fault);
+    return rc ? weir_reply_status(fault) : 200;
+}
+
 static void begin_kind(struct weir_server *server, struct evhttp_request *req,
                        const json_t *body, int is_chat)
 {
@@ -567,7 +597,7 @@ static void begin_kind(struct weir_server *server, struct evhttp_request *req,
     struct weir_completion completion;
     struct weir_request request;
     struct weir_fault fault = {.param = ""};
-    int rc;
+    int status;
 
     if (server->is_draining) {
         weir_fault_set(&fault, WEIR_EIO, NULL, "draining",
@@ -580,12 +610,9 @@ static void begin_kind(struct weir_server *server, struct evhttp_request *req,
     completion.is_served = 1;
     completion.sampling.seed = XXH3_64bits_withSeed(
         &server->n_made, sizeof(server->n_made), defaults->sampling.seed);
-    rc = weir_openai_read_completion(body, &completion, &fault);
-    if (!rc)
-        rc = weir_completion_settle(&completion, defaults, server->model,
-                                    &request, &fault);
-    if (rc)
-        refuse(server, req, weir_reply_status(&fault), &fault);
+    status = read_request(server, body, &completion, &request, &fault);
+    if (status != 200)
+        refuse(server, req, status, &fault);
     else
         begin(server, req, &completion, &request);
     weir_completion_fini(&completion);

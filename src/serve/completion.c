@@ -32,8 +32,14 @@ static int fit(const struct weir_completion_defaults *defaults,
                ? n_ctx
                : defaults->n_tokens;
 
+    if (completion->max_tokens == 0 && left == 0)
+        return weir_fault_set(fault, WEIR_EARG, prompt_key(completion),
+                              "context_length_exceeded",
+                              "a prompt of %zu tokens leaves no room for an "
+                              "answer in the context of %zu; --ctx allows more",
+                              n_ids, n_ctx);
     if (completion->max_tokens == 0)
-        completion->max_tokens = left && left < most ? left : most;
+        completion->max_tokens = left < most ? left : most;
     if (completion->max_tokens <= left)
         return 0;
     return weir_fault_set(fault, WEIR_EARG, prompt_key(completion),

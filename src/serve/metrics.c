@@ -158,6 +158,17 @@ static void add_weights(struct page *page,
                 "Time that threads waited for tiles.", stats->stall_ns);
 }
 
+static void add_used(struct page *page, const struct weir_runner_stats *stats)
+{
+    describe(page, "weights_used_bytes_total", "counter",
+             "Weights that passes used, as they are stored: of a device's "
+             "memory, or of RAM, where the drive may have brought them.");
+    add(page,
+        "weir_weights_used_bytes_total{place=\"device\"} %.0f\n"
+        "weir_weights_used_bytes_total{place=\"memory\"} %.0f\n",
+        stats->used_bytes[WEIR_IN_DEVICE], stats->used_bytes[WEIR_IN_MEMORY]);
+}
+
 /* Under the names that Prometheus has for every process */
 static void add_process(struct page *page)
 {
@@ -194,6 +205,7 @@ int weir_metrics_print(struct weir_server *server, struct weir_buf *buf,
     add_runner(&page, &stats);
     add_texts(&page, &stats.texts);
     add_weights(&page, &stats.residency);
+    add_used(&page, &stats);
     add_process(&page);
     return page.rc;
 }

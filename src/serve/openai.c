@@ -325,6 +325,15 @@ static int take_parallel(struct weir_completion *to, const char *key,
     return rc;
 }
 
+static int take_model(struct weir_completion *to, const char *key,
+                      const json_t *value, struct weir_fault *fault)
+{
+    if (to->is_served && !json_is_string(value))
+        return wrong(fault, key, "a string");
+    to->model = json_string_value(value);
+    return 0;
+}
+
 enum { OF_TEXT = 1, OF_CHAT = 2, OF_BOTH = 3 };
 
 static const struct {
@@ -361,7 +370,7 @@ static const struct {
     {"tools", weir_tools_take, OF_CHAT},
     {"tool_choice", weir_tools_take_choice, OF_CHAT},
     {"parallel_tool_calls", take_parallel, OF_CHAT},
-    {"model", pass_over, OF_BOTH},
+    {"model", take_model, OF_BOTH},
     {"user", pass_over, OF_BOTH},
 };
 
@@ -391,6 +400,7 @@ int weir_openai_read_completion(const json_t *body,
     const char *key, *wanted;
     int rc;
 
+    completion->model = NULL;
     completion->messages = NULL;
     completion->documents = completion->tools = completion->schema = NULL;
     completion->tool_choice = WEIR_TOOLS_AUTO;

@@ -5,7 +5,7 @@
  *
  * Of a request's keys each is either understood, or allowed only with the value
  * that changes nothing (best_of, echo, logprobs, suffix, and in a batch n and
- * stream), or known to change nothing (model, user, and in a batch
+ * stream), or known to change nothing (user, and in a batch model and
  * stream_options); another is refused by its name.  null is the same as leaving
  * the key away.  Beyond OpenAI's keys there
  * are those that other servers add: top_k, min_p, repetition_penalty,
@@ -65,6 +65,7 @@ struct weir_completion {
     size_t max_tokens; /* > 0; 0: not said */
     size_t n;          /* choices, 1 to WEIR_MAX_CHOICES */
     int is_served;     /* not of a batch: n and streams are understood */
+    const char *model; /* whom it is for, in the body; NULL: whoever is here */
     int stream, include_usage;
     struct weir_sampling sampling;
     struct weir_stop stop;

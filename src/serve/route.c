@@ -7,6 +7,7 @@
  * it does not want to read the reply; so a browser that names an origin that
  * is not allowed is refused before it costs anything.
  */
+#include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <event2/keyvalq_struct.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "serve/call.h"
+#include "serve/page.h"
 #include "serve/reply.h"
 #include "serve/token_route.h"
 
@@ -102,6 +104,7 @@ static const struct {
     int is_open; /* without a key */
     serve_fn *serve;
 } routes[] = {
+    {"/", EVHTTP_REQ_GET, 1, weir_serve_page},
     {"/health", EVHTTP_REQ_GET, 1, serve_health},
     {"/metrics", EVHTTP_REQ_GET, 0, serve_metrics},
     {"/v1/models", EVHTTP_REQ_GET, 0, serve_models},
@@ -116,12 +119,48 @@ static const struct {
 
 /* ---- who may ask ---- */
 
+/*
+ * "name:8080" or "[::1]:8080": an address, or a name that nobody else can give
+ * to this machine.  Any other a stranger may have pointed here, for his page to
+ * seem to come from here (DNS rebinding).
+ */
+static int is_own_host(const struct weir_server *server, const char *host)
+{
+    int is_v6 = *host == '[';
+    size_t n = strcspn(host + is_v6, is_v6 ? "]" : ":");
+    struct in6_addr address;
+    char name[256];
+
+    if (n >= sizeof(name))
+        return 0;
+    memcpy(name, host + is_v6, n);
+    name[n] = 0;
+    return inet_pton(is_v6 ? AF_INET6 : AF_INET, name, &address) == 1 ||
+           !strcasecmp(name, "localhost") ||
+           !strcasecmp(name, server->options.host);
+}
+
+/* The page that asks is the one at /. */
+static int is_own_origin(const struct weir_server *server,
+                         struct evhttp_request *req, const char *origin)
+{
+    static const char http[] = "http://", https[] = "https://";
+    const char *host = header(req, "Host");
+
+    if (!host || !is_own_host(server, host))
+        return 0;
+    if (!strncmp(origin, http, strlen(http)))
+        return !strcasecmp(origin + strlen(http), host);
+    return !strncmp(origin, https, strlen(https)) &&
+           !strcasecmp(origin + strlen(https), host);
+}
+
 /* The origin of a page that asks, and its browser wants to know if it may. */
 static int allow_origin(struct weir_server *server, struct evhttp_request *req)
 {
     const char *origin = header(req, "Origin"), *cors = server->options.cors;
 
-    if (!origin)
+    if (!origin || is_own_origin(server, req, origin))
         return 1;
     if (!cors || (strcmp(cors, "*") && strcmp(cors, origin))) {
         refuse(server, req, 403, "origin_not_allowed",

@@ -263,12 +263,15 @@ static void begin_again(struct weir_runner *runner, const struct weir_err *why)
 
 static void step(struct weir_runner *runner)
 {
+    const struct weir_tally *tally = weir_schedule_tally(runner->schedule);
     struct weir_residency_stats residency;
     struct weir_texts_stats texts;
+    double used[WEIR_TALLY_PLACES];
     struct weir_err err;
     int rc;
 
     pthread_mutex_unlock(&runner->lock);
+    memcpy(used, tally->used_bytes, sizeof(used));
     rc = weir_schedule_step(runner->schedule, &err);
     weir_residency_get_stats(runner->model->jamba->residency, &residency);
     weir_schedule_get_texts(runner->schedule, &texts);
@@ -276,6 +279,8 @@ static void step(struct weir_runner *runner)
     runner->stats.n_steps++;
     runner->stats.residency = residency;
     runner->stats.texts = texts;
+    for (int i = 0; i < WEIR_TALLY_PLACES; i++)
+        runner->stats.used_bytes[i] += tally->used_bytes[i] - used[i];
     if (rc)
         begin_again(runner, &err);
 }

@@ -106,7 +106,8 @@ struct weir_runner_stats {
     struct weir_histogram between_tokens; /* of one text */
     struct weir_residency_stats residency;
     struct weir_texts_stats texts;
-    int has_failed; /* it has ended with this error */
+    double used_bytes[WEIR_TALLY_PLACES]; /* of weights, by all steps */
+    int has_failed;                       /* it has ended with this error */
     struct weir_err err;
 };
 

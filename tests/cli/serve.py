@@ -44,14 +44,20 @@ def test_paths(server):
     ok(one[0] == 200 and one[2] == body["data"][0], "by its name")
     ok(server.ask("GET", "/v1/models/d%65mo")[0] == 200, "in disguise")
     ok(server.ask("HEAD", "/health")[0] == 200, "HEAD")
-    for path in ["/", "/v1/models/other", "/v1/models/", "/etc/passwd",
+    for path in ["//", "/index.html", "/v1/models/other", "/v1/models/", "/etc/passwd",
                  "/../../../../etc/passwd", "/v1/%2e%2e/%2e%2e/etc/passwd",
                  "//health", "/health/", "/v1/completions/x",
                  "/v1/models/..%2f..%2fetc%2fpasswd"]:
         status, _, body = server.ask("GET", path)
         ok(status == 404 and body["error"]["code"] == "not_found",
            "nothing at " + path)
+    status, headers, body = server.ask("GET", "/")
+    ok(status == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
+       and body.startswith(b"<!doctype html>") and body.endswith(b"</html>\n"),
+       "the page")
+    ok(server.ask("HEAD", "/?x=y")[::2] == (200, b""), "its head")
     for method, path, allow in [("GET", "/v1/completions", "POST"),
+                                ("POST", "/", "GET, HEAD"),
                                 ("POST", "/health", "GET, HEAD"),
                                 ("DELETE", "/v1/models", "GET, HEAD"),
                                 ("PUT", "/tokenize", "POST")]:
@@ -244,6 +250,7 @@ def test_refusals(server):
             ({"tools": []}, "tools", "unknown_parameter"),
             ({"temperature": -1}, "temperature", "invalid_value"),
             ({"logit_bias": {"9999999": 1}}, "logit_bias", "invalid_value"),
+            ({"model": 5}, "model", "invalid_value"),
             ({"stop": 5}, "stop", "invalid_value")]:
         status, _, body = server.complete(**keys)
         if param is None:
@@ -258,7 +265,15 @@ def test_refusals(server):
     ok(status == 400 and "answer of up to 7 are longer than the context of "
        "4096" in message and int(message.split()[3]) > 4096,
        "a long prompt is refused with the numbers: " + message)
+    status, _, body = server.complete("a " * 5000)
+    ok(status == 400 and "leaves no room for an answer" in
+       body["error"]["message"], "even without: " + body["error"]["message"])
     ok(server.complete("a" * 300000)[0] == 400, "as long as a body may be")
+    status, _, body = server.complete(model="other")
+    ok(status == 404 and body["error"]["code"] == "model_not_found" and
+       body["error"]["param"] == "model",
+       "another model: " + body["error"]["message"])
+    ok(server.complete(model="demo", max_tokens=1)[0] == 200, "this one")
     for bad in [b"", b"{", b"[1", b"{\"prompt\":\"\xff\"}", b"[" * 100000,
                 b"{\"prompt\":\"a\",\"prompt\":\"b\"}", b"nul", b"[]", b"7"]:
         status, _, body = server.ask("POST", "/v1/completions", bad)
@@ -273,7 +288,8 @@ def test_keys(model, folder):
     with open(path, "w", encoding="ascii") as file:
         file.write("# keys\n\nsecond-key\r\nthird-key\n")
     server = Server(model, "--api-key", "first-key", "--api-key-file", path)
-    ok(server.ask("GET", "/health")[0] == 200, "health wants no key")
+    for path in ["/health", "/"]:
+        ok(server.ask("GET", path)[0] == 200, path + " wants no key")
     for key in [None, "", "Bearer", "Bearer ", "Bearer first-ke", "first-key",
                 "Bearer first-key ", "Bearer first-keyy", "Basic first-key",
                 "Bearer # keys", "Bearer " + "x" * 300]:
@@ -293,6 +309,29 @@ def test_keys(model, folder):
     ok(server.end() == 0, "and the server ends")
 
 
+def test_own_origin(server):
+    """Of the page at /, by a name that nobody else has"""
+    for host, origin, status in [
+            ("127.0.0.1:80", "http://127.0.0.1:80", 200),
+            ("localhost:8080", "http://localhost:8080", 200),
+            ("LOCALHOST", "https://localhost", 200),
+            ("192.168.1.2", "http://192.168.1.2", 200),
+            ("[::1]:8080", "http://[::1]:8080", 200),
+            ("127.0.0.1:80", "http://127.0.0.1:81", 403),
+            ("127.0.0.1", "http://127.0.0.1.example.org", 403),
+            ("127.0.0.1", "ftp://127.0.0.1", 403),
+            ("127.0.0.1", "127.0.0.1", 403),
+            ("127.0.0.1", "null", 403), ("", "http://", 403),
+            ("[::1", "http://[::1]", 403), ("::1", "http://::1", 403),
+            ("x" * 300, "http://" + "x" * 300, 403),
+            ("example.org", "http://example.org", 403),
+            ("localhost.example.org", "http://localhost.example.org", 403)]:
+        got = server.ask("POST", "/tokenize", {"prompt": "a"},
+                         {"Host": host, "Origin": origin})
+        ok(got[0] == status and not any("Access-Control" in x for x in got[1]),
+           "%s asks %s: %d" % (origin[:40], host[:40], got[0]))
+
+
 def test_origins(server, model):
     page = {"Origin": "http://example.org"}
     status, _, body = server.ask("POST", "/v1/completions", {"prompt": "a"},
@@ -301,6 +340,7 @@ def test_origins(server, model):
        "a page of another origin is refused")
     ok(server.ask("OPTIONS", "/v1/completions", headers=page)[0] == 403,
        "also when its browser asks first")
+    test_own_origin(server)
     allowing = Server(model, "--cors", "http://example.org", "--api-key", "k")
     status, headers, _ = allowing.ask("OPTIONS", "/v1/completions", headers={
         **page, "Access-Control-Request-Headers": "authorization, x-y"})
@@ -524,6 +564,23 @@ def test_damage(model, folder):
     ok(server.end() == 0, "to its end")
 
 
+def test_used(model):
+    """What passes use of the weights is the same wherever it lies."""
+    used = []
+    for options in [], ["--io", "pread"], ["--device", "host"]:
+        server = Server(model, *options)
+        server.complete(max_tokens=20, temperature=0)
+        all_told = server.wait_for(steps_total=20)
+        values = server.metrics()
+        used.append([values['weir_weights_used_bytes_total{place="%s"}' % x]
+                     for x in ("memory", "device")])
+        ok(all_told and server.end() == 0, "a text with %s" % options)
+    print("#", used)
+    ok(used[0][0] > 20 * 2**20 and used[0][1] == 0, "of memory, mapped")
+    ok(used[1] == used[0], "or read")
+    ok(used[2] == used[0][::-1], "or of a device")
+
+
 def be_a_client(server, seed, n, ends):
     rng = random.Random(seed)
     for _ in range(n):
@@ -720,6 +777,7 @@ def main(model, other):
     test_timeout(model)
     test_drain(model)
     test_damage(model, folder)
+    test_used(model)
     test_burst(model)
     test_connections(model)
     test_cache(model)
