@@ -70,9 +70,8 @@ static enum weir_dtype kv_dtype(enum weir_kv kv)
 static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
 {
     uint64_t of_token = sizeof(struct weir_token_uses) + sizeof(int32_t) +
-                        3 * sizeof(double) + sizeof(float);
+                        3 * sizeof(double) + sizeof(float) + WEIR_MASKS / 8;
 
-    of_token += WEIR_MASKS / 8;
     return sizeof(struct place) + WEIR_WALK_BYTES +
            of_token * weir_model_n_vocab(model) +
            (uint64_t)TOKEN_BYTES * n_ctx + WEIR_RUN_BYTES;
@@ -88,28 +87,25 @@ static uint64_t find_room(const weir_model *model)
     return room && room < ram.available ? room : ram.available;
 }
 
+/* For places in the text of a session to go back to */
+static uint64_t snapshots_of(const weir_model *model, size_t n_ctx,
+                             uint64_t cache_bytes)
+{
+    return cache_bytes ? weir_texts_snapshots(model, n_ctx) : 0;
+}
+
 size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
                                   enum weir_kv kv, uint64_t cache_bytes)
 {
     uint64_t each = place_bytes(model, n_ctx), n;
-    uint64_t state = weir_session_bytes(
-        model, &(struct weir_session_options){
-                   .n_ctx = n_ctx,
-                   .kv = kv,
-                   .snapshot_bytes =
-                       cache_bytes ? weir_texts_snapshots(model, n_ctx) : 0});
+    const struct weir_session_options options = {
+        .n_ctx = n_ctx,
+        .kv = kv,
+        .snapshot_bytes = snapshots_of(model, n_ctx, cache_bytes)};
+    uint64_t state = weir_session_bytes(model, &options);
 
     n = state > UINT64_MAX - each ? 0 : find_room(model) / 4 / (state + each);
     return n < 1 ? 1 : n < USUAL_PLACES ? (size_t)n : USUAL_PLACES;
-}
-
-/* For places in the text of a session to go back to */
-static uint64_t place_snapshots(const struct weir_schedule *schedule,
-                                size_t n_ctx)
-{
-    return schedule->options.cache_bytes
-               ? weir_texts_snapshots(schedule->model, n_ctx)
-               : 0;
 }
 
 uint64_t weir_schedule_usual_cache(const weir_model *model)
@@ -123,7 +119,8 @@ static int reserve(struct weir_schedule *schedule, struct weir_err *err)
     const struct weir_session_options session = {
         .n_ctx = options->n_ctx,
         .kv = options->kv,
-        .snapshot_bytes = place_snapshots(schedule, options->n_ctx)};
+        .snapshot_bytes = snapshots_of(schedule->model, options->n_ctx,
+                                       options->cache_bytes)};
     size_t n = options->n_places;
     uint64_t other =
         n * place_bytes(schedule->model, options->n_ctx) +
@@ -310,7 +307,8 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     struct weir_session_options options = {
         .n_ctx = n_ctx,
         .kv = schedule->options.kv,
-        .snapshot_bytes = place_snapshots(schedule, n_ctx)};
+        .snapshot_bytes = snapshots_of(schedule->model, n_ctx,
+                                       schedule->options.cache_bytes)};
     int rc = weir_session_new(schedule->model, &options, &place->session, err);
 
     if (!rc)
@@ -376,15 +374,6 @@ int weir_schedule_cancel(struct weir_schedule *schedule, const void *tag)
 }
 
 /* ---- pieces of prompts ---- */
-
-size_t weir_schedule_cut(size_t n_left, size_t room)
-{
-    if (n_left <= room || n_left < 2 * WEIR_PROMPT_TOK)
-        return n_left;
-    if (room < WEIR_PROMPT_TOK)
-        room = WEIR_PROMPT_TOK;
-    return n_left - room < WEIR_PROMPT_TOK ? n_left - WEIR_PROMPT_TOK : room;
-}
 
 /* Whether there is something left of its prompt */
 static int is_read(const struct place *place)

@@ -127,7 +127,14 @@ int weir_schedule_step(struct weir_schedule *schedule, struct weir_err *err);
  * would no longer count as a prompt (WEIR_PROMPT_TOK), which shows in the bits;
  * so it may be more than there is room for.
  */
-size_t weir_schedule_cut(size_t n_left, size_t room);
+static inline size_t weir_schedule_cut(size_t n_left, size_t room)
+{
+    if (n_left <= room || n_left < 2 * WEIR_PROMPT_TOK)
+        return n_left;
+    if (room < WEIR_PROMPT_TOK)
+        room = WEIR_PROMPT_TOK;
+    return n_left - room < WEIR_PROMPT_TOK ? n_left - WEIR_PROMPT_TOK : room;
+}
 
 /* What is kept; zeros when nothing is */
 void weir_schedule_get_texts(const struct weir_schedule *schedule,

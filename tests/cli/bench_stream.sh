@@ -64,17 +64,17 @@ JSON
 weir synth shape.json -o large.weir -q
 weir bench large.weir --ram 1M -p 8
 is 3 "a budget that is too small for anything"
-weir bench large.weir --ram 110M --cache stored -p 8 -n 3 -r 2 -t 1 \
+weir bench large.weir --ram 111M --cache stored -p 8 -n 3 -r 2 -t 1 \
     --json
 is 0 "under a budget"
 agrees large.weir shape.json 8 3 "pp8-1 tg3-1" 2
-says out '"ram_bytes":115343360,'
+says out '"ram_bytes":116391936,'
 says out '"evictions":[1-9]'
-weir bench large.weir --ram 110M -p 8 -n 3 -r 2 -t 1 --batch 4 --json
+weir bench large.weir --ram 111M -p 8 -n 3 -r 2 -t 1 --batch 4 --json
 is 0 "four texts in step"
 agrees large.weir shape.json 8 3 "pp8-1 tg3-1" 2
 says out '"misses":[1-9]'
-weir bench large.weir --ram 110M --io-throttle 0.05 -p 0 -n 3 -r 1 -t 1 -o csv
+weir bench large.weir --ram 111M --io-throttle 0.05 -p 0 -n 3 -r 1 -t 1 -o csv
 is 0 "a drive that is held back"
 awk -F, 'NR == 1 { n = NF; good = $NF == "cache" }
     NR == 2 { good = good && NF == n + 2 }

@@ -304,6 +304,8 @@ static void test_threads(void)
     weir_model *model = open_model(3);
 
     tap_ok(model && run(model, 5, 0) == N, "on 3 threads too");
+    tap_ok(weir_schedule_usual_places(model, 16, WEIR_KV_F32, 0) == 32,
+           "32 places are usual where memory is no matter");
     weir_model_close(model);
 }
 
@@ -336,8 +338,8 @@ static void test_budget(void)
                !made,
            "what does not fit: %s", err.message);
     tap_ok(weir_schedule_usual_places(model, 1 << 20, WEIR_KV_F32, 0) == 1 &&
-               weir_schedule_usual_places(model, 16, WEIR_KV_F32, 0) == 32,
-           "1 to 32 places fit into a quarter of the memory");
+               weir_schedule_usual_places(model, 16, WEIR_KV_F32, 0) < 32,
+           "as many places as fit into a quarter of the memory");
     weir_model_close(model);
 }
 
