@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tree lies in the order in which it is walked.  Of sorted tokens those of
- * one node follow those of the node before it, so that a node needs to know
- * only where its own begin.
+ * The tree lies in the order in which it is walked, and the walk sets one bit
+ * at each node without asking whether it has a token: those that have none
+ * share a bit behind all others.  Which tokens have the same text is looked at
+ * after that.
  */
 #include "text/grammar_mask.h"
 
@@ -15,7 +16,7 @@
 
 struct node {
     uint32_t after; /* the node behind all that are below it */
-    uint32_t first; /* its first token */
+    uint32_t bit;   /* its token, or the number of ids */
     uint8_t byte, depth;
 };
 
@@ -27,9 +28,9 @@ struct token {
 
 struct weir_token_tree {
     const struct weir_tokenizer *tokenizer;
-    struct node *nodes; /* [n_nodes + 1], and one that ends the last */
-    int32_t *ids;       /* [n_tokens] */
-    size_t n_nodes, n_tokens;
+    struct node *nodes;   /* [n_nodes] */
+    uint32_t (*twins)[2]; /* [n_twins] a token, and one with the same text */
+    size_t n_nodes, n_twins, n_ids;
 };
 
 /* ---- tokens ---- */
@@ -112,20 +113,26 @@ static void add_token(struct weir_token_tree *tree, const struct token *tokens,
                       size_t i, uint32_t open[TOKEN_BYTES])
 {
     size_t depth = i ? n_common(&tokens[i - 1], &tokens[i]) : 0;
+    struct node *last;
 
     for (size_t k = depth; i && k < tokens[i - 1].n_bytes; k++)
         tree->nodes[open[k]].after = (uint32_t)tree->n_nodes;
     for (; depth < tokens[i].n_bytes; depth++) {
         open[depth] = (uint32_t)tree->n_nodes;
         tree->nodes[tree->n_nodes++] =
-            (struct node){.first = (uint32_t)i,
+            (struct node){.bit = (uint32_t)tree->n_ids,
                           .byte = (uint8_t)tokens[i].text[depth],
                           .depth = (uint8_t)depth};
     }
-    tree->ids[i] = tokens[i].id;
+    last = &tree->nodes[tree->n_nodes - 1];
+    if (last->bit == tree->n_ids) {
+        last->bit = (uint32_t)tokens[i].id;
+        return;
+    }
+    tree->twins[tree->n_twins][0] = last->bit;
+    tree->twins[tree->n_twins++][1] = (uint32_t)tokens[i].id;
 }
 
-/* A node on the way to a token begins where that does, and so has none. */
 static int build(struct weir_token_tree *tree, const struct token *tokens,
                  size_t n, struct weir_err *err)
 {
@@ -133,16 +140,14 @@ static int build(struct weir_token_tree *tree, const struct token *tokens,
     uint32_t open[TOKEN_BYTES];
 
     tree->nodes = calloc(n_nodes + 1, sizeof(*tree->nodes));
-    tree->ids = calloc(n + 1, sizeof(*tree->ids));
-    if (!tree->nodes || !tree->ids)
+    tree->twins = calloc(n + 1, sizeof(*tree->twins));
+    if (!tree->nodes || !tree->twins)
         return weir_err_nomem(err, n_nodes * sizeof(*tree->nodes),
                               "the tree of a vocabulary");
     for (size_t i = 0; i < n; i++)
         add_token(tree, tokens, i, open);
     for (size_t k = 0; n && k < tokens[n - 1].n_bytes; k++)
         tree->nodes[open[k]].after = (uint32_t)tree->n_nodes;
-    tree->nodes[tree->n_nodes].first = (uint32_t)n;
-    tree->n_tokens = n;
     return 0;
 }
 
@@ -165,6 +170,7 @@ int weir_token_tree_new(const struct weir_tokenizer *tokenizer,
                           "the form of an answer cannot be kept to");
     } else {
         tree->tokenizer = tokenizer;
+        tree->n_ids = tokenizer->vocab.n;
         n = list_tokens(tokenizer, bytes, tokens);
         qsort(tokens, n, sizeof(*tokens), compare_tokens);
         rc = build(tree, tokens, n, err);
@@ -182,7 +188,7 @@ void weir_token_tree_free(struct weir_token_tree *tree)
     if (!tree)
         return;
     free(tree->nodes);
-    free(tree->ids);
+    free(tree->twins);
     free(tree);
 }
 
@@ -220,13 +226,17 @@ int weir_mask_init(struct weir_mask *mask, const struct weir_token_tree *tree,
         mask->eos[mask->n_eos] = eos[mask->n_eos];
     mask->tags[0] = style ? find_special(tree->tokenizer, style->begin) : -1;
     mask->tags[1] = style ? find_special(tree->tokenizer, style->end) : -1;
-    mask->bits = calloc(WEIR_MASKS * n_words, sizeof(*mask->bits));
+    mask->n_stride = tree->n_ids / 64 + 1;
+    if (mask->n_stride < n_words)
+        mask->n_stride = n_words;
+    mask->bits = calloc(WEIR_MASKS * mask->n_stride, sizeof(*mask->bits));
     mask->states = calloc(WEIR_MASKS, sizeof(*mask->states));
     mask->n_asked = calloc(WEIR_MASKS, sizeof(*mask->n_asked));
     if (mask->bits && mask->states && mask->n_asked)
         return weir_walk_init(&mask->walk, grammar, err);
     weir_mask_fini(mask);
-    return weir_err_nomem(err, WEIR_MASKS * n_words * sizeof(*mask->bits),
+    return weir_err_nomem(err,
+                          WEIR_MASKS * mask->n_stride * sizeof(*mask->bits),
                           "masks of a vocabulary");
 }
 
@@ -282,6 +292,21 @@ static void set_others(struct weir_mask *mask, uint64_t *bits)
             set_bit(mask, bits, mask->eos[i]);
 }
 
+/* Tokens of the same text, and no others than the model has scores for */
+static void finish_bits(const struct weir_mask *mask, uint64_t *bits)
+{
+    const struct weir_token_tree *tree = mask->tree;
+
+    for (size_t i = 0; i < tree->n_twins; i++) {
+        uint32_t a = tree->twins[i][0], b = tree->twins[i][1];
+
+        bits[b / 64] |= (bits[a / 64] >> a % 64 & 1) << b % 64;
+    }
+    bits[tree->n_ids / 64] &= ~((uint64_t)1 << tree->n_ids % 64);
+    if (mask->n_vocab % 64)
+        bits[mask->n_vocab / 64] &= ((uint64_t)1 << mask->n_vocab % 64) - 1;
+}
+
 /* Single bytes first: there must be room for the states that these lead to. */
 static void make_mask(struct weir_mask *mask, uint64_t *bits)
 {
@@ -290,7 +315,7 @@ static void make_mask(struct weir_mask *mask, uint64_t *bits)
     const struct node *node = tree->nodes, *end = node + tree->n_nodes;
     uint32_t states[TOKEN_BYTES + 1], to;
 
-    memset(bits, 0, mask->n_words * sizeof(*bits));
+    memset(bits, 0, mask->n_stride * sizeof(*bits));
     for (unsigned byte = 0; byte < 256; byte++)
         weir_walk_step(walk, walk->at, (uint8_t)byte);
     states[0] = walk->at;
@@ -301,11 +326,10 @@ static void make_mask(struct weir_mask *mask, uint64_t *bits)
             continue;
         }
         states[node->depth + 1] = to;
-        /* not those of nodes on the way, whose first is the next one's too */
-        for (uint32_t i = node->first; i < node[1].first; i++)
-            set_bit(mask, bits, tree->ids[i]);
+        bits[node->bit / 64] |= (uint64_t)1 << node->bit % 64;
         node++;
     }
+    finish_bits(mask, bits);
     set_others(mask, bits);
 }
 
@@ -331,7 +355,7 @@ const uint64_t *weir_mask_next(struct weir_mask *mask)
     if (weir_walk_make_room(&mask->walk)) /* states have other numbers now */
         memset(mask->states, 0, WEIR_MASKS * sizeof(*mask->states));
     i = find_mask(mask);
-    bits = mask->bits + i * mask->n_words;
+    bits = mask->bits + i * mask->n_stride;
     mask->n_asked[i] = ++mask->n_asks;
     if (mask->states[i] != mask->walk.at)
         make_mask(mask, bits);

@@ -32,11 +32,11 @@ struct weir_mask {
     const struct weir_token_tree *tree;
     struct weir_grammar *grammar; /* of which it is a user */
     struct weir_walk walk;
-    size_t n_vocab, n_words;
+    size_t n_vocab, n_words, n_stride; /* words of a mask, and to the next */
     int32_t eos[WEIR_MASK_EOS]; /* they may come where the text may end */
     uint32_t n_eos;
     int32_t tags[2];   /* special tokens that are a text here, or -1 */
-    uint64_t *bits;    /* [WEIR_MASKS][n_words] */
+    uint64_t *bits;    /* [WEIR_MASKS][n_stride] */
     uint32_t *states;  /* [WEIR_MASKS] whose masks these are */
     uint64_t *n_asked; /* [WEIR_MASKS] when it was asked for last */
     uint64_t n_asks;
