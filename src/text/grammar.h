@@ -9,7 +9,8 @@
  * comes to an end: members come in the order of `properties`, others after
  * them; between two tokens of JSON stands nothing, a space, or a line feed and
  * at most WEIR_GRAMMAR_INDENT spaces or tabs; numbers have at most 18 digits
- * before the point, 17 behind it and 2 in the exponent; nesting ends at
+ * before the point, 17 behind it and 2 in the exponent, and those within
+ * bounds, which are whole, have none (grammar_range.c); nesting ends at
  * WEIR_GRAMMAR_DEPTH.  Where a schema names properties and says nothing of
  * others there are none.  Keys that are not named have no escapes.
  *

@@ -80,6 +80,21 @@ uint32_t weir_grammar_other_name(struct weir_grammar_builder *b,
 uint32_t weir_grammar_any(struct weir_grammar_builder *b, uint32_t next);
 uint32_t weir_grammar_any_object(struct weir_grammar_builder *b, uint32_t next);
 
+/* ---- grammar_range.c ---- */
+
+#define WEIR_GRAMMAR_MOST 999999999999999999 /* of a number */
+
+/* From min to max, both within WEIR_GRAMMAR_MOST of 0; above and below: without
+ * these themselves */
+struct weir_grammar_bounds {
+    int64_t min, max;
+    int above, below;
+};
+
+uint32_t weir_grammar_range(struct weir_grammar_builder *b,
+                            const struct weir_grammar_bounds *bounds,
+                            int is_integer, uint32_t next);
+
 /* ---- grammar_schema.c, grammar_tools.c ---- */
 
 uint32_t weir_grammar_schema(struct weir_grammar_builder *b,

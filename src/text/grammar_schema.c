@@ -5,6 +5,7 @@
  * types; the keywords of the other kinds may not stand beside it, because
  * both would have to hold.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ enum {
     OF_OBJECT = 32, /* these say something of one type alone */
     OF_ARRAY = 64,
     OF_STRING = 128,
-    OF_TYPES = OF_TYPE | OF_OBJECT | OF_ARRAY | OF_STRING,
+    OF_NUMBER = 256,
+    OF_TYPES = OF_TYPE | OF_OBJECT | OF_ARRAY | OF_STRING | OF_NUMBER,
 };
 
 static const struct {
@@ -53,6 +55,10 @@ static const struct {
     {"prefixItems", OF_ARRAY},
     {"maxLength", OF_STRING},
     {"minLength", OF_STRING},
+    {"exclusiveMaximum", OF_NUMBER},
+    {"exclusiveMinimum", OF_NUMBER},
+    {"maximum", OF_NUMBER},
+    {"minimum", OF_NUMBER},
 };
 
 #define N_KEYWORDS (sizeof(keywords) / sizeof(keywords[0]))
@@ -364,6 +370,54 @@ static uint32_t add_array(struct weir_grammar_builder *b, const json_t *schema,
     return weir_grammar_text(b, "[", 1, all);
 }
 
+/* ---- numbers ---- */
+
+/* 1, and *bound, when there is one at `key`. */
+static int bound_at(struct weir_grammar_builder *b, const json_t *schema,
+                    const char *key, int64_t *bound)
+{
+    const int64_t most = WEIR_GRAMMAR_MOST;
+    const json_t *value = json_object_get(schema, key);
+    double x = json_number_value(value);
+
+    if (!value)
+        return 0;
+    if (!json_is_number(value) || x != floor(x)) {
+        if (!b->is_lenient)
+            wrong(b, key, "a whole number");
+        return 0;
+    }
+    if (fabs(x) >= (double)most)
+        *bound = x > 0 ? most : -most;
+    else
+        *bound =
+            json_is_integer(value) ? json_integer_value(value) : (int64_t)x;
+    return 1;
+}
+
+static uint32_t add_number(struct weir_grammar_builder *b, const json_t *schema,
+                           int is_integer, uint32_t next)
+{
+    struct weir_grammar_bounds bounds = {-WEIR_GRAMMAR_MOST, WEIR_GRAMMAR_MOST,
+                                         0, 0};
+    int64_t min = bounds.min, max = bounds.max;
+    int is_bound = bound_at(b, schema, "minimum", &bounds.min) +
+                   bound_at(b, schema, "maximum", &bounds.max);
+
+    if (bound_at(b, schema, "exclusiveMinimum", &min) && ++is_bound &&
+        min >= bounds.min) {
+        bounds.min = min;
+        bounds.above = 1;
+    }
+    if (bound_at(b, schema, "exclusiveMaximum", &max) && ++is_bound &&
+        max <= bounds.max) {
+        bounds.max = max;
+        bounds.below = 1;
+    }
+    return is_bound ? weir_grammar_range(b, &bounds, is_integer, next)
+                    : weir_grammar_number(b, is_integer, next);
+}
+
 /* ---- types ---- */
 
 static uint32_t add_type(struct weir_grammar_builder *b, const json_t *schema,
@@ -385,7 +439,7 @@ static uint32_t add_type(struct weir_grammar_builder *b, const json_t *schema,
         return weir_grammar_split(b, weir_grammar_text(b, "true", 4, next),
                                   weir_grammar_text(b, "false", 5, next));
     default:
-        return weir_grammar_number(b, type == T_INTEGER, next);
+        return add_number(b, schema, type == T_INTEGER, next);
     }
 }
 
@@ -428,6 +482,8 @@ static unsigned types_meant(int kinds)
         set |= 1u << T_ARRAY;
     if (kinds & OF_STRING)
         set |= 1u << T_STRING;
+    if (kinds & OF_NUMBER)
+        set |= 1u << T_NUMBER;
     return set;
 }
 

@@ -199,6 +199,7 @@ async function testDrive(tab) {
   const server = await startInLeast('demo.weir');
   await tab.visit(server.url);
   await tab.until(`${of('model')}.textContent === 'demo'`);
+  await set(tab, 'max_tokens', 100);
   await say(tab, 'Say: my horse is slow');
   ok(await tab.until(`/[1-9].* [KMG]B.s/.test(${of('drive-now')}.textContent)`),
     'page: bytes come from the drive under a budget');

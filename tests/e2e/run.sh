@@ -36,4 +36,4 @@ cd "$work" || exit 99
 "$WEIR" pack "$demo" -o demo.weir -q || exit 99
 pack_text
 # Its numbers go on behind those from here.
-timeout 600 node "$clients/all.mjs" "$tap_n" openai ai langchain page
+timeout 600 node "$clients/all.mjs" "$tap_n" openai ai langchain forms page

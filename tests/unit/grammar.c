@@ -64,6 +64,20 @@ static const struct row rows[] = {
     {"{\"type\":\"number\"}",
      {"0", "-7", "0.25", "1E-05", "12.5e+99"},
      {"1.e", "1e100", "--1", "NaN"}},
+    {"{\"type\":\"integer\",\"minimum\":-9007199254740991,"
+     "\"maximum\":9007199254740991}",
+     {"0", "-9007199254740991", "9007199254740991", "1000000000000000"},
+     {"-0", "9007199254740992", "-9007199254740992", "10000000000000000", "1.0",
+      "01"}},
+    {"{\"type\":\"integer\",\"exclusiveMinimum\":0}",
+     {"1", "999999999999999999"},
+     {"0", "-", "1000000000000000000"}},
+    {"{\"type\":\"integer\",\"maximum\":1e18,\"minimum\":-1e300}",
+     {"-999999999999999999", "999999999999999999"},
+     {"1000000000000000000"}},
+    {"{\"minimum\":0,\"maximum\":1}",
+     {"0", "1", "0.0", "0.25", "0.99999999999999999"},
+     {"-", "1.", "2", "0e", "0.999999999999999999", "00"}},
     {"{\"type\":\"string\"}",
      {"\"\"", "\"a b\"", "\"\\n\\u00e9\\\"\"", "\"\xc3\xa9\xf0\x9f\x98\x80\"",
       "\"\\ud83d\\ude00\""},
@@ -199,8 +213,10 @@ static void test_refusals(void)
 {
     test_refused("{\"properties\":{\"a/b\":{\"pattern\":\"x\"}}}", WEIR_EARG,
                  "at '/properties/a~1b/pattern': the keyword 'pattern' is not");
-    test_refused("{\"type\":\"array\",\"items\":{\"minimum\":1}}", WEIR_EARG,
-                 "'/items/minimum'");
+    test_refused("{\"type\":\"integer\",\"minimum\":0.5}", WEIR_EARG,
+                 "minimum must be a whole number");
+    test_refused("{\"type\":\"array\",\"items\":{\"multipleOf\":1}}", WEIR_EARG,
+                 "'/items/multipleOf'");
     test_refused("{\"anyOf\":[{\"oneOf\":[]}]}", WEIR_EARG, "'/anyOf/oneOf'");
     test_refused("{\"anyOf\":[{}],\"type\":\"object\"}", WEIR_EARG,
                  "beside anyOf");
@@ -290,6 +306,56 @@ static void test_depth(void)
     weir_grammar_release(grammar);
 }
 
+/* ---- numbers within bounds ---- */
+
+/* 1 when of the numbers -130 to 130, in quarters, those within are accepted. */
+static int holds(const char *schema, int is_integer, double min, double max)
+{
+    struct weir_grammar *grammar = grammar_of(schema);
+    int all = 1;
+
+    for (int quarters = -520; quarters <= 520; quarters++) {
+        double x = quarters / 4.0;
+        int is_good = x >= min && x <= max, result;
+        char text[32];
+
+        snprintf(text, sizeof(text), "%.15g", x);
+        if (is_integer && quarters % 4)
+            is_good = 0;
+        result = grammar ? walk(grammar, text) : REFUSES;
+        if ((result == ACCEPTS) == is_good)
+            continue;
+        tap_diag("%s: %s is %s", schema, text, is_good ? "refused" : "taken");
+        all = 0;
+    }
+    weir_grammar_release(grammar);
+    return all;
+}
+
+static void test_bounds(void)
+{
+    static const int bounds[] = {-120, -100, -99, -31, -10, -9, -2,
+                                 -1,   0,    1,   2,   8,   9,  10,
+                                 11,   42,   99,  100, 109, 120};
+    size_t n = sizeof(bounds) / sizeof(bounds[0]);
+    char schema[128];
+    int all = 1;
+
+    for (size_t i = 0; i < n * n * 8; i++) {
+        int is_integer = i & 1, above = i >> 1 & 1, below = i >> 2 & 1;
+        int min = bounds[(i >> 3) % n], max = bounds[(i >> 3) / n];
+
+        snprintf(schema, sizeof(schema),
+                 "{\"type\":\"%s\",\"%s\":%d,\"%s\":%d}",
+                 is_integer ? "integer" : "number",
+                 above ? "exclusiveMinimum" : "minimum", min,
+                 below ? "exclusiveMaximum" : "maximum", max);
+        all &=
+            holds(schema, is_integer, min + above * 0.001, max - below * 0.001);
+    }
+    tap_ok(all, "numbers are held to bounds, as counting has it");
+}
+
 /* ---- tools ---- */
 
 static const struct weir_tool_style list = {"<tool_calls>", "</tool_calls>", 1};
@@ -301,7 +367,8 @@ static struct weir_grammar *tools_of(const struct weir_tool_style *style,
 {
     json_t *tools = json_loads(
         "[{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":"
-        "{\"x\":{\"type\":\"integer\",\"minimum\":3}},\"required\":[\"x\"]}},"
+        "{\"x\":{\"type\":\"integer\",\"multipleOf\":3}},\"required\":[\"x\"]}}"
+        ","
         "{\"name\":\"g\"}]",
         0, NULL);
     struct weir_answer_shape shape = {.tools = tools,
@@ -398,6 +465,7 @@ int main(void)
     for (size_t i = 0; i < N_ROWS; i++)
         tap_ok(check_row(&rows[i]), "%s", rows[i].schema);
     test_refusals();
+    test_bounds();
     test_too_large();
     test_long_text();
     test_depth();
