@@ -134,9 +134,9 @@ static void test_amount(const struct run *whole, uint64_t n_bytes, int is_least)
     static struct run card, again, shared, budget;
 
     run_with(n_bytes, 1, 0, &card);
-    run_with(n_bytes, 1, 64 << 20, &again);
+    run_with(n_bytes, 1, 512 << 20, &again);
     run_with(n_bytes, 0, 0, &shared);
-    run_with(n_bytes, 0, 64 << 20, &budget);
+    run_with(n_bytes, 0, 512 << 20, &budget);
     tap_ok(!card.rc && !card.is_whole && card.n_brought > 0 &&
                (card.n_passing > 0) == is_least,
            "%.2f MB: %u units of the trunk pass, %u were brought",
