@@ -80,8 +80,9 @@ static void set_up(struct chat_lines *lines)
     el_set(edit, EL_HIST, history, lines->history);
     el_set(edit, EL_EDITOR, "emacs");
     el_set(edit, EL_SIGNAL, 1);
-    el_set(edit, EL_ADDFN, "weir-cancel", "drop the line", cancel);
-    el_set(edit, EL_ADDFN, "weir-suspend", "leave for a while", suspend);
+    /* el_set() makes copies of these names and loses them. */
+    el_wset(edit, EL_ADDFN, L"weir-cancel", L"drop the line", cancel);
+    el_wset(edit, EL_ADDFN, L"weir-suspend", L"leave for a while", suspend);
     el_source(edit, NULL);
     el_set(edit, EL_SETTY, "-d", "-isig", NULL);
     el_set(edit, EL_BIND, "^C", "weir-cancel", NULL);
