@@ -78,11 +78,15 @@ int fault_room_make(void)
 
 void fault_room_remove(void)
 {
-    static const char *const made[] = {
-        "config.json",       "generation_config.json",
-        "model.safetensors", "tokenizer.json",
-        "tokenizer.model",   "model.weir",
-        "model.weir.part",   "packed.part"};
+    static const char *const made[] = {"config.json",
+                                       "generation_config.json",
+                                       "model.safetensors",
+                                       "tokenizer.json",
+                                       "tokenizer.model",
+                                       "model.weir",
+                                       "model.weir.part",
+                                       "packed.part",
+                                       "session"};
 
     for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++)
         unlink(fault_at(made[i]));
