@@ -184,64 +184,55 @@ static int take_span(struct weir_jamba *jamba, size_t n_ctx, uint64_t *left,
     return rc;
 }
 
+/* Gives what no device holds its memory; places: as weir_budget_place_rest() */
+static int keep_weights(struct weir_jamba *jamba, const uint8_t *places,
+                        uint64_t n_bytes, unsigned n_texts,
+                        struct weir_err *err)
+{
+    const struct weir_placement_ask ask = {.n_bytes = n_bytes,
+                                           .n_top = jamba->config.n_top,
+                                           .n_tok = n_texts,
+                                           .cache = jamba->budget.cache};
+    uint32_t n_units = jamba->file->n_units;
+    struct weir_use *uses = calloc(n_units + 1u, sizeof(*uses));
+    int rc;
+
+    if (!uses)
+        return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
+    weir_budget_uses(jamba, uses);
+    for (uint32_t u = 0; places && u < n_units; u++)
+        if (places[u] == WEIR_PINNED)
+            uses[u].kind = WEIR_USE_ELSEWHERE;
+    rc = weir_residency_keep(jamba->residency, uses, &ask, jamba->pool, err);
+    free(uses);
+    return rc;
+}
+
 static int place_weights(struct weir_jamba *jamba, uint64_t n_bytes,
                          size_t n_ctx, unsigned n_texts, struct weir_err *err)
 {
     struct weir_budget *budget = &jamba->budget;
-    uint32_t n_units = jamba->file->n_units;
     uint64_t weights = budget->weight_bytes;
-    struct weir_use *uses;
     int rc = 0;
 
     if (!weights)
         rc = find_free_bytes(jamba, n_bytes, &weights, err);
     if (!rc && !budget->weight_bytes && !budget->span_tok)
         rc = take_span(jamba, n_ctx, &weights, err);
-    if (rc)
-        return rc;
-    uses = calloc(n_units + 1u, sizeof(*uses));
-    if (!uses)
-        return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
-    weir_budget_uses(jamba, uses);
-    rc = weir_residency_keep(
-        jamba->residency, uses,
-        &(struct weir_placement_ask){.n_bytes = weights,
-                                     .n_top = jamba->config.n_top,
-                                     .n_tok = n_texts,
-                                     .cache = budget->cache},
-        jamba->pool, err);
-    free(uses);
-    return rc;
+    return rc ? rc : keep_weights(jamba, NULL, weights, n_texts, err);
 }
 
 int weir_budget_place_rest(struct weir_jamba *jamba, const uint8_t *places,
                            unsigned n_texts, struct weir_err *err)
 {
-    struct weir_budget *budget = &jamba->budget;
-    uint32_t n_units = jamba->file->n_units;
-    struct weir_placement_ask ask = {.n_bytes = budget->weight_bytes,
-                                     .n_top = jamba->config.n_top,
-                                     .n_tok = n_texts,
-                                     .cache = budget->cache};
-    struct weir_use *uses;
+    uint64_t weights = jamba->budget.weight_bytes;
     int rc = 0;
 
-    if (budget->mapped)
+    if (jamba->budget.mapped)
         return 0;
-    uses = calloc(n_units + 1u, sizeof(*uses));
-    if (!uses)
-        return weir_err_nomem(err, n_units * sizeof(*uses), "a plan");
-    if (!ask.n_bytes)
-        rc = find_free_bytes(jamba, 0, &ask.n_bytes, err);
-    weir_budget_uses(jamba, uses);
-    for (uint32_t u = 0; u < n_units; u++)
-        if (places[u] == WEIR_PINNED)
-            uses[u].kind = WEIR_USE_ELSEWHERE;
-    if (!rc)
-        rc =
-            weir_residency_keep(jamba->residency, uses, &ask, jamba->pool, err);
-    free(uses);
-    return rc;
+    if (!weights)
+        rc = find_free_bytes(jamba, 0, &weights, err);
+    return rc ? rc : keep_weights(jamba, places, weights, n_texts, err);
 }
 
 static int take(struct weir_jamba *jamba, uint64_t n_bytes, size_t n_ctx,

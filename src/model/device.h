@@ -48,7 +48,7 @@ struct weir_device_slot {
 struct weir_device_slots {
     struct weir_device_slot *slots;
     uint32_t n;
-    uint64_t now, n_brought, bytes_brought;
+    uint64_t now, n_brought;
 };
 
 /* A step of decoding that is put on the device again and again */

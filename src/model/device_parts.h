@@ -30,16 +30,13 @@ static inline uint64_t weir_device_pad(uint64_t n_bytes)
 int weir_device_way_open(struct weir_on_device *on, struct weir_err *err);
 void weir_device_way_close(struct weir_on_device *on);
 
-/* Tells the device of the memory for weights, if there is some. */
+/* Tells the device of the memory for weights, once, if there is some: what it
+ * may copy from without a stop.  It can do without. */
 void weir_device_way_pin(struct weir_on_device *on);
 
 /* What a unit takes there */
 uint64_t weir_device_unit_bytes(const struct weir_jamba *jamba,
                                 uint32_t number);
-
-/* Says in on->tensors that a unit lies at `place`. */
-void weir_device_point(struct weir_on_device *on, uint32_t number,
-                       uint8_t *place);
 
 /*
  * Puts unit `number`, which is wanted (residency.h), on its way to `place`

@@ -107,7 +107,6 @@ int weir_device_fetch(struct weir_on_device *on,
         return rc;
     slot->unit = unit;
     slots->n_brought++;
-    slots->bytes_brought += weir_device_unit_bytes(on->jamba, unit);
     room->table->record(room->device, WEIR_STREAM_COPY, slot->arrived);
     return 0;
 }

@@ -79,8 +79,8 @@ uint64_t weir_device_unit_bytes(const struct weir_jamba *jamba, uint32_t number)
     return sum;
 }
 
-void weir_device_point(struct weir_on_device *on, uint32_t number,
-                       uint8_t *place)
+/* Says in on->tensors that a unit lies at `place`. */
+static void point_at(struct weir_on_device *on, uint32_t number, uint8_t *place)
 {
     const struct weir_jamba *jamba = on->jamba;
     const struct weir_unit *unit = &jamba->file->units[number];
@@ -235,7 +235,7 @@ int weir_device_send(struct weir_on_device *on, uint32_t number, uint8_t *place,
     const struct weir_unit *unit = &jamba->file->units[number];
     int rc = 0;
 
-    weir_device_point(on, number, place);
+    point_at(on, number, place);
     weir_residency_want(jamba->residency, number);
     for (uint32_t i = 0; i < unit->n_tensors && !rc; i++)
         if (is_own(jamba, unit->first_tensor + i))
@@ -247,10 +247,9 @@ int weir_device_send(struct weir_on_device *on, uint32_t number, uint8_t *place,
 
 /* ---- the way itself ---- */
 
-/* What the device may copy from without a stop; it can do without. */
-static void pin_memory(struct weir_device_way *way)
+void weir_device_way_pin(struct weir_on_device *on)
 {
-    const struct weir_on_device *on = way->on;
+    struct weir_device_way *way = on->way;
     struct weir_err err;
     void *base;
     size_t n_bytes;
@@ -260,12 +259,6 @@ static void pin_memory(struct weir_device_way *way)
         return;
     way->pinned = base;
     way->pinned_bytes = n_bytes;
-}
-
-void weir_device_way_pin(struct weir_on_device *on)
-{
-    if (!on->way->pinned)
-        pin_memory(on->way);
 }
 
 int weir_device_way_open(struct weir_on_device *on, struct weir_err *err)

@@ -45,6 +45,18 @@ static inline double distance(const float *a, const double *b, size_t n)
     return norm > 0 ? sqrt(far / norm) : sqrt(far);
 }
 
+/* The same of what is in f32 on both sides */
+static inline double apart(const float *y, const float *want, size_t n)
+{
+    double *exact = malloc(n * sizeof(*exact)), d;
+
+    for (size_t i = 0; i < n && exact; i++)
+        exact[i] = want[i];
+    d = exact ? distance(y, exact, n) : INFINITY;
+    free(exact);
+    return d;
+}
+
 static inline double worst_of(double a, double b)
 {
     return a > b ? a : b;

@@ -126,17 +126,6 @@ int card_is_clean(void)
     return clean;
 }
 
-double apart(const float *y, const float *want, size_t n)
-{
-    double *exact = malloc(n * sizeof(*exact)), d;
-
-    for (size_t i = 0; i < n && exact; i++)
-        exact[i] = want[i];
-    d = exact ? distance(y, exact, n) : INFINITY;
-    free(exact);
-    return d;
-}
-
 static uint64_t n_tiles(const struct weir_matrix *w)
 {
     uint32_t part = w->rows / w->row_parts;

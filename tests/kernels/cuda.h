@@ -33,9 +33,6 @@ int card_is_clean(void);
 void *hold(size_t n_bytes);
 float *random_floats(size_t n);
 
-/* 2-norm of y - want over that of want; not finite counts as far away */
-double apart(const float *y, const float *want, size_t n);
-
 /* A matrix of random weights on both sides; gaps are no numbers */
 struct both {
     struct weir_matrix card, host;

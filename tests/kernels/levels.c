@@ -61,17 +61,6 @@ float *guard_copy(const float *x, size_t n)
     return y;
 }
 
-double apart(const float *y, const float *want, size_t n)
-{
-    double *exact = malloc(n * sizeof(*exact)), d;
-
-    for (size_t i = 0; i < n && exact; i++)
-        exact[i] = want[i];
-    d = exact ? distance(y, exact, n) : INFINITY;
-    free(exact);
-    return d;
-}
-
 static double seconds(void)
 {
     struct timespec t;

@@ -32,9 +32,6 @@ float *guard_floats(size_t n);
 /* A copy that ends at such a page too */
 float *guard_copy(const float *x, size_t n);
 
-/* 2-norm of y - want over that of want; not finite counts as far away. */
-double apart(const float *y, const float *want, size_t n);
-
 /*
  * A tile of w->rows and w->cols of w->dtype in guarded memory: bits of any kind
  * but infinities and no numbers; what pads a row is those.
