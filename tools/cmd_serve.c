@@ -57,12 +57,26 @@ static int choose_seed(struct serve_args *args, struct weir_err *err)
                         "the system has no random numbers; give a --seed");
 }
 
+/* Only of the CPU prompts are kept. */
+static int check_device(const struct serve *serve, struct weir_err *err)
+{
+    const struct serve_args *args = &serve->args;
+
+    if (!serve->model->jamba->on || (!args->has_cache && !args->cache_folder))
+        return 0;
+    return weir_err_set(err, WEIR_ENOTSUP,
+                        "a GPU computes, whose prompts are not kept; leave out "
+                        "--cache-ram and --cache-dir, or give --device cpu");
+}
+
 static int open_model(struct serve *serve, struct weir_err *err)
 {
     struct serve_args *args = &serve->args;
     int rc =
         weir_model_open(args->model, &args->model_options, &serve->model, err);
 
+    if (!rc)
+        rc = check_device(serve, err);
     if (rc)
         return rc;
     memory_warn(serve->model, &args->cli);
@@ -100,6 +114,8 @@ static int open_server(struct serve *serve, struct weir_err *err)
         .n_queue = args->n_queue,
         .n_piece_tok = args->n_piece_tok,
         .cache_bytes = args->cache_bytes,
+        .cache_folder = args->cache_folder,
+        .cache_file_bytes = args->cache_file_bytes,
         .timeout_s = args->timeout_s,
     };
 

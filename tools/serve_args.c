@@ -6,6 +6,10 @@
 
 #include "base/utf8.h"
 
+#define CACHE_FILE_BYTES                                                       \
+    (UINT64_C(16) << 30) /* if --cache-disk is not said                        \
+                          */
+
 static void take_keys(struct serve_args *args, int is_file)
 {
     const char *value = args->cli.value;
@@ -52,6 +56,9 @@ static void take_limit(struct serve_args *args, int option)
         args->has_cache = 1;
         args->cache_bytes = strcmp(cli->value, "0") ? cli_size(cli) : 0;
         break;
+    case OPT_serve_cache_disk:
+        args->cache_file_bytes = cli_size(cli);
+        break;
     case OPT_serve_ctx:
         args->n_ctx = cli_uint(cli, 2, INT32_MAX);
         break;
@@ -91,6 +98,9 @@ static void take_option(struct serve_args *args, int option)
     case OPT_serve_cors:
         args->cors = cli->value;
         break;
+    case OPT_serve_cache_dir:
+        args->cache_folder = cli->value;
+        break;
     case OPT_serve_name:
         take_name(args);
         break;
@@ -106,6 +116,18 @@ static void take_option(struct serve_args *args, int option)
     default:
         take_other(args, option);
     }
+}
+
+static void check_cache(struct serve_args *args)
+{
+    if (args->cache_file_bytes && !args->cache_folder)
+        cli_usage(&args->cli, "--cache-disk is for --cache-dir; give that too");
+    if (args->cache_folder && args->has_cache && !args->cache_bytes)
+        cli_usage(&args->cli,
+                  "--cache-dir takes what --cache-ram has no room for; give "
+                  "that more than 0");
+    if (!args->cache_file_bytes)
+        args->cache_file_bytes = CACHE_FILE_BYTES;
 }
 
 void serve_args_parse(struct serve_args *args, int argc, char **argv)
@@ -124,5 +146,6 @@ void serve_args_parse(struct serve_args *args, int argc, char **argv)
         take_option(args, option);
     if (!args->model)
         cli_usage(&args->cli, "no model given");
+    check_cache(args);
     memory_check(&args->model_options, &args->cli);
 }

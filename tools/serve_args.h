@@ -17,6 +17,8 @@ struct serve_args {
     size_t n_tokens;      /* 0: not said */
     int has_cache;        /* --cache-ram was given */
     uint64_t cache_bytes; /* 0: none */
+    const char *cache_folder;
+    uint64_t cache_file_bytes; /* 0: not said */
     unsigned timeout_s;
     enum weir_kv kv;
     struct sampling sampling;

@@ -134,8 +134,12 @@ static int reserve(struct weir_schedule *schedule, struct weir_err *err)
     schedule->other_bytes = other;
     weir_budget_give(schedule->model->jamba, options->cache_bytes);
     return options->cache_bytes
-               ? weir_texts_new(schedule->model, options->kv,
-                                options->cache_bytes, &schedule->texts, err)
+               ? weir_texts_new(schedule->model,
+                                &(struct weir_texts_options){
+                                    options->kv, options->cache_bytes,
+                                    options->cache_folder,
+                                    options->cache_file_bytes},
+                                &schedule->texts, err)
                : 0;
 }
 

@@ -61,6 +61,9 @@ struct weir_schedule_options {
      * (texts.h); 0: none are, as on a device.
      */
     uint64_t cache_bytes;
+    /* NULL, or a folder for what that has no room for, and most bytes there */
+    const char *cache_folder;
+    uint64_t cache_file_bytes;
     /* NULL, or is told of each text that has a token more and goes on */
     weir_answer_fn *goes_on;
 };

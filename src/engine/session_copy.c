@@ -3,16 +3,6 @@
 
 #include "engine/session_parts.h"
 
-static size_t count_common(const weir_session *session, const int32_t *ids,
-                           size_t n_ids)
-{
-    size_t n = session->state.n_tok < n_ids ? session->state.n_tok : n_ids, i;
-
-    for (i = 0; i < n && session->ids[i] == ids[i]; i++)
-        ;
-    return i;
-}
-
 /* Whether it is from where the session is that the text can be gone on with */
 static int goes_on_here(const weir_session *session, size_t n_common,
                         size_t n_ids)
@@ -24,7 +14,7 @@ static int goes_on_here(const weir_session *session, size_t n_common,
 size_t weir_session_held(const weir_session *session, const int32_t *ids,
                          size_t n_ids, size_t *n_common)
 {
-    size_t n = count_common(session, ids, n_ids);
+    size_t n = weir_common_ids(session->ids, session->state.n_tok, ids, n_ids);
     const struct weir_kept *kept;
 
     if (n_common)

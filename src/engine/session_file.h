@@ -77,6 +77,23 @@ int weir_session_file_open(struct weir_session_file *file, const char *path,
                            const weir_model *model, struct weir_err *err);
 void weir_session_file_close(struct weir_session_file *file);
 
+/*
+ * The text of a session in a file, and from where in it the session could go
+ * on.  Of the file only that is read, and its table is checked.  Errors as
+ * those of weir_session_load().  Release with weir_session_outline_fini(), also
+ * after an error.
+ */
+struct weir_session_outline {
+    int32_t *ids; /* [n_tok] */
+    size_t n_tok;
+    struct weir_snapshots places; /* without memory: it is in the file */
+};
+
+int weir_session_outline(const weir_model *model, const char *path,
+                         enum weir_kv kv, struct weir_session_outline *outline,
+                         struct weir_err *err);
+void weir_session_outline_fini(struct weir_session_outline *outline);
+
 /* WEIR_EFORMAT, with the offset and a cure */
 int weir_session_file_wrong(const struct weir_session_file *file,
                             uint64_t offset, const char *why,

@@ -5,6 +5,7 @@
  * section whose checksum does not match leaves the session empty.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -143,13 +144,13 @@ static int read_next(struct cursor *cursor, void *data)
     return read_section(cursor, data);
 }
 
-static int read_ids(weir_session *session, struct cursor *cursor)
+static int read_ids(int32_t *ids, struct cursor *cursor)
 {
-    size_t n_vocab = weir_model_n_vocab(session->model);
-    int rc = read_next(cursor, session->ids);
+    const struct weir_session_shape *shape = &cursor->file->shape;
+    int rc = read_next(cursor, ids);
 
-    for (uint64_t i = 0; i < cursor->file->shape.n_tok && !rc; i++)
-        if ((uint32_t)session->ids[i] >= n_vocab)
+    for (uint64_t i = 0; i < shape->n_tok && !rc; i++)
+        if ((uint32_t)ids[i] >= shape->n_vocab)
             rc = weir_session_file_wrong(cursor->file, cursor->offset + 4 * i,
                                          "a token that the model does not have",
                                          cursor->err);
@@ -247,7 +248,7 @@ static int read_sections(weir_session *session, struct weir_session_file *file,
 
     weir_session_rewind(session, NULL, 0, NULL);
     plan_places(session, cursor);
-    rc = read_ids(session, &cursor);
+    rc = read_ids(session->ids, &cursor);
     if (!rc)
         rc = read_kv(session, &cursor);
     if (!rc)
@@ -255,6 +256,17 @@ static int read_sections(weir_session *session, struct weir_session_file *file,
     if (rc)
         weir_session_rewind(session, NULL, 0, NULL);
     return rc;
+}
+
+static int check_kv(const struct weir_session_file *file, enum weir_kv kv,
+                    struct weir_err *err)
+{
+    if (file->shape.kv == kv)
+        return 0;
+    return weir_err_at(err, WEIR_EARG, 24,
+                       "%s: has a KV cache of type %s; ask for that, or name "
+                       "another file",
+                       file->path, file->shape.kv ? "f32" : "bf16");
 }
 
 int weir_session_load(weir_session *session, const char *path,
@@ -270,12 +282,10 @@ int weir_session_load(weir_session *session, const char *path,
                             "sessions in files",
                             path);
     rc = weir_session_file_open(&file, path, session->model, err);
-
-    if (!rc && (file.shape.kv == WEIR_KV_F32) != (state->kv_dtype == WEIR_F32))
-        rc = weir_err_at(err, WEIR_EARG, 24,
-                         "%s: has a KV cache of type %s; ask for that, or name "
-                         "another file",
-                         path, file.shape.kv ? "f32" : "bf16");
+    if (!rc)
+        rc = check_kv(&file,
+                      state->kv_dtype == WEIR_F32 ? WEIR_KV_F32 : WEIR_KV_BF16,
+                      err);
     if (!rc && file.shape.n_tok > state->n_ctx)
         rc = weir_err_at(err, WEIR_ELIMIT, 48,
                          "%s: has %" PRIu64 " tokens, where the session has "
@@ -287,4 +297,64 @@ int weir_session_load(weir_session *session, const char *path,
         rc = read_sections(session, &file, err);
     weir_session_file_close(&file);
     return rc;
+}
+
+/* ---- what a file has ---- */
+
+static int outline_places(struct cursor cursor, struct weir_snapshots *places,
+                          struct weir_err *err)
+{
+    places->kept = calloc(cursor.file->n_sections, sizeof(*places->kept));
+    if (!places->kept)
+        return weir_err_nomem(
+            err, cursor.file->n_sections * sizeof(*places->kept), "places");
+    while (step(&cursor))
+        if (cursor.section.kind == WEIR_SECTION_PLACE)
+            places->kept[places->n_kept++] = (struct weir_kept){
+                .n_tok = cursor.section.n_tok,
+                .turn = (cursor.section.flags & WEIR_PLACE_TURN) != 0,
+                .scored = (cursor.section.flags & WEIR_PLACE_SCORED) != 0};
+    return 0;
+}
+
+static int outline_file(struct weir_session_file *file,
+                        struct weir_session_outline *outline,
+                        struct weir_err *err)
+{
+    struct cursor cursor = begin(file, err);
+    size_t n = (size_t)file->shape.n_tok;
+    int rc = outline_places(cursor, &outline->places, err);
+
+    if (rc)
+        return rc;
+    outline->ids = malloc(n * sizeof(*outline->ids));
+    if (!outline->ids)
+        return weir_err_nomem(err, n * sizeof(*outline->ids), "a text");
+    outline->n_tok = n;
+    return read_ids(outline->ids, &cursor);
+}
+
+int weir_session_outline(const weir_model *model, const char *path,
+                         enum weir_kv kv, struct weir_session_outline *outline,
+                         struct weir_err *err)
+{
+    struct weir_session_file file;
+    int rc = weir_session_file_open(&file, path, model, err);
+
+    *outline = (struct weir_session_outline){0};
+    if (!rc)
+        rc = check_kv(&file, kv, err);
+    if (!rc)
+        rc = check_table(&file, err);
+    if (!rc)
+        rc = outline_file(&file, outline, err);
+    weir_session_file_close(&file);
+    return rc;
+}
+
+void weir_session_outline_fini(struct weir_session_outline *outline)
+{
+    free(outline->ids);
+    free(outline->places.kept);
+    *outline = (struct weir_session_outline){0};
 }

@@ -18,4 +18,15 @@ struct weir_session {
     struct weir_observer observer;       /* sees progress only */
 };
 
+/* How many tokens two texts have in common before they differ */
+static inline size_t weir_common_ids(const int32_t *a, size_t n_a,
+                                     const int32_t *b, size_t n_b)
+{
+    size_t n = n_a < n_b ? n_a : n_b, i;
+
+    for (i = 0; i < n && a[i] == b[i]; i++)
+        ;
+    return i;
+}
+
 #endif

@@ -2,7 +2,7 @@
 /*
  * Prompts that were read, kept for those that begin alike: what a session holds
  * behind a prompt is copied, under a ceiling of bytes, and what was not asked
- * for longest goes first.
+ * for longest goes first: to a folder, if there is one, else nowhere.
  *
  * A prompt is the same whether its beginning was kept or not: only what was
  * computed as a prompt is kept (not answers, whose tokens were computed one by
@@ -13,6 +13,7 @@
 #define WEIR_ENGINE_TEXTS_H
 
 #include "engine/session.h"
+#include "engine/text_files.h"
 
 struct weir_texts;
 
@@ -23,13 +24,21 @@ struct weir_texts_stats {
     uint64_t n_hits, n_misses; /* prompts of which a part was kept, or none */
     uint64_t n_tok;            /* that need not be computed, all in all */
     uint64_t n_evicted;        /* for want of room */
+    struct weir_text_files_stats files;
+};
+
+struct weir_texts_options {
+    enum weir_kv kv;
+    uint64_t n_bytes;    /* most, > 0; of the model's budget, nobody's yet */
+    const char *folder;  /* for those without room in memory, or NULL */
+    uint64_t file_bytes; /* most there */
 };
 
 /*
- * At most n_bytes > 0, which are of the model's budget and in nobody's hands.
- * *texts is allocated; release with weir_texts_free().
+ * Errors beside memory are those of the folder (text_files.h).  *texts is
+ * allocated; release with weir_texts_free(), which saves what only memory has.
  */
-int weir_texts_new(weir_model *model, enum weir_kv kv, uint64_t n_bytes,
+int weir_texts_new(weir_model *model, const struct weir_texts_options *options,
                    struct weir_texts **texts, struct weir_err *err);
 void weir_texts_free(struct weir_texts *texts);
 
@@ -52,7 +61,6 @@ size_t weir_texts_take(struct weir_texts *texts, weir_session *session,
  */
 void weir_texts_keep(struct weir_texts *texts, const weir_session *session);
 
-const struct weir_texts_stats *weir_texts_get_stats(
-    const struct weir_texts *texts);
+const struct weir_texts_stats *weir_texts_get_stats(struct weir_texts *texts);
 
 #endif

@@ -115,6 +115,25 @@ static void add_runner(struct page *page, const struct weir_runner_stats *stats)
                   "Between two tokens of a text.", &stats->between_tokens);
 }
 
+static void add_text_files(struct page *page,
+                           const struct weir_text_files_stats *stats)
+{
+    add_value(page, "cache_disk_bytes", "gauge",
+              "Files of prompts in --cache-dir.", stats->n_bytes);
+    add_value(page, "cache_disk_bytes_limit", "gauge",
+              "What they may be: --cache-disk.", stats->most_bytes);
+    add_value(page, "cache_disk_texts", "gauge", "How many there are.",
+              stats->n_files);
+    add_value(page, "cache_disk_loads_total", "counter",
+              "Prompts that came back from there.", stats->n_loaded);
+    add_value(page, "cache_disk_saves_total", "counter",
+              "Prompts that went there.", stats->n_saved);
+    add_value(page, "cache_disk_evictions_total", "counter",
+              "Files that made room for others.", stats->n_evicted);
+    add_value(page, "cache_disk_errors_total", "counter",
+              "Files that could not be read or written.", stats->n_failed);
+}
+
 static void add_texts(struct page *page, const struct weir_texts_stats *stats)
 {
     add_value(page, "cache_bytes", "gauge", "Memory of prompts that are kept.",
@@ -132,6 +151,8 @@ static void add_texts(struct page *page, const struct weir_texts_stats *stats)
               stats->n_tok);
     add_value(page, "cache_evictions_total", "counter",
               "Prompts that made room for others.", stats->n_evicted);
+    if (stats->files.most_bytes)
+        add_text_files(page, &stats->files);
 }
 
 static void add_weights(struct page *page,

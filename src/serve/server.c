@@ -269,6 +269,8 @@ static int start_runner(struct weir_server *server, struct weir_err *err)
                      .kv = options->kv,
                      .n_piece_tok = options->n_piece_tok,
                      .cache_bytes = options->cache_bytes,
+                     .cache_folder = options->cache_folder,
+                     .cache_file_bytes = options->cache_file_bytes,
                      .other_bytes =
                          (PARSE_BYTES + N_BODIES) * server->body_bytes +
                          (options->n_places + options->n_queue) * queued},

@@ -20,10 +20,12 @@ struct weir_server_options {
     const char *model_name;
     const struct weir_completion_defaults *defaults;
     enum weir_kv kv;
-    size_t n_places, n_queue; /* texts under way, and waiting */
-    size_t n_piece_tok;       /* of prompts in a step */
-    uint64_t cache_bytes;     /* for prompts that are kept; 0: none are */
-    unsigned timeout_s;       /* for a request, all in all */
+    size_t n_places, n_queue;  /* texts under way, and waiting */
+    size_t n_piece_tok;        /* of prompts in a step */
+    uint64_t cache_bytes;      /* for prompts that are kept; 0: none are */
+    const char *cache_folder;  /* for those without room there, or NULL */
+    uint64_t cache_file_bytes; /* most in it */
+    unsigned timeout_s;        /* for a request, all in all */
 };
 
 /*

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -731,6 +732,37 @@ def test_cache(model):
     ok(small.end() == 0, "the server ends")
 
 
+def test_cache_dir(model, folder):
+    kept = os.path.join(folder, "kept")
+    options = ["--cache-ram", "64M", "--cache-dir", kept]
+    asked = {"messages": [{"role": "user",
+                           "content": "In the beginning " * 100}],
+             "max_tokens": 10, "seed": 5}
+
+    def chat(server):
+        body = server.ask("POST", "/v1/chat/completions", asked)[2]
+        return body["choices"][0]["message"]["content"], cached(body)
+
+    server = Server(model, *options)
+    first, n_cached = chat(server)
+    again = Server(model, *options)
+    ok(again.end() == 2 and kept in again.messages[-1],
+       "a folder is of one server: " + again.messages[-1].strip())
+    ok(n_cached == 0 and server.end() == 0 and
+       stat.S_IMODE(os.stat(kept).st_mode) == 0o700 and
+       all(stat.S_IMODE(os.stat(os.path.join(kept, name)).st_mode) == 0o600
+           for name in os.listdir(kept)), "a folder for its owner")
+    server = Server(model, *options)
+    again, n_cached = chat(server)
+    now = server.metrics()
+    ok(again == first and n_cached > 300, "the next server has the prompt")
+    ok(now["weir_cache_disk_loads_total"] == 1 and
+       now["weir_cache_disk_texts"] == 1 and
+       0 < now["weir_cache_disk_bytes"] <= now["weir_cache_disk_bytes_limit"] and
+       now["weir_prompt_tokens_total"] == 0, "metrics")
+    ok(server.end() == 0, "the server ends")
+
+
 def test_start(model, folder):
     taken = Server(model)
     again = Server(model, "--port", str(taken.port))
@@ -742,7 +774,14 @@ def test_start(model, folder):
             (["--port", "65536"], 2, "--port"), (["--api-key", ""], 2, "API key"),
             (["--api-key-file", "/nowhere"], 1, "/nowhere"),
             (["--api-key-file", "/dev/null"], 2, "there is no key in it"),
-            (["--name", ""], 2, "--name"), (["--ram", "4M"], 3, "4.0 MiB")]:
+            (["--name", ""], 2, "--name"), (["--ram", "4M"], 3, "4.0 MiB"),
+            (["--cache-ram", "1X"], 2, "--cache-ram"),
+            (["--cache-dir", "/dev/null"], 2, "/dev/null: is no folder"),
+            (["--cache-dir", "/nowhere/here"], 1, "/nowhere/here"),
+            (["--cache-dir", folder, "--cache-disk", "1X"], 2, "--cache-disk"),
+            (["--cache-dir", folder, "--cache-ram", "0"], 2, "more than 0"),
+            (["--cache-disk", "1G"], 2, "--cache-dir"),
+            (["--cache-ram", "1M", "--device", "host"], 3, "--cache-ram")]:
         server = Server(model, *options)
         ok(server.end() == status and text in server.messages[-1],
            "%s: %s" % (options, server.messages[-1].strip()))
@@ -782,6 +821,7 @@ def main(model, other):
     test_burst(model)
     test_connections(model)
     test_cache(model)
+    test_cache_dir(model, folder)
     test_start(model, folder)
     print("1..%d" % n_all)
     return n_ok != n_all

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/session_parts.h"
+#include "engine/session_file.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tiny_session.h"
 
@@ -32,11 +32,32 @@ static void use(weir_session *session)
     }
 }
 
+/* Of a file that can be loaded the outline can be had, and says the same. */
+static void outline(const weir_session *session, const char *path, int loaded)
+{
+    struct weir_session_outline outline;
+    struct weir_err err = {0};
+    int rc = weir_session_outline(session->model, path, WEIR_KV_BF16, &outline,
+                                  &err);
+
+    if (rc) {
+        fuzz_check_refused(rc, &err);
+        FUZZ_CHECK(!loaded);
+    } else if (loaded) {
+        FUZZ_CHECK(outline.n_tok == weir_session_n_tok(session));
+        FUZZ_CHECK(!memcmp(outline.ids, session->ids,
+                           outline.n_tok * sizeof(*outline.ids)));
+        FUZZ_CHECK(outline.places.n_kept >= session->snapshots.n_kept);
+    }
+    weir_session_outline_fini(&outline);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
 {
     static uint8_t image[MAX_IMAGE];
     struct weir_err err = {0};
     weir_session *session;
+    const char *path;
     int rc;
 
     if (n_bytes < 1 || n_bytes > MAX_IMAGE)
@@ -47,7 +68,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     session = tiny_session_new();
     FUZZ_CHECK(session);
     tiny_session_fill(session, 3);
-    rc = weir_session_load(session, fuzz_path(image, n_bytes - 1), &err);
+    path = fuzz_path(image, n_bytes - 1);
+    rc = weir_session_load(session, path, &err);
+    outline(session, path, !rc);
     if (rc) {
         fuzz_check_refused(rc, &err);
         FUZZ_CHECK(weir_session_n_tok(session) == 3 ||

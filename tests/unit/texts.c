@@ -2,13 +2,16 @@
 /*
  * Prompts that are kept: what follows one of them is what it would be without,
  * bit for bit; only what is new is computed, and what is kept stays below its
- * ceiling.
+ * ceiling, in memory and in a folder.
  */
 #include "engine/texts.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/schedule.h"
@@ -31,6 +34,9 @@ static char path[] = "texts.XXXXXX";
 static int32_t text[N_CTX];
 static struct weir_err err;
 static size_t n_piece_tok;
+static enum weir_kv kv;
+static const char *folder; /* NULL: none */
+static uint64_t file_bytes;
 static weir_model *model;
 static struct weir_schedule *schedule;
 static struct weir_texts_stats stats;
@@ -53,8 +59,12 @@ static void start(uint64_t cache_bytes)
 {
     const struct weir_schedule_options options = {.n_places = 4,
                                                   .n_ctx = N_CTX,
+                                                  .kv = kv,
                                                   .n_piece_tok = n_piece_tok,
-                                                  .cache_bytes = cache_bytes};
+                                                  .cache_bytes = cache_bytes,
+                                                  .cache_folder = folder,
+                                                  .cache_file_bytes =
+                                                      file_bytes};
 
     if (weir_schedule_new(model, &options, take_answer, NULL, &schedule, &err))
         tap_ok(0, "%s", err.message);
@@ -207,15 +217,23 @@ static void test_short(void)
     weir_schedule_free(schedule);
 }
 
-static void test_ceiling(void)
+/* Memory of a prompt of 500 tokens that is kept */
+static uint64_t bytes_of_each(void)
 {
-    struct answer answer;
     const struct weir_session_options options = {
         .n_ctx = 500,
+        .kv = kv,
         .snapshot_bytes =
             3 * weir_snapshot_bytes(
                     weir_state_mamba_floats(&model->jamba->config), N_VOCAB)};
-    uint64_t each = weir_session_bytes(model, &options), most = 0;
+
+    return weir_session_bytes(model, &options);
+}
+
+static void test_ceiling(void)
+{
+    struct answer answer;
+    uint64_t each = bytes_of_each(), most = 0;
     int good = 1;
 
     start(3 * each);
@@ -270,19 +288,265 @@ static void test_budget(void)
     model = mapped;
 }
 
+/* ---- a folder ---- */
+
+static char kept_in[] = "texts_in.XXXXXX";
+
+/* Calls `see` with the path of each file there; how many there are. */
+static int each_file(void (*see)(const char *file))
+{
+    DIR *dir = opendir(kept_in);
+    const struct dirent *found;
+    char file[512];
+    int n = 0;
+
+    while (dir && (found = readdir(dir))) {
+        if (!strstr(found->d_name, ".session"))
+            continue;
+        snprintf(file, sizeof(file), "%s/%s", kept_in, found->d_name);
+        if (see)
+            see(file);
+        n++;
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static void remove_file(const char *file)
+{
+    unlink(file);
+}
+
+static void cut_file(const char *file)
+{
+    if (truncate(file, 1000))
+        tap_diag("%s", file);
+}
+
+/* In the keys of the first layer that has some */
+static void damage_file(const char *file)
+{
+    int fd = open(file, O_RDWR);
+    char byte;
+
+    if (pread(fd, &byte, 1, 5000) != 1)
+        tap_diag("%s", file);
+    byte ^= 1;
+    if (pwrite(fd, &byte, 1, 5000) != 1)
+        tap_diag("%s", file);
+    close(fd);
+}
+
+static void end(void)
+{
+    weir_schedule_free(schedule);
+}
+
+/* Asks for `n` prompts of 500 tokens; the first of them that are new. */
+static size_t ask_many(size_t n)
+{
+    struct answer answer;
+    size_t n_new = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        ask(text + i, 500, &answer);
+        n_new += answer.n_cached == 0;
+        tap_ok(stats.n_bytes <= stats.most_bytes &&
+                   stats.files.n_bytes <= stats.files.most_bytes,
+               "prompt %zu: %zu in memory, %zu in files", i, stats.n_texts,
+               stats.files.n_files);
+    }
+    return n_new;
+}
+
+static void test_folder(void)
+{
+    uint64_t each = bytes_of_each();
+    struct answer answer;
+
+    start(2 * each);
+    tap_ok(ask_many(5) == 5 && stats.files.n_saved == 3 &&
+               stats.files.n_files == 3 && each_file(NULL) == 3,
+           "what memory has no room for goes to files");
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 500 && is_answer(&answer, text, 500) &&
+               stats.files.n_loaded == 1,
+           "and comes back");
+    ask(change(450), 510, &answer);
+    tap_ok(answer.n_cached == 7 * WEIR_SNAPSHOT_LAST_TOK &&
+               is_answer(&answer, change(450), 510),
+           "with the places in it: %zu", answer.n_cached);
+    end();
+    tap_ok(each_file(NULL) == 6, "at the end all are in files");
+    start(2 * each);
+    tap_ok(ask_many(5) == 0 && stats.files.n_loaded == 5,
+           "where the next one finds them");
+    ask(text + 4, 510, &answer);
+    tap_ok(answer.n_cached == 500 && is_answer(&answer, text + 4, 510),
+           "to go on with");
+    end();
+    tap_ok(each_file(NULL) == 6, "a longer one takes the place of its file");
+}
+
+static void test_lock(void)
+{
+    const struct weir_schedule_options options = {.n_places = 1,
+                                                  .n_ctx = N_CTX,
+                                                  .cache_bytes = 1 << 20,
+                                                  .cache_folder = folder,
+                                                  .cache_file_bytes = 1 << 30};
+    struct weir_schedule *second;
+
+    start(1 << 20);
+    tap_ok(weir_schedule_new(model, &options, take_answer, NULL, &second,
+                             &err) == WEIR_EARG &&
+               !second && strstr(err.message, kept_in),
+           "another one does not get the folder: %s", err.message);
+    end();
+    tap_ok(weir_schedule_new(
+               model,
+               &(struct weir_schedule_options){.n_places = 1,
+                                               .n_ctx = N_CTX,
+                                               .cache_bytes = 1 << 20,
+                                               .cache_folder = path,
+                                               .cache_file_bytes = 1 << 30},
+               take_answer, NULL, &second, &err) == WEIR_EARG,
+           "nor is a file one: %s", err.message);
+}
+
+/* Files that are wrong cost their prompts, and nothing else. */
+static void test_damage(void)
+{
+    uint64_t each = bytes_of_each();
+    struct answer answer;
+    int n = each_file(damage_file);
+
+    start(2 * each);
+    tap_ok(stats.n_texts <= 2, "damaged files");
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 0 && is_answer(&answer, text, 500) &&
+               stats.files.n_failed == 1 && each_file(NULL) == n - 1,
+           "one of them is read again, and its file goes");
+    end();
+    n = each_file(cut_file);
+    start(2 * each);
+    ask(text + 1, 500, &answer);
+    tap_ok(answer.n_cached == 0 && is_answer(&answer, text + 1, 500) &&
+               stats.files.n_failed == (uint64_t)n && each_file(NULL) == 0,
+           "%d that were cut go at once", n);
+    end();
+    tap_ok(each_file(remove_file) == 1, "the new one is kept");
+}
+
+static void touch(const char *name)
+{
+    char file[512];
+    int fd;
+
+    snprintf(file, sizeof(file), "%s/%s", kept_in, name);
+    fd = open(file, O_CREAT | O_WRONLY, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void test_names(void)
+{
+    static const char *const strange[] = {
+        "notes.session", "0123456789abcdef-ref-bf16-0123456789abcdeg.session",
+        "0123456789abcdef-ref-f64-0123456789abcdef.session",
+        "0123456789abcdef-ref-bf16-0123456789abcdef.sessions"};
+
+    for (size_t i = 0; i < 4; i++)
+        touch(strange[i]);
+    touch("0123456789abcdef-ref-bf16-0123456789abcdef.session.part");
+    touch("0123456789abcdef-ref-bf16-0123456789abcdef.session");
+    start(1 << 20);
+    run(NULL);
+    tap_ok(stats.files.n_files == 1 && each_file(NULL) == 5,
+           "of another model one counts, and what was begun goes");
+    end();
+    each_file(remove_file);
+}
+
+/* What was computed in another way is not the same prompt. */
+static void test_kinds(void)
+{
+    uint64_t each = bytes_of_each();
+    struct answer answer;
+
+    start(2 * each);
+    ask(text, 500, &answer);
+    end();
+    kv = WEIR_KV_F32;
+    start(2 * bytes_of_each());
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 0 && stats.files.n_files == 1 &&
+               is_answer(&answer, text, 500),
+           "another type of KV cache");
+    end();
+    kv = WEIR_KV_BF16;
+    tap_ok(each_file(NULL) == 2, "has a file beside it");
+    start(each / 2);
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 0 && is_answer(&answer, text, 500),
+           "a file that memory has no room for is no help");
+    end();
+    file_bytes = each;
+    start(2 * each);
+    ask_many(4);
+    end();
+    tap_ok(each_file(NULL) == 1, "a ceiling for one file");
+    each_file(remove_file);
+    start(each);
+    ask_many(2);
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 500 && stats.n_texts == 1 &&
+               stats.files.n_files == 1,
+           "which stays while it is loaded");
+    end();
+    each_file(remove_file);
+    file_bytes = 1000;
+    start(2 * each);
+    ask_many(4);
+    end();
+    tap_ok(each_file(NULL) == 0, "and for none");
+}
+
+static void test_folders(void)
+{
+    char lock[64];
+
+    if (!mkdtemp(kept_in) || rmdir(kept_in)) {
+        tap_ok(0, "%s", kept_in);
+        return;
+    }
+    folder = kept_in;
+    file_bytes = UINT64_C(1) << 30;
+    n_piece_tok = 0;
+    test_folder();
+    test_lock();
+    test_damage();
+    test_names();
+    test_kinds();
+    snprintf(lock, sizeof(lock), "%s/lock", kept_in);
+    tap_ok(!unlink(lock) && !rmdir(kept_in), "nothing else is left there");
+    folder = NULL;
+}
+
 int main(void)
 {
     struct weir_import import = {.quant = {1, 1}, .tile_ceiling = 65536};
     struct weir_model_options options = {.n_threads = 1};
     const char *srcdir = getenv("srcdir");
-    char folder[4096];
+    char source[4096];
     int fd = mkstemp(path);
 
     for (size_t i = 0; i < N_CTX; i++)
         text[i] = (int32_t)(i * i * 149 % 509);
-    snprintf(folder, sizeof(folder), "%s/tests/golden/moe-8l",
+    snprintf(source, sizeof(source), "%s/tests/golden/moe-8l",
              srcdir ? srcdir : ".");
-    if (fd < 0 || weir_import_folder(&import, folder, path, &err) ||
+    if (fd < 0 || weir_import_folder(&import, source, path, &err) ||
         weir_model_open(path, &options, &model, &err)) {
         tap_ok(0, "a model: %s", err.message);
         return tap_done();
@@ -294,6 +558,7 @@ int main(void)
     test_short();
     test_ceiling();
     test_budget();
+    test_folders();
     weir_model_close(model);
     close(fd);
     unlink(path);
