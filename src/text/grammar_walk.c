@@ -254,10 +254,11 @@ int weir_walk_init(struct weir_walk *walk, const struct weir_grammar *grammar,
     if (walk->max_states > MAX_STATES)
         walk->max_states = MAX_STATES;
     n_bytes = lay_out(walk);
-    walk->memory = calloc(1, n_bytes);
+    walk->memory = malloc(n_bytes);
     if (!walk->memory)
         return weir_err_nomem(err, n_bytes, "a walk through a grammar");
     lay_out(walk);
+    memset(walk->seen, 0, SEEN_SLOTS * sizeof(*walk->seen));
     forget(walk);
     add_place(walk, &set, grammar->start, 0);
     walk->at = close_set(walk, &set);
