@@ -151,3 +151,12 @@ int weir_device_take(struct weir_device_room *room, uint64_t n_bytes,
     room->n_taken += n_bytes;
     return 0;
 }
+
+void weir_device_give_back(struct weir_device_room *room,
+                           const struct weir_device_room *before)
+{
+    room->table->synchronize(room->device, NULL);
+    while (room->n > before->n)
+        room->table->free(room->device, room->taken[--room->n]);
+    room->n_taken = before->n_taken;
+}

@@ -51,4 +51,8 @@ uint64_t weir_device_room_left(const struct weir_device_room *room);
 int weir_device_take(struct weir_device_room *room, uint64_t n_bytes,
                      const char *what, void **data, struct weir_err *err);
 
+/* Gives back what was taken since `before`, a copy of the room. */
+void weir_device_give_back(struct weir_device_room *room,
+                           const struct weir_device_room *before);
+
 #endif

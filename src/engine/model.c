@@ -61,12 +61,6 @@ int weir_model_find_device(enum weir_device_choice choice,
     return weir_device_load("cuda", table, err);
 }
 
-/* Errors that a CPU might not have */
-static int is_of_device(int rc)
-{
-    return rc == WEIR_ENOTSUP || rc == WEIR_ELIMIT || rc == WEIR_ENOMEM;
-}
-
 int weir_model_open(const char *path, const struct weir_model_options *options,
                     weir_model **out, struct weir_err *err)
 {
@@ -86,7 +80,9 @@ int weir_model_open(const char *path, const struct weir_model_options *options,
     rc = weir_model_find_device(choice, &jamba.device, err);
     if (!rc)
         rc = weir_model_open_with(path, &jamba, out, err);
-    if (choice != WEIR_ON_AUTO || !rc || !is_of_device(rc))
+    if (!rc)
+        (*out)->may_leave_device = choice == WEIR_ON_AUTO;
+    if (choice != WEIR_ON_AUTO || !rc || !weir_is_of_device(rc))
         return rc;
     jamba.device = NULL;
     return weir_model_open_with(path, &jamba, out, err);

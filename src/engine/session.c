@@ -48,6 +48,28 @@ uint64_t weir_session_bytes(const weir_model *model,
                                                            : state + rest;
 }
 
+/*
+ * The first sessions take all of a device that there is room for.  If it is not
+ * enough, and the CPU will do, the model leaves the device.
+ */
+static int take_device(weir_model *model, size_t n_texts, size_t n_tok,
+                       enum weir_dtype dtype, struct weir_err *err)
+{
+    struct weir_jamba *jamba = model->jamba;
+    int rc;
+
+    if (!jamba->on)
+        return 0;
+    pthread_mutex_lock(&jamba->lock);
+    rc = weir_on_device_make_room(jamba->on, n_texts, n_tok, dtype, err);
+    pthread_mutex_unlock(&jamba->lock);
+    if (!model->may_leave_device || !weir_is_of_device(rc))
+        return rc;
+    weir_on_device_free(jamba->on);
+    jamba->on = NULL;
+    return 0;
+}
+
 int weir_session_reserve(weir_model *model,
                          const struct weir_session_options *options, size_t n,
                          uint64_t other_bytes, struct weir_err *err)
@@ -61,9 +83,9 @@ int weir_session_reserve(weir_model *model,
                             "%zu texts of %zu tokens are more than can be "
                             "counted; ask for fewer or shorter ones",
                             n, n_ctx);
-    if (model->jamba->on)
-        return weir_on_device_make_room(model->jamba->on, n, n * n_ctx,
-                                        kv_dtype(options), err);
+    rc = take_device(model, n, n * n_ctx, kv_dtype(options), err);
+    if (rc || model->jamba->on)
+        return rc;
     rc = weir_budget_take(model->jamba, n * state + other_bytes, n * n_ctx,
                           (unsigned)n, err);
     if (!rc)
@@ -99,8 +121,10 @@ static int init_session(struct weir_session *session,
 {
     struct weir_model *model = session->model;
     uint64_t n_bytes = weir_session_bytes(model, options);
-    int rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, 1, err);
+    int rc = take_device(model, 1, options->n_ctx, kv_dtype(options), err);
 
+    if (!rc)
+        rc = weir_budget_take(model->jamba, n_bytes, options->n_ctx, 1, err);
     if (rc)
         return rc;
     session->taken_bytes = n_bytes;

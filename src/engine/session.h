@@ -14,7 +14,17 @@ struct weir_model {
     struct weir_jamba *jamba;
     struct weir_tokenizer *tokenizer; /* NULL: packed without one */
     struct weir_sampling sampling;    /* as generation_config.json has it */
+    int may_leave_device; /* the CPU will do where a device has no room */
 };
+
+/*
+ * Errors of a device without which a CPU could do: what it cannot, or has no
+ * memory for
+ */
+static inline int weir_is_of_device(int rc)
+{
+    return rc == WEIR_ENOTSUP || rc == WEIR_ELIMIT || rc == WEIR_ENOMEM;
+}
 
 /*
  * The table of the devices that are meant, NULL for the CPU.  WEIR_ENOTSUP when

@@ -133,7 +133,7 @@ void weir_on_device_free(struct weir_on_device *on);
 /*
  * Room for n_texts sequences that have n_tok tokens in all, each n_ctx at most;
  * once.  The weights get what is left, and those that stay are brought there.
- * WEIR_ELIMIT with the numbers.
+ * WEIR_ELIMIT with the numbers; after an error it is as before.
  */
 int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
                              size_t n_tok, enum weir_dtype kv_dtype,

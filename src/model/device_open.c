@@ -230,13 +230,7 @@ void weir_on_device_free(struct weir_on_device *on)
     if (!on)
         return;
     table = on->room.table;
-    weir_device_way_close(on);
-    weir_device_slots_close(on, &on->trunk);
-    weir_device_slots_close(on, &on->experts);
-    if (on->asked)
-        table->event_free(on->room.device, on->asked);
-    if (on->beside.expert)
-        table->pinned_free(on->room.device, on->beside.expert);
+    weir_on_device_leave_room(on);
     for (unsigned i = 0; i < on->n_kept; i++)
         table->graph_free(on->room.device, on->kept[i].graph);
     if (on->telling.data)
@@ -246,12 +240,5 @@ void weir_on_device_free(struct weir_on_device *on)
     weir_device_room_close(&on->room);
     free(on->tensors);
     free(on->layers);
-    free(on->places);
-    free(on->uses_experts);
-    free(on->passing);
-    free(on->entries);
-    free(on->states.used);
-    free(on->states.free);
-    free(on->states.pages);
     free(on);
 }

@@ -83,10 +83,16 @@ void weir_device_forget_slots(struct weir_device_slots *slots);
 
 /*
  * Places the weights in what is left of the device's memory, and of RAM, and
- * brings those that stay.  Once.
+ * brings those that stay.  Once, or again after weir_on_device_displace().
  */
 int weir_on_device_place(struct weir_on_device *on, unsigned n_texts,
                          struct weir_err *err);
+
+/* As before; what it took of the device's memory is its caller's. */
+void weir_on_device_displace(struct weir_on_device *on);
+
+/* The same of all that weir_on_device_make_room() does */
+void weir_on_device_leave_room(struct weir_on_device *on);
 
 /* Where an expert's matrices and scales lie now */
 struct weir_device_expert weir_device_expert_at(const struct weir_on_device *on,

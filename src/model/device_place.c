@@ -8,6 +8,7 @@
 #include "model/device_parts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "offload/placement.h"
 
@@ -310,4 +311,27 @@ int weir_on_device_place(struct weir_on_device *on, unsigned n_texts,
         rc = load(on, &placement, n_texts, err);
     weir_placement_fini(&placement);
     return rc;
+}
+
+void weir_on_device_displace(struct weir_on_device *on)
+{
+    const struct weir_device_room *room = &on->room;
+
+    weir_device_way_close(on);
+    weir_device_slots_close(on, &on->trunk);
+    weir_device_slots_close(on, &on->experts);
+    if (on->asked)
+        room->table->event_free(room->device, on->asked);
+    if (on->beside.expert)
+        room->table->pinned_free(room->device, on->beside.expert);
+    on->asked = NULL;
+    memset(&on->beside, 0, sizeof(on->beside));
+    free(on->places);
+    free(on->uses_experts);
+    free(on->passing);
+    free(on->entries);
+    on->places = on->uses_experts = NULL;
+    on->passing = NULL;
+    on->entries = NULL;
+    on->n_passing = on->next_passing = 0;
 }

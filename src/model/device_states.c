@@ -103,35 +103,55 @@ static int reserve(struct weir_on_device *on, struct weir_err *err)
     return on->room.table->reserve(on->room.device, &limits, err);
 }
 
-int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
-                             size_t n_tok, enum weir_dtype kv_dtype,
-                             struct weir_err *err)
+static int take_room(struct weir_on_device *on, struct weir_err *err)
 {
     struct weir_device_states *states = &on->states;
     void *at;
-    int rc;
+    int rc = take_tables(states, err);
 
-    if (states->n_slots)
-        return 0;
-    states->kv_dtype = kv_dtype;
-    states->n_pages = pages_for(n_tok) + n_texts;
-    states->ld_pages = states->n_pages;
-    states->n_slots = n_texts;
-    rc = take_tables(states, err);
     if (!rc)
-        rc = weir_device_take(&on->room,
-                              n_texts * states->ld_pages * sizeof(*states->at),
-                              "the pages of sequences", &at, err);
+        rc = weir_device_take(
+            &on->room, states->n_slots * states->ld_pages * sizeof(*states->at),
+            "the pages of sequences", &at, err);
     if (!rc)
         states->at = at;
     for (uint32_t i = 0; i < on->jamba->config.n_layers && !rc; i++)
         rc = take_layer(on, i, err);
     if (!rc)
         rc = reserve(on, err);
-    if (!rc)
-        rc = weir_on_device_place(on, (unsigned)n_texts, err);
-    if (rc)
-        states->n_slots = 0;
+    return rc ? rc : weir_on_device_place(on, (unsigned)states->n_slots, err);
+}
+
+void weir_on_device_leave_room(struct weir_on_device *on)
+{
+    struct weir_device_states *states = &on->states;
+
+    weir_on_device_displace(on);
+    free(states->used);
+    free(states->free);
+    free(states->pages);
+    *states = (struct weir_device_states){0};
+}
+
+int weir_on_device_make_room(struct weir_on_device *on, size_t n_texts,
+                             size_t n_tok, enum weir_dtype kv_dtype,
+                             struct weir_err *err)
+{
+    const struct weir_device_room before = on->room;
+    size_t n_pages = pages_for(n_tok) + n_texts;
+    int rc;
+
+    if (on->states.n_slots)
+        return 0;
+    on->states = (struct weir_device_states){.n_slots = n_texts,
+                                             .n_pages = n_pages,
+                                             .ld_pages = n_pages,
+                                             .kv_dtype = kv_dtype};
+    rc = take_room(on, err);
+    if (rc) {
+        weir_on_device_leave_room(on);
+        weir_device_give_back(&on->room, &before);
+    }
     return rc;
 }
 

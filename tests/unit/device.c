@@ -157,6 +157,47 @@ static void test_amount(const struct run *whole, uint64_t n_bytes, int is_least)
            "read under a budget of RAM: the same bits");
 }
 
+/* More tokens than there is room for, and then fewer, of a model that is open
+ */
+static void test_room(const struct run *whole)
+{
+    const struct weir_jamba_options options = {.n_threads = 2,
+                                               .device = &weir_device_host,
+                                               .vram_bytes = whole->n_bytes,
+                                               .only_device = 1};
+    struct weir_session_options many = {.n_ctx = 1 << 20};
+    static struct run run;
+    weir_session *session = NULL;
+    struct weir_err err = {0};
+    weir_model *model;
+    int rc = weir_model_open_with(path, &options, &model, &err);
+
+    if (rc) {
+        tap_ok(0, "%s", err.message);
+        return;
+    }
+    tap_ok(weir_session_new(model, &many, &session, &err) == WEIR_ELIMIT,
+           "a context without room is refused: %s", err.message);
+    run_model(model, &run);
+    tap_ok(!run.rc && run.is_whole && same_prompt(&run, whole) &&
+               same_decoding(&run, whole),
+           "a shorter one has all that was there");
+    weir_model_close(model);
+
+    if (weir_model_open_with(path, &options, &model, &err))
+        return;
+    model->may_leave_device = 1;
+    rc = weir_session_new(model, &many, &session, &err);
+    tap_ok(!rc && !model->jamba->on, "unless the CPU will do: %s", err.message);
+    weir_session_free(session);
+    tap_ok(!weir_session_new(model, &(struct weir_session_options){.n_ctx = 9},
+                             &session, &err) &&
+               !weir_session_eval(session, ids, 9, NULL, &err),
+           "which computes from then on");
+    weir_session_free(session);
+    weir_model_close(model);
+}
+
 int main(void)
 {
     static struct run whole, all;
@@ -181,6 +222,7 @@ int main(void)
     run_with(wanted + wanted / 8, 1, 0, &whole);
     tap_ok(!whole.rc && whole.is_whole && !whole.n_brought, "%.2f MB hold all",
            (double)wanted / 1e6);
+    test_room(&whole);
     least = least_bytes(whole.n_bytes_taken);
     test_amount(&whole, least, 1);
     test_amount(&whole, whole.n_bytes_taken - (256 << 10), 0);
