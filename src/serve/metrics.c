@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,12 +38,30 @@ static void describe(struct page *page, const char *name, const char *type,
     add(page, "# HELP weir_%s %s\n# TYPE weir_%s %s\n", name, help, name, type);
 }
 
-static void add_value(struct page *page, const char *name, const char *type,
-                      const char *help, uint64_t value)
+struct value {
+    const char *name, *help;
+    uint64_t value;
+};
+
+/* What ends in _total only grows. */
+static const char *type_of(const char *name)
 {
-    describe(page, name, type, help);
-    add(page, "weir_%s %" PRIu64 "\n", name, value);
+    size_t n = strlen(name);
+
+    return n > 6 && !strcmp(name + n - 6, "_total") ? "counter" : "gauge";
 }
+
+/* Up to one without a name */
+static void add_values(struct page *page, const struct value *values)
+{
+    for (; values->name; values++) {
+        describe(page, values->name, type_of(values->name), values->help);
+        add(page, "weir_%s %" PRIu64 "\n", values->name, values->value);
+    }
+}
+
+#define ADD_VALUES(page, ...)                                                  \
+    add_values(page, (const struct value[]){__VA_ARGS__, {NULL, NULL, 0}})
 
 static void add_seconds(struct page *page, const char *name, const char *help,
                         uint64_t ns)
@@ -75,38 +94,33 @@ static void add_server(struct page *page, const struct weir_server *server)
         if (server->n_status[i])
             add(page, "weir_responses_total{code=\"%d\"} %" PRIu64 "\n", i,
                 server->n_status[i]);
-    add_value(page, "calls", "gauge",
-              "Requests for texts that are under way or wait.",
-              server->n_calls);
-    add_value(page, "hangups_total", "counter",
-              "Clients that were gone before their answer was.",
-              server->n_hangups);
-    add_value(page, "cut_streams_total", "counter",
-              "Streams that were cut because nobody read them.", server->n_cut);
-    add_value(page, "timeouts_total", "counter",
-              "Requests that took longer than --timeout.", server->n_timeouts);
+    ADD_VALUES(
+        page,
+        {"calls", "Requests for texts that are under way or wait.",
+         server->n_calls},
+        {"hangups_total", "Clients that were gone before their answer was.",
+         server->n_hangups},
+        {"cut_streams_total", "Streams that were cut because nobody read them.",
+         server->n_cut},
+        {"timeouts_total", "Requests that took longer than --timeout.",
+         server->n_timeouts});
 }
 
 static void add_runner(struct page *page, const struct weir_runner_stats *stats)
 {
-    add_value(page, "places", "gauge", "Texts that can be under way.",
-              stats->n_places);
-    add_value(page, "texts_running", "gauge", "Texts under way.",
-              stats->n_running);
-    add_value(page, "texts_waiting", "gauge", "Texts that wait for a place.",
-              stats->n_waiting);
-    add_value(page, "texts_ended_total", "counter", "Texts that are complete.",
-              stats->n_ended);
-    add_value(page, "texts_cancelled_total", "counter",
-              "Texts that nobody waited for any more.", stats->n_cancelled);
-    add_value(page, "texts_failed_total", "counter",
-              "Texts that ended with an error.", stats->n_failed);
-    add_value(page, "steps_total", "counter", "Passes over the model.",
-              stats->n_steps);
-    add_value(page, "prompt_tokens_total", "counter",
-              "Tokens of prompts that were read.", stats->n_prompt_tok);
-    add_value(page, "tokens_total", "counter", "Tokens that were written.",
-              stats->n_tok);
+    ADD_VALUES(
+        page, {"places", "Texts that can be under way.", stats->n_places},
+        {"texts_running", "Texts under way.", stats->n_running},
+        {"texts_waiting", "Texts that wait for a place.", stats->n_waiting},
+        {"texts_ended_total", "Texts that are complete.", stats->n_ended},
+        {"texts_cancelled_total", "Texts that nobody waited for any more.",
+         stats->n_cancelled},
+        {"texts_failed_total", "Texts that ended with an error.",
+         stats->n_failed},
+        {"steps_total", "Passes over the model.", stats->n_steps},
+        {"prompt_tokens_total", "Tokens of prompts that were read.",
+         stats->n_prompt_tok},
+        {"tokens_total", "Tokens that were written.", stats->n_tok});
     add_histogram(page, "waiting_seconds", "From a request to its place.",
                   &stats->waiting);
     add_histogram(page, "time_to_first_token_seconds",
@@ -118,39 +132,38 @@ static void add_runner(struct page *page, const struct weir_runner_stats *stats)
 static void add_text_files(struct page *page,
                            const struct weir_text_files_stats *stats)
 {
-    add_value(page, "cache_disk_bytes", "gauge",
-              "Files of prompts in --cache-dir.", stats->n_bytes);
-    add_value(page, "cache_disk_bytes_limit", "gauge",
-              "What they may be: --cache-disk.", stats->most_bytes);
-    add_value(page, "cache_disk_texts", "gauge", "How many there are.",
-              stats->n_files);
-    add_value(page, "cache_disk_loads_total", "counter",
-              "Prompts that came back from there.", stats->n_loaded);
-    add_value(page, "cache_disk_saves_total", "counter",
-              "Prompts that went there.", stats->n_saved);
-    add_value(page, "cache_disk_evictions_total", "counter",
-              "Files that made room for others.", stats->n_evicted);
-    add_value(page, "cache_disk_errors_total", "counter",
-              "Files that could not be read or written.", stats->n_failed);
+    ADD_VALUES(
+        page,
+        {"cache_disk_bytes", "Files of prompts in --cache-dir.",
+         stats->n_bytes},
+        {"cache_disk_bytes_limit", "What they may be: --cache-disk.",
+         stats->most_bytes},
+        {"cache_disk_texts", "How many there are.", stats->n_files},
+        {"cache_disk_loads_total", "Prompts that came back from there.",
+         stats->n_loaded},
+        {"cache_disk_saves_total", "Prompts that went there.", stats->n_saved},
+        {"cache_disk_evictions_total", "Files that made room for others.",
+         stats->n_evicted},
+        {"cache_disk_errors_total", "Files that could not be read or written.",
+         stats->n_failed});
 }
 
 static void add_texts(struct page *page, const struct weir_texts_stats *stats)
 {
-    add_value(page, "cache_bytes", "gauge", "Memory of prompts that are kept.",
-              stats->n_bytes);
-    add_value(page, "cache_bytes_limit", "gauge",
-              "What it may be: --cache-ram.", stats->most_bytes);
-    add_value(page, "cache_texts", "gauge", "Prompts that are kept.",
-              stats->n_texts);
-    add_value(page, "cache_hits_total", "counter",
-              "Prompts of which a part was kept.", stats->n_hits);
-    add_value(page, "cache_misses_total", "counter",
-              "Prompts of which nothing was kept.", stats->n_misses);
-    add_value(page, "cache_tokens_total", "counter",
-              "Tokens of prompts that were kept, and not read again.",
-              stats->n_tok);
-    add_value(page, "cache_evictions_total", "counter",
-              "Prompts that made room for others.", stats->n_evicted);
+    ADD_VALUES(
+        page,
+        {"cache_bytes", "Memory of prompts that are kept.", stats->n_bytes},
+        {"cache_bytes_limit", "What it may be: --cache-ram.",
+         stats->most_bytes},
+        {"cache_texts", "Prompts that are kept.", stats->n_texts},
+        {"cache_hits_total", "Prompts of which a part was kept.",
+         stats->n_hits},
+        {"cache_misses_total", "Prompts of which nothing was kept.",
+         stats->n_misses},
+        {"cache_tokens_total",
+         "Tokens of prompts that were kept, and not read again.", stats->n_tok},
+        {"cache_evictions_total", "Prompts that made room for others.",
+         stats->n_evicted});
     if (stats->files.most_bytes)
         add_text_files(page, &stats->files);
 }
@@ -164,17 +177,19 @@ static void add_weights(struct page *page,
         "\nweir_weights_bytes{kind=\"cache\"} %" PRIu64
         "\nweir_weights_bytes{kind=\"staging\"} %" PRIu64 "\n",
         stats->pinned_bytes, stats->cache_bytes, stats->staging_bytes);
-    add_value(page, "drive_read_bytes_total", "counter",
-              "Weights that were read from the drive; 0 when they are mapped.",
-              stats->read_bytes);
+    ADD_VALUES(
+        page, {"drive_read_bytes_total",
+               "Weights that were read from the drive; 0 when they are mapped.",
+               stats->read_bytes});
     add_seconds(page, "drive_busy_seconds_total",
                 "Time in which the drive was read.", stats->read_ns);
-    add_value(page, "expert_hits_total", "counter",
-              "Experts that were wanted and in memory.", stats->n_hits);
-    add_value(page, "expert_misses_total", "counter",
-              "Experts that were wanted and read for it.", stats->n_misses);
-    add_value(page, "expert_evictions_total", "counter",
-              "Experts that made room for others.", stats->n_evictions);
+    ADD_VALUES(page,
+               {"expert_hits_total", "Experts that were wanted and in memory.",
+                stats->n_hits},
+               {"expert_misses_total",
+                "Experts that were wanted and read for it.", stats->n_misses},
+               {"expert_evictions_total", "Experts that made room for others.",
+                stats->n_evictions});
     add_seconds(page, "tile_waiting_seconds_total",
                 "Time that threads waited for tiles.", stats->stall_ns);
 }
