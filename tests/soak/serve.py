@@ -4,10 +4,13 @@
 
 usage: WEIR=build/weir tests/soak/serve.py soak MODEL SECONDS
        WEIR=build/weir tests/soak/serve.py speed MODEL STREAMS TOKENS [OPTION...]
+       WEIR=build/weir tests/soak/serve.py kept MODEL TOKENS FOLDER [OPTION...]
 
 soak: clients of which many hang up; descriptors, memory and places must be
 where they were.  speed: the time of a step with so many streams, beside that of
 weir batch with the same texts and options; the rest is the server's.
+kept: the first token of a prompt that is new, of one that memory has, and of
+one that a file in FOLDER has, which must not be there, after a restart.
 """
 import json
 import os
@@ -105,7 +108,44 @@ def speed(model, n, n_tokens, *options):
     return 0
 
 
+def first_token(server, prompt, n_tokens=1):
+    """(seconds, tokens of the prompt that were kept) of an answer"""
+    start = time.monotonic()
+    status, _, body = server.complete(prompt, max_tokens=n_tokens,
+                                      temperature=0, ignore_eos=True)
+    assert status == 200, body
+    kept_tok = body["usage"]["prompt_tokens_details"]["cached_tokens"]
+    return time.monotonic() - start, kept_tok
+
+
+def kept(model, n_tok, folder, *options):
+    n_tok = int(n_tok)
+    options = ["--ctx", str(n_tok + 32), "--parallel", "1", "--cache-ram", "8G",
+               "--cache-dir", folder, "--timeout", "100000", *options]
+    prompt = [1 + i * i % 499 for i in range(n_tok)]
+    server = Server(model, *options)
+    print("new: %.3f s, of which %d tokens were kept" %
+          first_token(server, prompt), flush=True)
+    n_bytes = server.metrics()["weir_cache_bytes"]
+    again = [first_token(server, prompt) for _ in range(9)]
+    more = [first_token(server, prompt, 9) for _ in range(9)]
+    again, more = sorted(again)[4], sorted(more)[4]
+    assert again[1] == n_tok, again
+    print("again: %.4f s, %d tokens were kept, %.0f MB; a step takes %.4f s" %
+          (*again, n_bytes / 1e6, (more[0] - again[0]) / 8), flush=True)
+    start = time.monotonic()
+    server.end()
+    saved = time.monotonic() - start
+    server = Server(model, *options)
+    print("after a restart: %.4f s, %d tokens were kept; saving took %.2f s" %
+          (*first_token(server, prompt), saved))
+    server.end()
+    return 0
+
+
+COMMANDS = {"soak": soak, "speed": speed, "kept": kept}
+
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] not in ("soak", "speed"):
+    if len(sys.argv) < 4 or sys.argv[1] not in COMMANDS:
         sys.exit(__doc__)
-    sys.exit({"soak": soak, "speed": speed}[sys.argv[1]](*sys.argv[2:]))
+    sys.exit(COMMANDS[sys.argv[1]](*sys.argv[2:]))
