@@ -95,6 +95,8 @@ static void set_base(const struct planner *planner)
     ram->fixed = budget->fixed_bytes;
     ram->kept = planner->model->kept_bytes;
     ram->work = planner->model->work_bytes;
+    if (budget->device_bytes)
+        return;
     ram->state = product(budget->batch, planner->model->state_bytes);
     ram->kv = product(product(budget->batch, budget->n_ctx),
                       planner->model->kv_bytes);

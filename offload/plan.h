@@ -118,7 +118,8 @@ struct weir_plan_speed {
 
 /* What the RAM is for; the sum is within the budget. */
 struct weir_plan_ram {
-    uint64_t fixed, kept, work, state, kv;
+    uint64_t fixed, kept, work;
+    uint64_t state, kv;              /* 0 where a device has them */
     uint64_t prompt;                 /* tokens that wait between two layers */
     uint64_t pinned, cache, staging; /* as weir_placement_make() says */
     uint64_t sum;

@@ -59,6 +59,11 @@ static void print_head(const struct plan_print *print)
            machine->n_threads, machine->gflops, machine->dram_gbps);
     if (machine->disk_gbps > 0)
         printf(", drive %.4g GB/s", machine->disk_gbps);
+    if (print->budget->device_bytes)
+        printf("\nGPU        %.4g GFLOP/s, HBM %.4g GB/s, PCIe %.4g GB/s, "
+               "%.2f GB for weights",
+               machine->device_gflops, machine->hbm_gbps, machine->pcie_gbps,
+               gb((double)print->budget->device_bytes));
     if (print->plan->mapped)
         printf("\nbudget     none: the file is mapped, and %.2f GB are there "
                "for its pages\n",

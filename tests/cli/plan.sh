@@ -122,6 +122,53 @@ tap_ok $? "decoding is measured besides"
 plan --json
 says out '"planes_gbps":5.0,"zstd_gbps":1.8'
 
+# ---- a GPU ----
+
+# card SIZE ARGUMENT...: with so much memory, the same everywhere
+card() {
+    size=$1
+    shift
+    shared --hbm-gbps 3000 --pcie-gbps 50 --gpu-gflops 500000 \
+        --vram "$size" "$@"
+}
+
+# tps: of decoding, rounded down, and of the prompt
+tps() {
+    sed 's/.*"decode":{"tps":\([0-9]*\).*"prompt":{"tps":\([0-9]*\).*/\1 \2/' out
+}
+
+shared --json
+cpu=$(tps)
+card 4G
+is 0 "a GPU that has room for all"
+says out '^GPU  *5e+05 GFLOP/s, HBM 3000 GB/s, PCIe 50 GB/s, '
+says out '^experts  *-  *-  *-  *512:  *0\.403  '
+says out '^decoding .*, limited by hbm; '
+says out '^prompt .*, limited by gpu; '
+card 4G --json
+[ "$(value kv)$(value state)" = 00 ]
+tap_ok $? "which has the KV cache and states, too"
+last="0 0"
+for size in 700M 800M 900M 1G 1200M 4G; do
+    card $size --json
+    now=$(tps)
+    [ "${now% *}" -ge "${last% *}" ] && [ "${now#* }" -ge "${last#* }" ]
+    tap_ok $? "with more memory nothing is slower: $size, $now tokens/s"
+    last=$now
+done
+[ "${last% *}" -gt $((10 * ${cpu% *})) ]
+tap_ok $? "than the CPU alone, with $cpu, by far"
+card 900M --pcie-gbps 5 --json
+auto=$(tps)
+card 900M --pcie-gbps 5 --place card --json
+says out '"limit":"pcie"'
+card=$(tps)
+[ "${card% *}" -lt "${auto% *}" ]
+tap_ok $? "copying over a slow way what the CPU could compute: $card, not $auto"
+card 500M
+is 3 "no room for what it works in"
+says err '--vram 0.52 GB has no room'
+
 # The index alone is read: tiles may be damaged, which nobody sees.
 size=$(wc -c <moe.weir)
 cp moe.weir bad.weir
