@@ -16,6 +16,7 @@
 #include "offload/index.h"
 #include "serve/batch_line.h"
 #include "serve/completion.h"
+#include "serve/logprobs.h"
 #include "serve/tool_calls.h"
 #include "tools/batch_args.h"
 #include "tools/batch_input.h"
@@ -33,7 +34,7 @@
 /* A request on its way through the schedule */
 struct task {
     uint64_t number; /* of its line */
-    int is_chat, shows_ids;
+    int is_chat, shows_ids, shows_scores;
     const struct weir_tool_style *style; /* of calls of tools, or NULL */
     char custom_id[WEIR_CUSTOM_ID_BYTES + 1];
 };
@@ -87,6 +88,8 @@ static int finished(void *ctx, const struct weir_answer *answer,
         .n_ids = answer->n_ids,
         .shows_ids = task->shows_ids || !batch->model->tokenizer,
         .finish_reason = answer->end == WEIR_END_LENGTH ? "length" : "stop",
+        .scored = task->shows_scores ? &answer->scored : NULL,
+        .tokenizer = batch->model->tokenizer,
     };
     char number[24];
     json_t *part;
@@ -175,6 +178,7 @@ static int begin(struct batch *batch, const json_t *body,
     if (!rc) {
         *kept = *task;
         kept->shows_ids = completion.return_token_ids;
+        kept->shows_scores = completion.logprobs;
         kept->style = completion.style;
     }
     weir_completion_fini(&completion);
@@ -352,7 +356,9 @@ static int prepare(struct batch *batch, struct weir_err *err)
     batch->tasks = calloc(options.n_places, sizeof(*batch->tasks));
     if (!batch->tasks)
         return weir_err_nomem(err, sizeof(*batch->tasks), "requests");
-    options.other_bytes += ID_BYTES * batch->input.n_lines;
+    options.other_bytes +=
+        ID_BYTES * batch->input.n_lines +
+        WEIR_LOGPROB_BYTES * weir_schedule_most_scores(args->n_ctx);
     rc = weir_schedule_new(batch->model, &options, finished, batch,
                            &batch->schedule, err);
     if (!rc)

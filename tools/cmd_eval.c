@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "engine/session.h"
+#include "text/scores.h"
 #include "tools/cli.h"
 #include "tools/memory.h"
 #include "tools/progress.h"
@@ -129,14 +130,7 @@ static int read_text(struct eval *eval, struct weir_err *err)
 /* -log softmax(row)[id]; not finite when a score is not */
 static double surprise(const float *row, size_t n, int32_t id)
 {
-    double sum = 0;
-    float best = row[0];
-
-    for (size_t i = 1; i < n; i++)
-        best = row[i] > best ? row[i] : best;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)row[i] - best);
-    return log(sum) + best - row[id];
+    return weir_log_sum_exp(row, n) - row[id];
 }
 
 static int score(void *ctx, enum weir_view view, uint32_t layer,

@@ -10,137 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/schedule_parts.h"
 #include "engine/session_parts.h"
 #include "model/work.h"
-#include "offload/machine.h"
 
-#define USUAL_PLACES 32
 #define ANSWER_BYTES (1UL << 30) /* most in the text of an answer */
-
-/* Prompt and answer as ids, and the answer as text while its buffer grows */
-#define TOKEN_BYTES 48
 
 /* In place of a token: the scores were bad, or none goes on by the grammar */
 #define NOT_FINITE -1
 #define NO_TOKEN   -2
 
-struct place {
-    weir_session *session;
-    struct weir_sampler sampler;
-    struct weir_stop stop;
-    int32_t eos[WEIR_MAX_EOS];
-    uint32_t n_eos;
-    void *tag;
-    int32_t *prompt; /* until the last pass over it */
-    size_t n_prompt, n_tokens;
-    size_t n_seen, n_piece; /* of the prompt: before this pass; in it */
-    int is_new;             /* it has not yet been looked for in the cache */
-    size_t n_cached;        /* of the prompt, which was there */
-    size_t n_branch;        /* of it, where another prompt differs; or 0 */
-    float *logits;          /* [n_vocab], of the place whoever has it */
-    int32_t id;             /* the last token; or NOT_FINITE, or NO_TOKEN */
-    struct weir_mask *mask; /* of a text with a grammar, else NULL */
-    struct weir_buf ids, text;
-    int ended;
-    enum weir_end end;
-};
-
-struct weir_schedule {
-    weir_model *model;
-    struct weir_schedule_options options;
-    weir_answer_fn *finished;
-    void *ctx;
-    uint64_t other_bytes; /* taken from the budget, beside sessions */
-    struct weir_tally tally;
-    struct weir_texts *texts; /* NULL: no prompts are kept */
-    float *logits;
-    struct place *places; /* [n_places] */
-    size_t n_running;
-    struct weir_token_tree *tree; /* once a request had a grammar, else NULL */
-    size_t next_prompt;           /* the place whose prompt comes first */
-    struct weir_eval evals[WEIR_MAX_EVALS]; /* of a pass */
-};
-
 static enum weir_dtype kv_dtype(enum weir_kv kv)
 {
     return kv == WEIR_KV_F32 ? WEIR_F32 : WEIR_BF16;
-}
-
-/* What a place takes beside the state of its session */
-static uint64_t place_bytes(const weir_model *model, size_t n_ctx)
-{
-    uint64_t of_token = sizeof(struct weir_token_uses) + sizeof(int32_t) +
-                        3 * sizeof(double) + sizeof(float) + WEIR_MASKS / 8;
-
-    return sizeof(struct place) + WEIR_WALK_BYTES +
-           of_token * weir_model_n_vocab(model) +
-           (uint64_t)TOKEN_BYTES * n_ctx + WEIR_RUN_BYTES;
-}
-
-/* Memory that there is for all */
-static uint64_t find_room(const weir_model *model)
-{
-    uint64_t room = model->jamba->budget.ram_bytes;
-    struct weir_machine_ram ram;
-
-    weir_machine_read_ram("", &ram);
-    return room && room < ram.available ? room : ram.available;
-}
-
-/* For places in the text of a session to go back to */
-static uint64_t snapshots_of(const weir_model *model, size_t n_ctx,
-                             uint64_t cache_bytes)
-{
-    return cache_bytes ? weir_texts_snapshots(model, n_ctx) : 0;
-}
-
-size_t weir_schedule_usual_places(const weir_model *model, size_t n_ctx,
-                                  enum weir_kv kv, uint64_t cache_bytes)
-{
-    uint64_t each = place_bytes(model, n_ctx), n;
-    const struct weir_session_options options = {
-        .n_ctx = n_ctx,
-        .kv = kv,
-        .snapshot_bytes = snapshots_of(model, n_ctx, cache_bytes)};
-    uint64_t state = weir_session_bytes(model, &options);
-
-    n = state > UINT64_MAX - each ? 0 : find_room(model) / 4 / (state + each);
-    return n < 1 ? 1 : n < USUAL_PLACES ? (size_t)n : USUAL_PLACES;
-}
-
-uint64_t weir_schedule_usual_cache(const weir_model *model)
-{
-    return find_room(model) / 16;
-}
-
-static int reserve(struct weir_schedule *schedule, struct weir_err *err)
-{
-    const struct weir_schedule_options *options = &schedule->options;
-    const struct weir_session_options session = {
-        .n_ctx = options->n_ctx,
-        .kv = options->kv,
-        .snapshot_bytes = snapshots_of(schedule->model, options->n_ctx,
-                                       options->cache_bytes)};
-    size_t n = options->n_places;
-    uint64_t other =
-        n * place_bytes(schedule->model, options->n_ctx) +
-        WEIR_TOKEN_TREE_BYTES * weir_model_n_vocab(schedule->model) +
-        options->other_bytes;
-    int rc = weir_session_reserve(schedule->model, &session, n,
-                                  other + options->cache_bytes, err);
-
-    if (rc)
-        return rc;
-    schedule->other_bytes = other;
-    weir_budget_give(schedule->model->jamba, options->cache_bytes);
-    return options->cache_bytes
-               ? weir_texts_new(schedule->model,
-                                &(struct weir_texts_options){
-                                    options->kv, options->cache_bytes,
-                                    options->cache_folder,
-                                    options->cache_file_bytes},
-                                &schedule->texts, err)
-               : 0;
 }
 
 static int init(struct weir_schedule *schedule, struct weir_err *err)
@@ -154,7 +36,7 @@ static int init(struct weir_schedule *schedule, struct weir_err *err)
                             "1 to %d texts at a time, and 2 tokens or more in "
                             "each",
                             WEIR_MAX_EVALS);
-    rc = reserve(schedule, err);
+    rc = weir_schedule_reserve(schedule, err);
     if (!rc)
         rc = weir_tally_init(&schedule->tally, schedule->model->jamba,
                              kv_dtype(schedule->options.kv), err);
@@ -208,6 +90,7 @@ static void clear(struct place *place)
     free(place->mask);
     weir_buf_fini(&place->ids);
     weir_buf_fini(&place->text);
+    weir_scored_fini(&place->scoring.tokens);
     free(place->prompt);
     memset(place, 0, sizeof(*place));
     place->logits = logits;
@@ -253,12 +136,32 @@ const struct weir_tally *weir_schedule_tally(
 
 /* ---- a request ---- */
 
+static int check_scores(const struct weir_schedule *schedule,
+                        const struct weir_request *request,
+                        struct weir_err *err)
+{
+    size_t n = request->n_scores;
+    size_t most = weir_schedule_most_scores(schedule->options.n_ctx);
+
+    if (n && !schedule->model->tokenizer)
+        return weir_err_set(err, WEIR_ENOTSUP,
+                            "log-probabilities need a tokenizer, which the "
+                            "model was packed without");
+    if (n <= WEIR_MAX_SCORES && request->n_tokens * n <= most)
+        return 0;
+    return weir_err_set(err, WEIR_EARG,
+                        "%zu log-probabilities of each of %zu tokens are more "
+                        "than the %d of each, or the %zu in all, that may be",
+                        n, request->n_tokens, WEIR_MAX_SCORES, most);
+}
+
 static int check_request(const struct weir_schedule *schedule,
                          const struct weir_request *request,
                          struct weir_err *err)
 {
     size_t n_ctx = schedule->options.n_ctx;
     size_t n_vocab = weir_model_n_vocab(schedule->model);
+    int rc;
 
     if (weir_schedule_n_free(schedule) == 0)
         return weir_err_set(err, WEIR_EARG, "all %zu places are taken",
@@ -277,7 +180,8 @@ static int check_request(const struct weir_schedule *schedule,
                                 "token %zu of the prompt is id %ld; the model "
                                 "has ids 0 to %zu",
                                 i, (long)request->ids[i], n_vocab - 1);
-    return weir_sampling_check(&request->sampling, n_vocab, err);
+    rc = check_scores(schedule, request, err);
+    return rc ? rc : weir_sampling_check(&request->sampling, n_vocab, err);
 }
 
 /* The first that has a grammar pays for the tree of the vocabulary. */
@@ -311,8 +215,8 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     struct weir_session_options options = {
         .n_ctx = n_ctx,
         .kv = schedule->options.kv,
-        .snapshot_bytes = snapshots_of(schedule->model, n_ctx,
-                                       schedule->options.cache_bytes)};
+        .snapshot_bytes = weir_schedule_snapshots(
+            schedule->model, n_ctx, schedule->options.cache_bytes)};
     int rc = weir_session_new(schedule->model, &options, &place->session, err);
 
     if (!rc)
@@ -335,6 +239,8 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     place->is_new = schedule->texts != NULL;
     place->ids.ceiling = request->n_tokens * sizeof(int32_t);
     place->text.ceiling = ANSWER_BYTES;
+    weir_scored_init(&place->scoring.tokens, request->n_scores,
+                     request->n_tokens);
     weir_sampler_see_prompt(&place->sampler, place->prompt, place->n_prompt);
     return 0;
 }
@@ -541,6 +447,8 @@ static void choose(void *ctx, size_t item, unsigned worker)
         return;
     place->id = choose_id(place);
     weir_sampler_see_answer(&place->sampler, place->id);
+    weir_scoring_choose(&place->scoring, place->logits, place->sampler.n_vocab,
+                        place->id);
 }
 
 /* The threads of the pass are idle between two of them. */
@@ -570,6 +478,29 @@ static int add_text(struct place *place, const struct weir_stop_out *out,
               : weir_buf_add(&place->text, out->text[1], out->n_bytes[1], err);
 }
 
+static int decode_id(struct place *place, int32_t id, const char **text,
+                     size_t *n_bytes, struct weir_err *err)
+{
+    if (id >= 0 && place->mask && weir_mask_shows(place->mask, id))
+        return weir_detokenizer_push(&place->session->detokenizer, id, 1, text,
+                                     n_bytes, err);
+    return weir_session_decode(place->session, id, text, n_bytes, err);
+}
+
+/* The same, while it is seen which bytes are of which token */
+static int decode_scored(struct place *place, int32_t id, const char **text,
+                         size_t *n_bytes, struct weir_err *err)
+{
+    const struct weir_detokenizer *detokenizer = &place->session->detokenizer;
+    int rc = id >= 0 ? weir_scoring_add(&place->scoring, detokenizer, err) : 0;
+
+    if (!rc)
+        rc = decode_id(place, id, text, n_bytes, err);
+    if (!rc)
+        weir_scoring_settle(&place->scoring, detokenizer, *n_bytes);
+    return rc;
+}
+
 /* The next token as text, or with id < 0 what is still held back of it */
 static int decode(const struct weir_schedule *schedule, struct place *place,
                   int32_t id, struct weir_err *err)
@@ -581,11 +512,10 @@ static int decode(const struct weir_schedule *schedule, struct place *place,
 
     if (!schedule->model->tokenizer)
         return 0;
-    if (id >= 0 && place->mask && weir_mask_shows(place->mask, id))
-        rc = weir_detokenizer_push(&place->session->detokenizer, id, 1, &text,
-                                   &n_bytes, err);
+    if (place->scoring.tokens.n_scores)
+        rc = decode_scored(place, id, &text, &n_bytes, err);
     else
-        rc = weir_session_decode(place->session, id, &text, &n_bytes, err);
+        rc = decode_id(place, id, &text, &n_bytes, err);
     if (rc)
         return rc;
     if (weir_stop_push(&place->stop, text, n_bytes, &out)) {
@@ -640,17 +570,19 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
     return end_text(schedule, place, WEIR_END_LENGTH, err);
 }
 
-static int tell(const struct weir_schedule *schedule, const struct place *place,
+static int tell(const struct weir_schedule *schedule, struct place *place,
                 weir_answer_fn *whom, struct weir_err *err)
 {
+    const char *text = place->text.data ? place->text.data : "";
     const struct weir_answer answer = {
         .tag = place->tag,
-        .text = place->text.data ? place->text.data : "",
+        .text = text,
         .n_bytes = place->text.n_bytes,
         .ids = (const int32_t *)(const void *)place->ids.data,
         .n_ids = place->ids.n_bytes / sizeof(int32_t),
         .n_prompt = place->n_prompt,
         .n_cached = place->n_cached,
+        .scored = weir_scoring_tell(&place->scoring, text, place->text.n_bytes),
         .end = place->end,
     };
 

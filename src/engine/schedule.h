@@ -13,6 +13,7 @@
 #define WEIR_ENGINE_SCHEDULE_H
 
 #include "base/buf.h"
+#include "engine/scored.h"
 #include "engine/session.h"
 #include "engine/tally.h"
 #include "engine/texts.h"
@@ -38,6 +39,8 @@ struct weir_answer {
     size_t n_ids;
     size_t n_prompt; /* tokens */
     size_t n_cached; /* of them, which were not computed */
+    /* Of the tokens that belong to the text, when they were asked for */
+    struct weir_scored scored;
     enum weir_end end;
 };
 
@@ -97,13 +100,19 @@ struct weir_request {
     int32_t eos[WEIR_MAX_EOS]; /* ids that end it */
     uint32_t n_eos;
     struct weir_grammar *grammar; /* what it must be, or NULL */
+    /* That are kept of each token, its own and those of the most probable ones:
+     * at most WEIR_MAX_SCORES; 0: none */
+    size_t n_scores;
     void *tag;
 };
 
+/* Most scores of an answer, those of all tokens together */
+size_t weir_schedule_most_scores(size_t n_ctx);
+
 /*
  * Gives a request a free place.  WEIR_EARG, and nothing has happened, when
- * there is none, or the request is wrong, or is longer than n_ctx. WEIR_ENOTSUP
- * for a grammar without a tokenizer that it can be kept with.
+ * there is none, or the request is wrong, or is longer than n_ctx or has more
+ * scores than may be. WEIR_ENOTSUP for a grammar or scores without a tokenizer.
  */
 int weir_schedule_add(struct weir_schedule *schedule,
                       const struct weir_request *request, struct weir_err *err);

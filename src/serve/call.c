@@ -26,8 +26,10 @@
 #include "serve/tool_calls.h"
 
 struct choice {
-    struct weir_job *job;      /* NULL: its last news were taken */
-    struct weir_buf text, ids; /* unless it is streamed */
+    struct weir_job *job;           /* NULL: its last news were taken */
+    struct weir_buf text, ids;      /* unless it is streamed */
+    struct weir_scored_list scored; /* tokens that were not sent yet */
+    size_t n_content;               /* bytes that were sent */
     size_t n_ids;
     const char *finish_reason;
     int has_role;                   /* the first part of its stream was sent */
@@ -63,6 +65,7 @@ static void free_call(struct weir_call *call)
         weir_job_free(call->choices[i].job);
         weir_buf_fini(&call->choices[i].text);
         weir_buf_fini(&call->choices[i].ids);
+        weir_scored_fini(&call->choices[i].scored);
     }
     free(call);
 }
@@ -215,6 +218,7 @@ static struct weir_choice choice_of(const struct weir_call *call, size_t i,
         .n_ids = ids->n_bytes / sizeof(int32_t),
         .shows_ids = call->shows_ids,
         .finish_reason = call->choices[i].finish_reason,
+        .tokenizer = call->server->model->tokenizer,
     };
 }
 
@@ -222,6 +226,22 @@ static void send_choice(struct weir_call *call, json_t *choice)
 {
     send_part(call, weir_openai_add(json_array(), choice),
               call->include_usage ? json_null() : NULL);
+}
+
+/* Goes with the tokens that have begun by its end and were not sent before. */
+static void send_content(struct weir_call *call, const struct weir_choice *part)
+{
+    struct choice *choice = &call->choices[part->index];
+    struct weir_scored scored = weir_scored_view(&choice->scored);
+    struct weir_choice with = *part;
+
+    choice->n_content += part->n_bytes;
+    scored.n = weir_scored_within(&scored, choice->n_content);
+    if (scored.n)
+        with.scored = &scored;
+    send_choice(call, call->is_chat ? weir_openai_delta(&with, NULL)
+                                    : weir_openai_text(&with));
+    weir_scored_drop(&choice->scored, scored.n);
 }
 
 /* Where parts of a choice go that may be calls */
@@ -241,7 +261,8 @@ static int send_parsed(void *ctx, enum weir_call_part kind, const char *text,
 {
     const struct parts *parts = ctx;
     struct weir_call *call = parts->call;
-    struct weir_choice part = {.index = parts->index};
+    struct weir_choice part = {.index = parts->index,
+                               .tokenizer = call->server->model->tokenizer};
     size_t i = call->choices[parts->index].parser.n_calls - 1;
     char id[48];
 
@@ -254,7 +275,7 @@ static int send_parsed(void *ctx, enum weir_call_part kind, const char *text,
     } else {
         part.tool_calls = weir_tool_more(i, text, n_bytes);
     }
-    send_choice(call, weir_openai_delta(&part, NULL));
+    send_content(call, &part);
     return 0;
 }
 
@@ -282,6 +303,12 @@ static const char *reason_with_calls(const struct weir_choice *part,
                : part->finish_reason;
 }
 
+static int has_more(const struct choice *choice, const struct weir_choice *part)
+{
+    return part->n_bytes || (part->shows_ids && part->n_ids) ||
+           weir_scored_view(&choice->scored).n;
+}
+
 /* First the role, then text, and the end in a part of its own */
 static void send_delta(struct weir_call *call, const struct weir_choice *part)
 {
@@ -297,14 +324,15 @@ static void send_delta(struct weir_call *call, const struct weir_choice *part)
     }
     if (call->style)
         send_parts(call, part);
-    else if (part->n_bytes || (part->shows_ids && part->n_ids))
-        send_choice(call, weir_openai_delta(&other, NULL));
+    else if (has_more(choice, part))
+        send_content(call, &other);
     if (!part->finish_reason)
         return;
     other = (struct weir_choice){.index = part->index,
                                  .finish_reason =
-                                     reason_with_calls(part, &choice->parser)};
-    send_choice(call, weir_openai_delta(&other, NULL));
+                                     reason_with_calls(part, &choice->parser),
+                                 .tokenizer = part->tokenizer};
+    send_content(call, &other);
 }
 
 static void end_stream(struct weir_call *call)
@@ -318,9 +346,13 @@ static void end_stream(struct weir_call *call)
 
 static json_t *whole_choice(const struct weir_call *call, size_t i)
 {
-    const struct weir_choice choice =
+    const struct weir_scored scored =
+        weir_scored_view(&call->choices[i].scored);
+    struct weir_choice choice =
         choice_of(call, i, &call->choices[i].text, &call->choices[i].ids);
 
+    if (scored.n_scores)
+        choice.scored = &scored;
     if (call->style) {
         char id[48];
 
@@ -392,6 +424,7 @@ static void add_to_reply(struct weir_call *call, size_t i,
                          const struct weir_news *news)
 {
     struct choice *choice = &call->choices[i];
+    const struct weir_scored scored = weir_scored_view(&news->scored);
     struct weir_fault fault = {.param = "", .err = news->err};
     struct weir_choice part;
 
@@ -400,15 +433,15 @@ static void add_to_reply(struct weir_call *call, size_t i,
         call->n_cached = news->n_cached;
     choice->finish_reason = reason_of(news);
     part = choice_of(call, i, &news->text, &news->ids);
-    if (news->state == WEIR_JOB_FAILED)
+    if (news->state == WEIR_JOB_FAILED ||
+        weir_scored_add(&choice->scored, &scored, 0, &fault.err))
         fail(call, weir_reply_status(&fault), &fault);
     else if (!call->stream)
         keep(call, choice, news);
     else if (call->is_chat)
         send_delta(call, &part);
-    else if (part.n_bytes || part.finish_reason ||
-             (part.shows_ids && part.n_ids))
-        send_choice(call, weir_openai_text(&part));
+    else if (has_more(choice, &part) || part.finish_reason)
+        send_content(call, &part);
 }
 
 static int is_waited_for(const struct weir_call *call)
@@ -427,6 +460,7 @@ void weir_call_take_news(struct weir_news *news)
         add_to_reply(call, i, news);
     weir_buf_fini(&news->text);
     weir_buf_fini(&news->ids);
+    weir_scored_fini(&news->scored);
     if (news->state < WEIR_JOB_ENDED)
         return;
     weir_job_free(news->job);
@@ -478,6 +512,7 @@ static int make_jobs(struct weir_call *call, struct weir_request *request)
 
         request->sampling.seed = seed_of(seed, i);
         choice->text.ceiling = choice->ids.ceiling = SIZE_MAX; /* the job's */
+        weir_scored_init(&choice->scored, request->n_scores, request->n_tokens);
         weir_tool_parser_init(&choice->parser, call->style);
         choice->job = weir_job_new(request, call);
         if (!choice->job)

@@ -21,12 +21,40 @@ static const char *prompt_key(const struct weir_completion *completion)
     return completion->is_chat ? "messages" : "prompt";
 }
 
+/* Scores of a token, in all choices */
+static size_t n_scores(const struct weir_completion *completion)
+{
+    return completion->logprobs ? completion->n * (1 + completion->n_best) : 0;
+}
+
+/* An answer whose length was not said is as long as its scores have room. */
+static int fit_scores(const struct weir_completion_defaults *defaults,
+                      struct weir_completion *completion, int was_said,
+                      struct weir_fault *fault)
+{
+    size_t n = n_scores(completion);
+    size_t most = weir_schedule_most_scores(defaults->n_ctx);
+
+    if (n == 0 || completion->max_tokens <= most / n)
+        return 0;
+    if (!was_said && most >= n) {
+        completion->max_tokens = most / n;
+        return 0;
+    }
+    return weir_fault_set(fault, WEIR_EARG, "logprobs", "too_many_logprobs",
+                          "%zu log-probabilities for each of up to %zu tokens "
+                          "are more than the %zu that an answer may have; ask "
+                          "for max_tokens of %zu, or fewer of each",
+                          n, completion->max_tokens, most, most / n);
+}
+
 /* Settles how long the answer may be. */
 static int fit(const struct weir_completion_defaults *defaults,
                struct weir_completion *completion, struct weir_fault *fault)
 {
     size_t n_ctx = defaults->n_ctx, n_ids = completion->n_ids;
     size_t left = n_ids < n_ctx ? n_ctx - n_ids : 0, most;
+    int was_said = completion->max_tokens != 0;
 
     most = completion->is_chat && !defaults->n_tokens_is_chosen
                ? n_ctx
@@ -41,7 +69,7 @@ static int fit(const struct weir_completion_defaults *defaults,
     if (completion->max_tokens == 0)
         completion->max_tokens = left < most ? left : most;
     if (completion->max_tokens <= left)
-        return 0;
+        return fit_scores(defaults, completion, was_said, fault);
     return weir_fault_set(fault, WEIR_EARG, prompt_key(completion),
                           "context_length_exceeded",
                           "a prompt of %zu tokens and an answer of up to %zu "
@@ -87,6 +115,10 @@ static int encode(const struct weir_completion_defaults *defaults,
         rc = weir_fault_set(fault, WEIR_EARG, "stop", "unsupported_value",
                             "stop strings need a tokenizer, which the model "
                             "was packed without");
+    if (!rc && completion->logprobs && !model->tokenizer)
+        rc = weir_fault_set(fault, WEIR_EARG, "logprobs", "unsupported_value",
+                            "log-probabilities need a tokenizer, which the "
+                            "model was packed without");
     return rc;
 }
 
@@ -123,6 +155,7 @@ static void fill(struct weir_request *request,
     request->sampling = completion->sampling;
     request->stop = completion->stop;
     request->grammar = completion->grammar;
+    request->n_scores = completion->logprobs ? 1 + completion->n_best : 0;
     if (completion->ignore_eos)
         return;
     if (defaults->n_eos) {

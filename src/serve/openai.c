@@ -204,6 +204,38 @@ static int take_return_ids(struct weir_completion *to, const char *key,
     return take_bool(key, value, &to->return_token_ids, fault);
 }
 
+/* ---- log-probabilities ---- */
+
+static int take_n_best(struct weir_completion *to, const char *key,
+                       const json_t *value, struct weir_fault *fault)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < 0 || n > WEIR_MAX_BEST)
+        return wrong(fault, key, "a whole number from 0 to 20");
+    to->n_best = (size_t)n;
+    return 0;
+}
+
+static int take_logprobs(struct weir_completion *to, const char *key,
+                         const json_t *value, struct weir_fault *fault)
+{
+    to->logprobs = !to->is_chat;
+    return to->is_chat ? take_bool(key, value, &to->logprobs, fault)
+                       : take_n_best(to, key, value, fault);
+}
+
+static int check_logprobs(const struct weir_completion *completion,
+                          struct weir_fault *fault)
+{
+    if (!completion->n_best || completion->logprobs)
+        return 0;
+    return weir_fault_set(fault, WEIR_EARG, "top_logprobs", "invalid_value",
+                          "top_logprobs needs logprobs to be true");
+}
+
+/* ---- what changes nothing ---- */
+
 static int unsupported(struct weir_fault *fault, const char *key,
                        const char *allowed)
 {
@@ -281,14 +313,6 @@ static int take_empty(struct weir_completion *to, const char *key,
     return unsupported(fault, key, "empty");
 }
 
-static int take_none(struct weir_completion *to, const char *key,
-                     const json_t *value, struct weir_fault *fault)
-{
-    (void)to;
-    (void)value;
-    return unsupported(fault, key, NULL);
-}
-
 static int pass_over(struct weir_completion *to, const char *key,
                      const json_t *value, struct weir_fault *fault)
 {
@@ -364,8 +388,8 @@ static const struct {
     {"stream", take_stream, OF_BOTH},
     {"stream_options", take_stream_options, OF_BOTH},
     {"suffix", take_empty, OF_TEXT},
-    {"logprobs", take_none, OF_TEXT},
-    {"logprobs", take_false, OF_CHAT},
+    {"logprobs", take_logprobs, OF_BOTH},
+    {"top_logprobs", take_n_best, OF_CHAT},
     {"response_format", weir_tools_take_format, OF_CHAT},
     {"tools", weir_tools_take, OF_CHAT},
     {"tool_choice", weir_tools_take_choice, OF_CHAT},
@@ -411,6 +435,8 @@ int weir_openai_read_completion(const json_t *body,
     completion->text = NULL;
     completion->ids = NULL;
     completion->n_text = completion->n_ids = 0;
+    completion->logprobs = 0;
+    completion->n_best = 0;
     if (!json_is_object(body))
         return weir_fault_set(fault, WEIR_EARG, NULL, "invalid_value",
                               "a request must be a JSON object");
@@ -421,7 +447,7 @@ int weir_openai_read_completion(const json_t *body,
             return rc;
     }
     if (completion->text || completion->ids || completion->messages)
-        return 0;
+        return check_logprobs(completion, fault);
     wanted = completion->is_chat ? "messages" : "prompt";
     return weir_fault_set(
         fault, WEIR_EARG, wanted, "missing_parameter", "%s missing",

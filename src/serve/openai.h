@@ -4,17 +4,17 @@
  * becomes values within their ranges, an answer becomes an object.
  *
  * Of a request's keys each is either understood, or allowed only with the value
- * that changes nothing (best_of, echo, logprobs, suffix, and in a batch n and
- * stream), or known to change nothing (user, and in a batch model and
- * stream_options); another is refused by its name.  null is the same as leaving
- * the key away.  Beyond OpenAI's keys there
- * are those that other servers add: top_k, min_p, repetition_penalty,
- * ignore_eos and return_token_ids.
+ * that changes nothing (best_of, echo, suffix, and in a batch n and stream), or
+ * known to change nothing (user, and in a batch model and stream_options);
+ * another is refused by its name.  null is the same as leaving the key away.
+ * Beyond OpenAI's keys there are those that other servers add: top_k, min_p,
+ * repetition_penalty, ignore_eos and return_token_ids.
  */
 #ifndef WEIR_SERVE_OPENAI_H
 #define WEIR_SERVE_OPENAI_H
 
 #include "base/json.h"
+#include "engine/scored.h"
 #include "text/grammar.h"
 #include "text/sampling.h"
 #include "text/stop.h"
@@ -71,6 +71,8 @@ struct weir_completion {
     struct weir_stop stop;
     int ignore_eos;
     int return_token_ids;
+    int logprobs;  /* wanted of each token of the answer, */
+    size_t n_best; /* and of the most probable ones in its place */
 };
 
 /*
@@ -101,6 +103,9 @@ struct weir_choice {
     int shows_ids;
     const char *finish_reason; /* "stop" and so on; NULL: it goes on */
     json_t *tool_calls;        /* of a chat; taken over; NULL: none */
+    /* Tokens of the text, with their scores; NULL: none are shown */
+    const struct weir_scored *scored;
+    const struct weir_tokenizer *tokenizer;
 };
 
 /* Of a chat, whose text is null for NULL; of a part of one that is streamed,

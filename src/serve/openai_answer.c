@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "serve/logprobs.h"
 #include "serve/openai.h"
 
 json_t *weir_openai_error(const struct weir_fault *fault)
@@ -37,13 +38,19 @@ json_t *weir_openai_ids(const int32_t *ids, size_t n)
     return array;
 }
 
+typedef json_t *logprobs_fn(const struct weir_tokenizer *tokenizer,
+                            const struct weir_scored *tokens);
+
 /* Takes over `content`. */
 static json_t *choice_json(const struct weir_choice *choice, const char *key,
-                           json_t *content)
+                           json_t *content, logprobs_fn *logprobs)
 {
-    json_t *object = json_pack(
-        "{s:I, s:o, s:n, s:s?}", "index", (json_int_t)choice->index, key,
-        content, "logprobs", "finish_reason", choice->finish_reason);
+    json_t *object =
+        json_pack("{s:I, s:o, s:o, s:s?}", "index", (json_int_t)choice->index,
+                  key, content, "logprobs",
+                  choice->scored ? logprobs(choice->tokenizer, choice->scored)
+                                 : json_null(),
+                  "finish_reason", choice->finish_reason);
 
     if (!object || !choice->shows_ids ||
         !json_object_set_new(object, "token_ids",
@@ -56,7 +63,8 @@ static json_t *choice_json(const struct weir_choice *choice, const char *key,
 json_t *weir_openai_text(const struct weir_choice *choice)
 {
     return choice_json(choice, "text",
-                       json_stringn(choice->text, choice->n_bytes));
+                       json_stringn(choice->text, choice->n_bytes),
+                       weir_logprobs_text);
 }
 
 /* Takes over both. */
@@ -76,7 +84,8 @@ json_t *weir_openai_message(const struct weir_choice *choice)
         json_pack("{s:s, s:o}", "role", "assistant", "content", text);
 
     return choice_json(choice, "message",
-                       add_calls(message, choice->tool_calls));
+                       add_calls(message, choice->tool_calls),
+                       weir_logprobs_chat);
 }
 
 json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
@@ -91,7 +100,8 @@ json_t *weir_openai_delta(const struct weir_choice *choice, const char *role)
                                   json_stringn(choice->text, choice->n_bytes));
     if (!bad)
         return choice_json(choice, "delta",
-                           add_calls(delta, choice->tool_calls));
+                           add_calls(delta, choice->tool_calls),
+                           weir_logprobs_chat);
     json_decref(delta);
     json_decref(choice->tool_calls);
     return NULL;

@@ -45,6 +45,7 @@ struct weir_job *weir_job_new(const struct weir_request *request, void *owner)
     job->request.grammar = weir_grammar_share(request->grammar);
     job->owner = owner;
     job->text.ceiling = job->ids.ceiling = SIZE_MAX; /* the schedule has one */
+    weir_scored_init(&job->scored, request->n_scores, request->n_tokens);
     return job;
 }
 
@@ -54,6 +55,7 @@ void weir_job_free(struct weir_job *job)
         return;
     weir_buf_fini(&job->text);
     weir_buf_fini(&job->ids);
+    weir_scored_fini(&job->scored);
     free((int32_t *)job->request.ids);
     weir_grammar_release(job->request.grammar);
     free(job);
@@ -108,11 +110,13 @@ int weir_runner_take_news(struct weir_runner *runner, struct weir_news *news)
     if (job) {
         TAILQ_REMOVE(&runner->news, job, news);
         job->has_news = 0;
-        *news =
-            (struct weir_news){job,        job->state,    job->text, job->ids,
-                               job->n_ids, job->n_cached, job->end,  job->err};
+        *news = (struct weir_news){job,           job->state,  job->text,
+                                   job->ids,      job->scored, job->n_ids,
+                                   job->n_cached, job->end,    job->err};
         job->text = (struct weir_buf)WEIR_BUF(SIZE_MAX);
         job->ids = (struct weir_buf)WEIR_BUF(SIZE_MAX);
+        weir_scored_init(&job->scored, job->request.n_scores,
+                         job->request.n_tokens);
     }
     pthread_mutex_unlock(&runner->lock);
     return job != NULL;
@@ -145,8 +149,11 @@ static int add_new(struct weir_job *job, const struct weir_answer *answer,
     if (n_ids && !rc)
         rc = weir_buf_add(&job->ids, answer->ids + job->n_ids,
                           n_ids * sizeof(*answer->ids), err);
+    if (!rc)
+        rc = weir_scored_add(&job->scored, &answer->scored, job->n_scored, err);
     job->n_bytes = answer->n_bytes;
     job->n_ids = answer->n_ids;
+    job->n_scored = answer->scored.n;
     return rc;
 }
 

@@ -37,8 +37,9 @@ struct weir_job {
     enum weir_job_state state;
     int is_cancelled, has_news;
     struct weir_buf text, ids; /* since the last news */
-    size_t n_bytes, n_ids;     /* with all before */
-    size_t n_cached;           /* of the prompt, not computed */
+    struct weir_scored_list scored;
+    size_t n_bytes, n_ids, n_scored; /* with all before */
+    size_t n_cached;                 /* of the prompt, not computed */
     enum weir_end end;
     struct weir_err err;
     uint64_t queued_ns, token_ns; /* when it came; its last token */
@@ -87,9 +88,10 @@ struct weir_news {
     struct weir_job *job;
     enum weir_job_state state; /* from WEIR_JOB_ENDED on these are the last */
     struct weir_buf text, ids; /* since the last ones, without those that */
-                               /* ended it; release both with _fini() */
-    size_t n_ids;              /* of the whole answer so far */
-    size_t n_cached;           /* of the prompt, not computed */
+                               /* ended it; release all with _fini() */
+    struct weir_scored_list scored; /* of the tokens that belong to the text */
+    size_t n_ids;                   /* of the whole answer so far */
+    size_t n_cached;                /* of the prompt, not computed */
     enum weir_end end;
     struct weir_err err; /* when it failed */
 };

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "serve/call.h"
+#include "serve/logprobs.h"
 #include "serve/server_parts.h"
 
 /* Of a body while it is parsed, for each of its bytes */
@@ -273,6 +274,7 @@ static int start_runner(struct weir_server *server, struct weir_err *err)
                      .cache_file_bytes = options->cache_file_bytes,
                      .other_bytes =
                          (PARSE_BYTES + N_BODIES) * server->body_bytes +
+                         WEIR_LOGPROB_BYTES * weir_schedule_most_scores(n_ctx) +
                          (options->n_places + options->n_queue) * queued},
         .n_queue = options->n_queue,
         .wake = wake,

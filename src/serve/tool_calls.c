@@ -344,6 +344,7 @@ json_t *weir_tool_message(const struct weir_choice *whole,
                               .calls = json_array()};
     struct weir_choice choice = *whole;
     struct weir_tool_parser parser;
+    struct weir_scored scored;
     json_t *json = NULL;
     int rc;
 
@@ -358,6 +359,11 @@ json_t *weir_tool_message(const struct weir_choice *whole,
     choice.n_bytes = message.text.n_bytes;
     if (!choice.text && !parser.n_calls)
         choice.text = "";
+    if (choice.scored) {
+        scored = *choice.scored;
+        scored.n = weir_scored_within(&scored, choice.n_bytes);
+        choice.scored = &scored;
+    }
     if (parser.n_calls)
         choice.tool_calls = json_incref(message.calls);
     if (parser.n_calls && !strcmp(choice.finish_reason, "stop"))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "text/token_text.h"
 #include "text/tokenizer_impl.h"
 
 #define DECODED_BYTES (8UL << 30) /* most that one call decodes to */
@@ -115,34 +116,50 @@ static void release(struct weir_detokenizer *d, int run_ends)
         d->visible = 1;
 }
 
-/* What SentencePiece makes of a piece that is not a byte. */
-static struct weir_span spm_text(struct weir_detokenizer *d,
-                                 const struct weir_piece *piece, int hidden)
+/* How much is left to strip once what is held has come out as it is */
+static uint32_t strip_left(const struct weir_detokenizer *d)
 {
-    const struct weir_tokenizer *tokenizer = d->tokenizer;
-    struct weir_span text = piece->shown, none = {0, 0};
+    const char *strip =
+        weir_vocab_at(&d->tokenizer->vocab, d->tokenizer->strip);
+    size_t n = d->tokenizer->strip.n_bytes, at = 0;
+    uint32_t left = d->n_strip;
 
-    if (d->stripped || d->visible)
-        d->strips_piece = 0;
-    d->stripped = 0;
-    if (hidden)
-        return piece->flags & WEIR_PIECE_UNKNOWN ? tokenizer->unknown_shown
-                                                 : none;
-    if (d->strips_piece && piece->first.n_bytes < text.n_bytes) {
-        text = piece->first;
-        d->stripped = !tokenizer->strips_more;
-    }
-    return text;
+    for (; left && at < d->n_held; at += n, left--)
+        if (d->n_held - at < n || memcmp(d->held + at, strip, n))
+            return 0;
+    return left;
+}
+
+struct weir_token_front weir_detokenizer_front(const struct weir_detokenizer *d)
+{
+    return (struct weir_token_front){
+        .n_strip = strip_left(d),
+        .is_first = d->n_pieces == 0,
+        .strips_piece =
+            d->strips_piece && !d->stripped && !d->visible && !d->n_held,
+    };
+}
+
+/* SentencePiece: which of the pieces that are left may lose their space */
+static void see_piece(struct weir_detokenizer *d,
+                      const struct weir_piece *piece,
+                      struct weir_token_front front, int hidden)
+{
+    d->strips_piece = front.strips_piece;
+    d->stripped = !hidden && front.strips_piece &&
+                  piece->first.n_bytes < piece->shown.n_bytes &&
+                  !d->tokenizer->strips_more;
 }
 
 static void put_piece(struct weir_detokenizer *d,
                       const struct weir_piece *piece, int hidden)
 {
     const struct weir_tokenizer *tokenizer = d->tokenizer;
-    struct weir_span text = d->n_pieces ? piece->shown : piece->first;
+    const struct weir_token_front front = weir_detokenizer_front(d);
+    struct weir_span text = weir_piece_text(tokenizer, piece, front, hidden);
 
     if (tokenizer->is_sentencepiece)
-        text = spm_text(d, piece, hidden);
+        see_piece(d, piece, front, hidden);
     else if (tokenizer->joins_with_space && d->n_pieces)
         put(d, " ", 1);
     put(d, weir_vocab_at(&tokenizer->vocab, text), text.n_bytes);
@@ -206,7 +223,7 @@ int weir_detokenizer_push(struct weir_detokenizer *d, int32_t id,
     if (hidden && !tokenizer->is_sentencepiece)
         return 0;
     d->n_out = 0;
-    if (tokenizer->runs && piece->byte >= 0) {
+    if (weir_piece_is_byte(tokenizer, piece)) {
         d->held[d->n_held++] = (unsigned char)piece->byte;
         d->n_pieces++;
         release(d, 0);

@@ -3,7 +3,7 @@
 #ifndef WEIR_TEXT_TOKENIZER_IMPL_H
 #define WEIR_TEXT_TOKENIZER_IMPL_H
 
-#include "text/tokenizer.h"
+#include "text/token_text.h"
 #include "text/vocab.h"
 
 #define WEIR_TEXT_OPS 32 /* most normalizers or decoders in a file */
@@ -73,6 +73,18 @@ struct weir_tokenizer {
  * fill the memory.
  */
 size_t weir_text_ceiling(size_t n_bytes);
+
+/* Whether it is a byte of a run, of which characters are made */
+static inline int weir_piece_is_byte(const struct weir_tokenizer *tokenizer,
+                                     const struct weir_piece *piece)
+{
+    return tokenizer->runs && piece->byte >= 0;
+}
+
+/* What any other piece decodes to there */
+struct weir_span weir_piece_text(const struct weir_tokenizer *tokenizer,
+                                 const struct weir_piece *piece,
+                                 struct weir_token_front front, int hidden);
 
 /* Text being normalised; the buffers are used in turn. */
 struct weir_scratch {

@@ -199,7 +199,7 @@ def test_chat(server, model):
             ({"messages": [{"role": "user", "content": [
                 {"type": "image_url"}]}]}, "messages"),
             ({"prompt": "x"}, "prompt"),
-            ({"logprobs": True}, "logprobs"),
+            ({"logprobs": 1}, "logprobs"),
             ({"max_tokens": 4096}, "messages"), ({"x": 1}, "x")]:
         status, _, body = server.chat(**keys)
         ok(status == 400 and body["error"]["param"] == param,
@@ -245,7 +245,7 @@ def test_refusals(server):
             ({"n": 17}, "n", "invalid_value"),
             ({"best_of": 2}, "best_of", "unsupported_value"),
             ({"echo": True}, "echo", "unsupported_value"),
-            ({"logprobs": 1}, "logprobs", "unsupported_value"),
+            ({"logprobs": 21}, "logprobs", "invalid_value"),
             ({"suffix": "x"}, "suffix", "unsupported_value"),
             ({"messages": []}, "messages", "unsupported_value"),
             ({"tools": []}, "tools", "unknown_parameter"),

@@ -46,7 +46,8 @@ async function testErrors(server) {
     ['another model', { model: 'gpt-4o' }, question, 404],
     ['a field that is not supported', { modelKwargs: { horse: 1 } },
       question, 400],
-    ['log-probabilities', { logprobs: true }, question, 400],
+    ['too many log-probabilities', { logprobs: true, topLogprobs: 21 },
+      question, 400],
   ];
   for (const [text, keys, asked, status] of cases) {
     const error = await thrown(

@@ -99,6 +99,41 @@ async function testCompletions(ai) {
     'openai: a completion as a stream');
 }
 
+async function testLogprobs(ai) {
+  const keys = { model, messages, temperature: 0, logprobs: true,
+    top_logprobs: 3, n: 2 };
+  const answer = await ai.chat.completions.create(keys);
+  for (const { message, logprobs } of answer.choices) {
+    const { content } = logprobs;
+    same(content.map((x) => x.token).join(''), message.content,
+      'openai: log-probabilities of each token');
+    ok(content.every((x) => x.logprob <= 0 && x.top_logprobs.length === 3 &&
+      x.top_logprobs[0].logprob === x.logprob &&
+      Buffer.from(x.bytes).toString() === x.token),
+    'openai: and the best, of which the first was taken', content);
+  }
+  const parts = await all(
+    await ai.chat.completions.create({ ...keys, stream: true }));
+  const got = [[], []];
+  for (const part of parts)
+    for (const choice of part.choices)
+      got[choice.index].push(...choice.logprobs?.content ?? []);
+  same(got, answer.choices.map((x) => x.logprobs.content),
+    'openai: the same log-probabilities as a stream');
+  const stream = ai.chat.completions.stream({ ...keys, n: 1 });
+  const whole = await stream.finalChatCompletion();
+  same(whole.choices[0].logprobs.content, got[0],
+    'openai: and as a stream put together');
+  const { choices: [{ text, logprobs }] } = await ai.completions.create(
+    { model, prompt: 'In the beginning', max_tokens: 9, temperature: 0,
+      logprobs: 2 });
+  ok(logprobs.tokens.join('') === text && logprobs.token_logprobs.length === 9
+    && logprobs.text_offset[1] === logprobs.tokens[0].length &&
+    logprobs.top_logprobs.every(
+      (x, i) => x[logprobs.tokens[i]] === logprobs.token_logprobs[i]),
+  'openai: log-probabilities of a completion', logprobs);
+}
+
 async function testErrors(ai) {
   const chat = ai.chat.completions;
   const cases = [
@@ -106,8 +141,8 @@ async function testErrors(ai) {
       OpenAI.BadRequestError, 'unknown_parameter', 'modalities'],
     ['a value out of range', { temperature: -1 },
       OpenAI.BadRequestError, 'invalid_value', 'temperature'],
-    ['log-probabilities', { logprobs: true },
-      OpenAI.BadRequestError, 'unsupported_value', 'logprobs'],
+    ['too many log-probabilities', { logprobs: true, top_logprobs: 21 },
+      OpenAI.BadRequestError, 'invalid_value', 'top_logprobs'],
     ['another model', { model: 'gpt-4o' },
       OpenAI.NotFoundError, 'model_not_found', 'model'],
     ['too long a prompt',
@@ -194,6 +229,7 @@ export async function test() {
   await testChat(server, ai);
   await testChoices(ai);
   await testCompletions(ai);
+  await testLogprobs(ai);
   await testErrors(ai);
   await testHangups(server, ai);
   same(await server.end(), 0, 'openai: the server ends');

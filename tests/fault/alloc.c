@@ -17,6 +17,7 @@
 #include "engine/session.h"
 #include "model/plan_model.h"
 #include "serve/batch_line.h"
+#include "serve/logprobs.h"
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
@@ -307,6 +308,7 @@ static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
     int rc;
 
     weir_stop_init(&request.stop);
+    request.n_scores = ((const weir_model *)what)->tokenizer ? 3 : 0;
     rc = weir_schedule_new((weir_model *)what, &options, count_answer,
                            &n_tokens, &schedule, err);
     for (int i = 0; i < 2 && !rc; i++)
@@ -319,12 +321,37 @@ static int attempt_schedule(const void *what, int *wrong, struct weir_err *err)
     return rc;
 }
 
+/* The scores of two tokens, one of which is not whole characters, as JSON */
+static int attempt_logprobs(const void *what, int *wrong, struct weir_err *err)
+{
+    static const struct weir_score scores[] = {
+        {20, -1}, {300, -2}, {0xc3 + 3, -3}, {1, -4}};
+    static const struct weir_token_place places[] = {
+        {.id = 20, .to = 1}, {.id = 0xc3 + 3, .from = 1, .to = 4}};
+    const struct weir_scored scored = {scores, places, 2, 2};
+    const struct weir_tokenizer *tokenizer =
+        ((const weir_model *)what)->tokenizer;
+    json_t *chat = weir_logprobs_chat(tokenizer, &scored);
+    json_t *text = chat ? weir_logprobs_text(tokenizer, &scored) : NULL;
+
+    fault_disarm();
+    *wrong = text && (json_array_size(json_object_get(chat, "content")) != 2 ||
+                      json_array_size(json_object_get(text, "tokens")) != 2);
+    json_decref(chat);
+    json_decref(text);
+    return text ? 0 : weir_err_nomem(err, 1, "scores");
+}
+
 /* A line of a batch that becomes a request, and its answer */
 static int attempt_line(const void *what, int *wrong, struct weir_err *err)
 {
     struct weir_completion completion = {.sampling = WEIR_SAMPLING_NEUTRAL};
     struct weir_openai_head head = {"text_completion", "id", 0, "model"};
-    struct weir_choice choice = {0, "text", 4, NULL, 3, 1, "stop", NULL};
+    struct weir_choice choice = {.text = "text",
+                                 .n_bytes = 4,
+                                 .n_ids = 3,
+                                 .shows_ids = 1,
+                                 .finish_reason = "stop"};
     struct weir_batch_line line;
     struct weir_seen seen = {0};
     struct weir_fault fault;
@@ -502,6 +529,7 @@ static void test_model(const struct fault_model *kind)
     if (kind->tokenizer) {
         test_encode(model);
         try_each("a chat", attempt_chat, model, 1);
+        try_each("log-probabilities", attempt_logprobs, model, 1);
     }
     try_each("a session", attempt_session, model, 1);
     try_each("saving and loading it", attempt_save, model, 1);

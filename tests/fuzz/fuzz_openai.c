@@ -30,6 +30,8 @@ static void check_completion(const struct weir_completion *completion)
     FUZZ_CHECK(completion->max_tokens <= INT32_MAX);
     FUZZ_CHECK(!weir_sampling_check(&sampling, (size_t)INT32_MAX + 1, &err));
     FUZZ_CHECK(completion->stop.n_strings <= WEIR_MAX_STOPS);
+    FUZZ_CHECK(completion->n_best <= WEIR_MAX_BEST);
+    FUZZ_CHECK(completion->logprobs || completion->n_best == 0);
     FUZZ_CHECK(completion->n >= 1 && completion->n <= WEIR_MAX_CHOICES);
     FUZZ_CHECK(completion->is_served ||
                (completion->n == 1 && !completion->stream));

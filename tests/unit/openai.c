@@ -47,6 +47,19 @@ static void refuses(const char *json, const char *param, const char *code)
     weir_completion_fini(&completion);
 }
 
+static void reads_logprobs(const char *keys, int logprobs, size_t n_best)
+{
+    static char json[256];
+
+    snprintf(
+        json, sizeof(json), "{\"%s\":%s%s}", is_chat ? "messages" : "prompt",
+        is_chat ? "[{\"role\":\"user\",\"content\":\"a\"}]" : "\"a\"", keys);
+    tap_ok(!read_body(json) && completion.logprobs == logprobs &&
+               completion.n_best == n_best,
+           "log-probabilities%s", keys);
+    weir_completion_fini(&completion);
+}
+
 static void test_good(void)
 {
     const struct weir_sampling *s = &completion.sampling;
@@ -94,6 +107,9 @@ static void test_good(void)
                       "\"stream_options\":null}"),
            "keys that change nothing: %s", fault.err.message);
     weir_completion_fini(&completion);
+    reads_logprobs("", 0, 0);
+    reads_logprobs(",\"logprobs\":0", 1, 0);
+    reads_logprobs(",\"logprobs\":20", 1, 20);
 }
 
 static void test_refusals(void)
@@ -156,8 +172,13 @@ static void test_refusals(void)
             "unsupported_value");
     refuses("{\"prompt\":\"a\",\"suffix\":\"b\"}", "suffix",
             "unsupported_value");
-    refuses("{\"prompt\":\"a\",\"logprobs\":1}", "logprobs",
-            "unsupported_value");
+    refuses("{\"prompt\":\"a\",\"logprobs\":21}", "logprobs", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logprobs\":-1}", "logprobs", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logprobs\":true}", "logprobs",
+            "invalid_value");
+    refuses("{\"prompt\":\"a\",\"logprobs\":1.0}", "logprobs", "invalid_value");
+    refuses("{\"prompt\":\"a\",\"top_logprobs\":1}", "top_logprobs",
+            "unknown_parameter");
     refuses("{\"messages\":[]}", "messages", "unsupported_value");
     refuses("{\"prompt\":\"a\",\"max_token\":1}", "max_token",
             "unknown_parameter");
@@ -233,6 +254,32 @@ static void test_forms(void)
             "response_format", "invalid_value");
 }
 
+static void refuses_in_chat(const char *keys, const char *param)
+{
+    static char json[256];
+
+    snprintf(json, sizeof(json),
+             "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],%s}", keys);
+    refuses(json, param, "invalid_value");
+}
+
+static void test_chat_logprobs(void)
+{
+    reads_logprobs("", 0, 0);
+    reads_logprobs(",\"logprobs\":true", 1, 0);
+    reads_logprobs(",\"logprobs\":true,\"top_logprobs\":20", 1, 20);
+    reads_logprobs(",\"top_logprobs\":3,\"logprobs\":true", 1, 3);
+    reads_logprobs(",\"top_logprobs\":0,\"logprobs\":false", 0, 0);
+    refuses_in_chat("\"logprobs\":true,\"top_logprobs\":21", "top_logprobs");
+    refuses_in_chat("\"logprobs\":true,\"top_logprobs\":-1", "top_logprobs");
+    refuses_in_chat("\"logprobs\":true,\"top_logprobs\":\"x\"", "top_logprobs");
+    refuses_in_chat("\"logprobs\":true,\"top_logprobs\":true", "top_logprobs");
+    refuses_in_chat("\"logprobs\":1", "logprobs");
+    refuses_in_chat("\"logprobs\":\"x\"", "logprobs");
+    refuses_in_chat("\"top_logprobs\":1", "top_logprobs");
+    refuses_in_chat("\"top_logprobs\":1,\"logprobs\":false", "top_logprobs");
+}
+
 /* What a chat has beside a prompt's keys, and in their place */
 static void test_chats(void)
 {
@@ -267,7 +314,7 @@ static void test_chats(void)
             "messages", "unsupported_value");
     refuses("{\"prompt\":\"a\"}", "prompt", "unknown_parameter");
     refuses("{\"echo\":false}", "echo", "unknown_parameter");
-    refuses("{\"logprobs\":true}", "logprobs", "unsupported_value");
+    test_chat_logprobs();
     refuses("{\"documents\":7}", "documents", "invalid_value");
     test_forms();
     is_chat = 0;
@@ -339,8 +386,12 @@ static void test_answers(void)
 {
     static const int32_t ids[] = {5, 6};
     const struct weir_openai_head head = {"text_completion", "cmpl-1", 7, "m"};
-    const struct weir_choice choice = {0, "t\xc3\xa9", 3,        ids,
-                                       2, 1,           "length", NULL};
+    const struct weir_choice choice = {.text = "t\xc3\xa9",
+                                       .n_bytes = 3,
+                                       .ids = ids,
+                                       .n_ids = 2,
+                                       .shows_ids = 1,
+                                       .finish_reason = "length"};
     json_t *choices = weir_openai_add(json_array(), weir_openai_text(&choice));
     char *text = NULL;
     size_t n = 0;

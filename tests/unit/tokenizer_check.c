@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "tests/tap.h"
+#include "text/token_text.h"
 
 static uint32_t seed = 12345;
 
@@ -54,6 +55,59 @@ static int same_ids(const json_t *wanted, const int32_t *ids, size_t n_ids)
     return 1;
 }
 
+/* The token's own bytes stand where it does, or U+FFFD for its one byte. */
+static int stands(const struct weir_tokenizer *tokenizer,
+                  const struct weir_token_place *place, int shown,
+                  const char *text)
+{
+    struct weir_buf own = WEIR_BUF(1 << 20);
+    size_t n = place->to - place->from;
+    int good =
+        !weir_token_text(tokenizer, place->id, place->front, shown, &own, NULL);
+
+    good &= own.n_bytes == n
+                ? !n || !memcmp(text + place->from, own.data, n)
+                : own.n_bytes == 1 && n == 3 &&
+                      !memcmp(text + place->from, WEIR_UTF8_REPLACEMENT, 3);
+    weir_buf_fini(&own);
+    return good;
+}
+
+/* The places of all tokens, as their text comes out, are one after the other.
+ */
+static int places_stand(const struct weir_tokenizer *tokenizer,
+                        const int32_t *ids, size_t n_ids, int shown,
+                        const struct weir_buf *out)
+{
+    struct weir_token_place *places = calloc(n_ids + 1, sizeof(*places));
+    size_t n_settled = 0, n_out = 0, at = 0, n;
+    struct weir_detokenizer d;
+    const char *text;
+    int good = places && !weir_detokenizer_init(&d, tokenizer, NULL);
+
+    for (size_t i = 0; good && i <= n_ids; i++) {
+        if (i < n_ids) {
+            places[i].id = ids[i];
+            places[i].front = weir_detokenizer_front(&d);
+            weir_detokenizer_push(&d, ids[i], shown, &text, &n, NULL);
+        } else {
+            weir_detokenizer_finish(&d, &text, &n);
+        }
+        n_settled = weir_token_settle(&d, places, n_settled,
+                                      i < n_ids ? i + 1 : i, n_out, n);
+        n_out += n;
+        good = n_settled ? places[n_settled - 1].to == n_out : n_out == 0;
+    }
+    for (size_t i = 0; good && i < n_ids; at = places[i++].to)
+        good = places[i].from == at && places[i].to <= n_out &&
+               stands(tokenizer, &places[i], shown, out->data);
+    good = good && n_settled == n_ids && at == out->n_bytes;
+    if (places)
+        weir_detokenizer_fini(&d);
+    free(places);
+    return good;
+}
+
 /* Feeds all ids and returns what comes out; checks each piece for itself. */
 static struct weir_buf stream(const struct weir_tokenizer *tokenizer,
                               const int32_t *ids, size_t n_ids, int shown,
@@ -92,7 +146,8 @@ int tok_streams(const struct weir_tokenizer *tokenizer, const int32_t *ids,
                               NULL))
         return 0;
     out = stream(tokenizer, ids, n_ids, shown, &whole_characters);
-    same = out.n_bytes == n_bytes && !memcmp(out.data, text, n_bytes);
+    same = out.n_bytes == n_bytes && !memcmp(out.data, text, n_bytes) &&
+           places_stand(tokenizer, ids, n_ids, shown, &out);
     weir_buf_fini(&out);
     free(text);
     return same && whole_characters;

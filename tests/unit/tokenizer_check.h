@@ -15,7 +15,8 @@ struct weir_buf tok_load(const char *dir, const char *name);
 /* NULL, and a comment, when it is refused. */
 struct weir_tokenizer *tok_parse(const char *data, size_t n_bytes);
 
-/* Id by id the same text comes out as at once, in whole characters. */
+/* Id by id the same text comes out as at once, in whole characters, and each
+ * byte of it is of the token that it is said to be of. */
 int tok_streams(const struct weir_tokenizer *tokenizer, const int32_t *ids,
                 size_t n_ids, int shown);
 
