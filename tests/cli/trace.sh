@@ -37,7 +37,8 @@ tap_ok $? "and the same text"
 check mapped "it is JSON, in order, with all threads and layers"
 weir trace t.json -o t.svg
 is 0 "it is drawn"
-says out '^length .* 2 threads$'
+# One may have done all.
+says out '^length .* [12] threads*$'
 says out '^computing Mamba  *[0-9.]*  *[0-9.]* %$'
 says out '^part  *operation  *seconds'
 check svg "the picture is XML and names what it shows" t.svg
