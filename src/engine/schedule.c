@@ -283,61 +283,6 @@ int weir_schedule_cancel(struct weir_schedule *schedule, const void *tag)
     return 0;
 }
 
-/* ---- pieces of prompts ---- */
-
-/* Whether there is something left of its prompt */
-static int is_read(const struct place *place)
-{
-    return place->prompt && place->n_seen < place->n_prompt;
-}
-
-static size_t n_prompts(const struct weir_schedule *schedule)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < schedule->n_running; i++)
-        n += is_read(&schedule->places[i]);
-    return n;
-}
-
-/*
- * The place's piece of this pass; what room that leaves for n - 1 others.  It
- * ends where another prompt goes on otherwise, so that a third one can go on
- * from there.
- */
-static size_t take_piece(struct place *place, size_t room, size_t n)
-{
-    size_t end =
-        place->n_branch > place->n_seen ? place->n_branch : place->n_prompt;
-
-    place->n_piece = weir_schedule_cut(end - place->n_seen, room / n);
-    return place->n_piece < room ? room - place->n_piece : 0;
-}
-
-/*
- * Each prompt gets an equal share of what those before it left, so that a short
- * one need not wait for a long one.  The first that got nothing stands before
- * the others in the next pass.
- */
-static void cut_pieces(struct weir_schedule *schedule)
-{
-    size_t most = schedule->options.n_piece_tok, room = most ? most : SIZE_MAX;
-    size_t n = n_prompts(schedule), from = schedule->next_prompt;
-
-    for (size_t k = 0; k < schedule->n_running; k++) {
-        size_t i = (from + k) % schedule->n_running;
-        struct place *place = &schedule->places[i];
-
-        if (!is_read(place))
-            continue;
-        if (room == 0) {
-            schedule->next_prompt = i;
-            break;
-        }
-        room = take_piece(place, room, n--);
-    }
-}
-
 /* ---- a step ---- */
 
 /* Whether the text gets its next token from this pass */
@@ -346,54 +291,13 @@ static int is_ready(const struct place *place)
     return !place->prompt || place->n_seen + place->n_piece == place->n_prompt;
 }
 
-/* The pass is over. */
-static void see_piece(const struct weir_schedule *schedule, struct place *place)
-{
-    place->n_seen += place->n_piece;
-    place->n_piece = 0;
-    if (place->n_seen < place->n_prompt)
-        return;
-    if (schedule->texts)
-        weir_texts_keep(schedule->texts, place->session);
-    free(place->prompt);
-    place->prompt = NULL;
-}
-
-/* Takes what is kept of the prompt of a text that begins. */
-static void recall(struct weir_schedule *schedule, struct place *place)
-{
-    size_t n_common;
-
-    place->is_new = 0;
-    place->n_seen =
-        weir_texts_take(schedule->texts, place->session, place->prompt,
-                        place->n_prompt, place->logits, &n_common);
-    place->n_cached = place->n_seen;
-    if (n_common >= WEIR_PROMPT_TOK && n_common > place->n_seen &&
-        n_common < place->n_prompt)
-        place->n_branch = n_common;
-}
-
-/* Whether the piece ends a turn: where it ends can then be gone back to. */
-static int ends_turn(const struct weir_schedule *schedule,
-                     const struct place *place)
-{
-    size_t end = place->n_seen + place->n_piece;
-
-    return schedule->texts && place->prompt &&
-           (end == place->n_prompt || end == place->n_branch);
-}
-
 static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
 {
     struct weir_observer observer = weir_tally_observer(&schedule->tally);
     size_t n = 0;
     int rc;
 
-    for (size_t i = 0; i < schedule->n_running; i++)
-        if (schedule->places[i].is_new)
-            recall(schedule, &schedule->places[i]);
-    cut_pieces(schedule);
+    weir_schedule_cut_prompts(schedule);
     for (size_t i = 0; i < schedule->n_running; i++) {
         struct place *place = &schedule->places[i];
         struct weir_eval eval = {
@@ -402,7 +306,7 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
         if (place->prompt) {
             eval.ids = place->prompt + place->n_seen;
             eval.n_ids = place->n_piece;
-            eval.turn = ends_turn(schedule, place);
+            eval.turn = weir_schedule_ends_turn(schedule, place);
         }
         if (is_ready(place))
             eval.logits = place->logits;
@@ -596,7 +500,7 @@ static int take_turn(const struct weir_schedule *schedule, struct place *place,
     int was_ready = is_ready(place), rc;
 
     if (place->prompt)
-        see_piece(schedule, place);
+        weir_schedule_see_piece(schedule, place);
     if (!was_ready)
         return 0;
     rc = go_on(schedule, place, err);

@@ -15,7 +15,7 @@ struct place {
     int32_t *prompt; /* until the last pass over it */
     size_t n_prompt, n_tokens;
     size_t n_seen, n_piece; /* of the prompt: before this pass; in it */
-    int is_new;             /* it has not yet been looked for in the cache */
+    int is_new;             /* it has not yet been taken from the cache */
     size_t n_cached;        /* of the prompt, which was there */
     size_t n_branch;        /* of it, where another prompt differs; or 0 */
     float *logits;          /* [n_vocab], of the place whoever has it */
@@ -49,5 +49,19 @@ uint64_t weir_schedule_snapshots(const weir_model *model, size_t n_ctx,
 
 /* Takes memory for all texts, and for prompts that are kept. */
 int weir_schedule_reserve(struct weir_schedule *schedule, struct weir_err *err);
+
+/*
+ * Texts that are new take what is kept of their prompts, or wait for another
+ * one's; each prompt that is under way gets its piece of the next pass.
+ */
+void weir_schedule_cut_prompts(struct weir_schedule *schedule);
+
+/* Whether the piece ends a turn: where it ends can then be gone back to. */
+int weir_schedule_ends_turn(const struct weir_schedule *schedule,
+                            const struct place *place);
+
+/* The pass over the piece is over. */
+void weir_schedule_see_piece(const struct weir_schedule *schedule,
+                             struct place *place);
 
 #endif

@@ -236,7 +236,31 @@ size_t weir_texts_take(struct weir_texts *texts, weir_session *session,
     return n;
 }
 
+size_t weir_texts_held(const struct weir_texts *texts, const int32_t *ids,
+                       size_t n_ids)
+{
+    size_t n, n_file = 0, n_common;
+
+    if (n_ids < WEIR_PROMPT_TOK)
+        return 0;
+    find(texts, ids, n_ids, &n, &n_common);
+    if (texts->files)
+        weir_text_files_find(texts->files, ids, n_ids, &n_file, &n_common);
+    return n > n_file ? n : n_file;
+}
+
 /* ---- keeping ---- */
+
+int weir_texts_could_keep(const struct weir_texts *texts, size_t n_tok)
+{
+    const struct weir_session_options options = {
+        .n_ctx = n_tok,
+        .kv = texts->kv,
+        .snapshot_bytes = weir_texts_snapshots(texts->model, n_tok)};
+
+    return weir_session_bytes(texts->model, &options) <=
+           texts->stats.most_bytes;
+}
 
 static int is_kept(const struct weir_texts *texts, const weir_session *session)
 {

@@ -54,6 +54,13 @@ size_t weir_texts_take(struct weir_texts *texts, weir_session *session,
                        const int32_t *ids, size_t n_ids, float *logits,
                        size_t *n_common);
 
+/* How many that would be */
+size_t weir_texts_held(const struct weir_texts *texts, const int32_t *ids,
+                       size_t n_ids);
+
+/* Whether memory could keep a prompt of so many tokens, were there no other */
+int weir_texts_could_keep(const struct weir_texts *texts, size_t n_tok);
+
 /*
  * Keeps a prompt, which is all that the session holds, with its scores.  A
  * beginning of it that is kept goes, if the new one can stand for it.  Where

@@ -134,7 +134,8 @@ card() {
 
 # tps: of decoding, rounded down, and of the prompt
 tps() {
-    sed 's/.*"decode":{"tps":\([0-9]*\).*"prompt":{"tps":\([0-9]*\).*/\1 \2/' out
+    sed 's/.*"decode":{"tps":\([0-9]*\).*"prompt":{"tps":\([0-9]*\).*/\1 \2/' \
+        out
 }
 
 shared --json

@@ -103,6 +103,11 @@ static void run(double *flop)
     weir_schedule_get_texts(schedule, &stats);
 }
 
+static void end(void)
+{
+    weir_schedule_free(schedule);
+}
+
 static void ask(const int32_t *ids, size_t n_ids, struct answer *answer)
 {
     add(ids, n_ids, answer);
@@ -199,6 +204,72 @@ static void test_branches(void)
                    is_answer(&answers[i], text, 1000 + i * 20),
                "branch %zu of a text, in step", i);
     weir_schedule_free(schedule);
+}
+
+/* Texts that begin alike and come at once: one of them reads for all. */
+static void test_together(void)
+{
+    struct answer answers[4];
+    double alone, together;
+    int good = 1;
+
+    start(UINT64_C(1) << 30);
+    add(text, 1500, &answers[0]);
+    run(&alone);
+    end();
+    start(UINT64_C(1) << 30);
+    for (size_t i = 0; i < 4; i++)
+        add(text, 1500, &answers[i]);
+    run(&together);
+    for (size_t i = 0; i < 4; i++)
+        good &= answers[i].n_cached == (i ? 1500 : 0) &&
+                is_answer(&answers[i], text, 1500);
+    tap_ok(good, "pieces of %zu: a prompt four times at once", n_piece_tok);
+    tap_ok(together < 1.2 * alone, "costs %.2f of one", together / alone);
+    end();
+    start(UINT64_C(1) << 30);
+    add(text, 1500, &answers[0]);
+    add(change(800), 1600, &answers[1]);
+    add(change(800), 900, &answers[2]);
+    add(change(20), 1000, &answers[3]);
+    run(NULL);
+    tap_ok(answers[0].n_cached == 0 && is_answer(&answers[0], text, 1500) &&
+               answers[3].n_cached == 0 &&
+               is_answer(&answers[3], change(20), 1000),
+           "others that begin alike");
+    tap_ok(answers[1].n_cached + answers[2].n_cached >= 800 &&
+               is_answer(&answers[1], change(800), 1600) &&
+               is_answer(&answers[2], change(800), 900),
+           "%zu and %zu tokens are shared", answers[1].n_cached,
+           answers[2].n_cached);
+    end();
+}
+
+/* The one that reads for others goes. */
+static void test_left(void)
+{
+    struct answer answers[3];
+
+    start(UINT64_C(1) << 30);
+    for (size_t i = 0; i < 3; i++)
+        add(text, 1500, &answers[i]);
+    if (n_piece_tok)
+        weir_schedule_step(schedule, &err);
+    weir_schedule_cancel(schedule, &answers[0]);
+    run(NULL);
+    tap_ok(answers[0].n_told == 0 &&
+               answers[1].n_cached + answers[2].n_cached == 1500 &&
+               is_answer(&answers[1], text, 1500) &&
+               is_answer(&answers[2], text, 1500),
+           "another one reads when it goes");
+    end();
+    start(1000);
+    for (size_t i = 0; i < 3; i++)
+        add(text, 1500, &answers[i]);
+    run(NULL);
+    tap_ok(answers[0].n_cached + answers[1].n_cached + answers[2].n_cached == 0,
+           "nobody waits for what cannot be kept");
+    end();
 }
 
 /* Few tokens are computed as single ones, which shows in the bits. */
@@ -336,11 +407,6 @@ static void damage_file(const char *file)
     if (pwrite(fd, &byte, 1, 5000) != 1)
         tap_diag("%s", file);
     close(fd);
-}
-
-static void end(void)
-{
-    weir_schedule_free(schedule);
 }
 
 /* Asks for `n` prompts of 500 tokens; the first of them that are new. */
@@ -554,6 +620,8 @@ int main(void)
     for (n_piece_tok = 0; n_piece_tok <= 200; n_piece_tok += 200) {
         test_turns();
         test_branches();
+        test_together();
+        test_left();
     }
     test_short();
     test_ceiling();
