@@ -8,7 +8,7 @@
 #include "engine/scored.h"
 
 /* Memory for each score while it is JSON and text of that */
-#define WEIR_LOGPROB_BYTES 1024
+#define WEIR_LOGPROB_BYTES 1536
 
 /*
  * Of a chat: {"content":[{"token","logprob","bytes","top_logprobs"}, ...],
