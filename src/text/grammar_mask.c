@@ -363,6 +363,25 @@ const uint64_t *weir_mask_next(struct weir_mask *mask)
     return bits;
 }
 
+static int is_empty(const uint64_t *bits, size_t n_words)
+{
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < n_words; i++)
+        any |= bits[i];
+    return !any;
+}
+
+int32_t weir_mask_choose(struct weir_mask *mask, struct weir_sampler *sampler,
+                         const float *logits)
+{
+    const uint64_t *bits = mask ? weir_mask_next(mask) : NULL;
+
+    if (mask && is_empty(bits, mask->n_words))
+        return WEIR_MASK_NO_TOKEN;
+    return weir_sampler_next_of(sampler, logits, bits);
+}
+
 int weir_mask_take(struct weir_mask *mask, int32_t id)
 {
     uint64_t n_flushes = mask->walk.n_flushes;
