@@ -87,6 +87,9 @@ python3 "$checker" <text.out
 tap_ok $? "its text fits"
 says out '"stop":"eos"'
 n=$(sed 's/.*"generated_tokens":\([0-9]*\),.*/\1/' out)
+weir run demo.weir --json-schema person.json -p 'In the beginning' --json \
+    --ignore-eos
+says out '"stop":"eos"'
 weir run demo.weir --json-schema person.json -p 'In the beginning' -n "$n"
 fits "as many tokens as the answer has are enough"
 weir run demo.weir --json-schema person.json -p 'In the beginning' \

@@ -281,9 +281,9 @@ def test_form():
                   file)
     terminal = start(DEMO, "--json-schema", "form.json")
     for message in ["Hello there", "Who made heaven?", "/regen"]:
-        value = json.loads(ask(terminal, message))
-        yield (list(value) == ["x"] and len(value["x"]) <= 9,
-               "an answer that fits the schema: %s" % value)
+        text = ask(terminal, message)
+        yield (re.fullmatch(r'\s*\{\s*"x"\s*:\s*"[^"]{,9}"\s*\}\s*', text),
+               "an answer that fits the schema: %r" % text)
     terminal.send("/bye\r")
     yield terminal.end() == 0, "it ends as ever"
     terminal = start(DEMO, "--json-schema", "form.json", "-n", "2")
