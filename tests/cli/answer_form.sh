@@ -119,6 +119,16 @@ is 0 "cannot write an object"
 says out '"stop":"length"'
 says err 'not whole: .* by want of tokens for it'
 
+# What a budget that is too small is said to want for the session
+session_mib() {
+    weir run text.weir --ids ids --ram 1M "$@"
+    sed -n 's/.*KV cache of the session \([0-9]*\)\.[0-9],.*/\1/p' err
+}
+plain=$(session_mib)
+held=$(session_mib --json-object)
+[ $((held - plain)) -ge 5 ]
+tap_ok $? "a budget counts the memory of a form: $plain and $held MiB"
+
 # ---- mistakes: before a model is looked for ----
 
 # refuses STATUS PATTERN TEXT ARGUMENT...
