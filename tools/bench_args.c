@@ -86,6 +86,10 @@ static void take_option(struct bench_args *args, int option)
         args->for_model = "--device";
         memory_take(&args->on, cli, option);
         break;
+    case OPT_bench_json_schema:
+        args->for_model = "--json-schema";
+        answer_form_take(&args->answer, cli, option);
+        break;
     case OPT_bench_trace:
         args->trace.path = cli->value;
         break;
@@ -120,6 +124,8 @@ static void settle(struct bench_args *args)
         args->n_decode = args->kernels ? 16 : 64;
     if (!args->n_prompt && !args->n_decode)
         cli_usage(cli, "nothing to do: -p and -n are both 0");
+    if (args->answer.schema && !args->n_decode)
+        cli_usage(cli, "--json-schema is for texts of -n tokens, and -n is 0");
     memory_check_device(&args->on, cli);
     if (args->kernels && args->stream.on)
         cli_usage(cli, "a budget goes with a model, not with --kernels");

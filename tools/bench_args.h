@@ -4,6 +4,7 @@
 #define WEIR_TOOLS_BENCH_ARGS_H
 
 #include "base/pool.h"
+#include "tools/answer_form.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
 #include "tools/bench_stream.h"
@@ -22,6 +23,7 @@ struct bench_args {
     struct weir_session_options session_options;
     struct weir_model_options on; /* --device, --vram and --place of it */
     struct stream_args stream;
+    struct answer_form answer;
     struct trace_record trace;
 };
 

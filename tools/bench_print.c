@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "tools/bench_masks.h"
 #include "tools/bench_stream.h"
 
 /* The two readings of memory are further apart than that: so is the bound. */
@@ -45,7 +46,8 @@ static int print_json(const struct bench_row *row, const char *before,
                                                row->hbm_gbps, "pcie_gbps",
                                                row->pcie_gbps));
 
-    if (root && row->stream && stream_add_json(root, row->stream)) {
+    if (root && ((row->stream && stream_add_json(root, row->stream)) ||
+                 (row->masks && masks_add_json(root, row->masks)))) {
         json_decref(root);
         root = NULL;
     }
@@ -87,6 +89,8 @@ static void print_csv(const struct bench_row *row)
         fputs(",,,", stdout);
     if (row->stream)
         stream_print_csv(row->stream);
+    if (row->masks)
+        masks_print_csv(row->masks);
     putchar('\n');
 }
 
@@ -121,10 +125,12 @@ static void print_md(const struct bench_row *row)
            row->distinct_experts);
     if (row->stream)
         stream_print_md(row->stream);
+    if (row->masks)
+        masks_print_md(row->masks);
     putchar('\n');
 }
 
-static void print_csv_head(int streams)
+static void print_csv_head(const struct bench_row *row)
 {
     fputs("test,model,codec,device,cpu_level,threads,batch,depth,tps_mean,"
           "tps_sd,bytes_per_token,flop_per_token,read_gbps_before,"
@@ -132,33 +138,39 @@ static void print_csv_head(int streams)
           "distinct_experts,matvec_gbps_before,matvec_gbps_after,"
           "matvec_share",
           stdout);
-    if (streams)
+    if (row->stream)
         stream_print_csv_head();
+    if (row->masks)
+        masks_print_csv_head();
     putchar('\n');
 }
 
-static void print_md_head(int streams)
+static void print_md_head(const struct bench_row *row)
 {
     fputs("| model | codec | device | threads | test | tok/s | bound "
           "| share | GB/token | GFLOP/token | read GB/s | matvec GB/s, "
           "share | peak GFLOP/s | experts |",
           stdout);
-    if (streams)
+    if (row->stream)
         stream_print_md_head();
+    if (row->masks)
+        masks_print_md_head();
     fputs("\n| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: "
           "| ---: | ---: | ---: | ---: | ---: |",
           stdout);
-    if (streams)
+    if (row->stream)
         stream_print_md_rule();
+    if (row->masks)
+        masks_print_md_rule();
     putchar('\n');
 }
 
-static void print_head(enum bench_form form, int streams)
+static void print_head(enum bench_form form, const struct bench_row *row)
 {
     if (form == BENCH_CSV)
-        print_csv_head(streams);
+        print_csv_head(row);
     if (form == BENCH_MD)
-        print_md_head(streams);
+        print_md_head(row);
 }
 
 int bench_print_row(struct bench_print *print, const struct bench_row *row,
@@ -167,7 +179,7 @@ int bench_print_row(struct bench_print *print, const struct bench_row *row,
     int first = print->n_rows++ == 0, rc = 0;
 
     if (first)
-        print_head(print->form, row->stream != NULL);
+        print_head(print->form, row);
     if (print->form == BENCH_JSON)
         rc = print_json(row, first ? "[" : ",\n", err);
     else if (print->form == BENCH_JSONL)

@@ -9,6 +9,7 @@
 enum bench_form { BENCH_MD, BENCH_CSV, BENCH_JSON, BENCH_JSONL };
 
 struct stream_row;
+struct masks_row;
 
 struct bench_row {
     char test[32]; /* "pp512", "tg64" */
@@ -29,6 +30,7 @@ struct bench_row {
     double matvec_share;
     uint64_t distinct_experts;
     const struct stream_row *stream; /* NULL: the file is mapped */
+    const struct masks_row *masks;   /* NULL: there is no form */
 };
 
 struct bench_print {

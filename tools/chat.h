@@ -4,6 +4,7 @@
 #define WEIR_TOOLS_CHAT_H
 
 #include "engine/session.h"
+#include "tools/answer_form.h"
 #include "tools/chat_prompt.h"
 #include "tools/chat_show.h"
 #include "tools/chat_text.h"
@@ -25,9 +26,10 @@ struct chat {
     weir_session *session;
     const struct chat_prompt *prompt;
     const struct sampling *sampling;
-    struct progress *progress; /* of prompts, which is ended here */
-    float *logits;             /* [n_vocab], to work with */
-    size_t n_ctx;              /* room in the session */
+    const struct answer_form *form; /* that is open */
+    struct progress *progress;      /* of prompts, which is ended here */
+    float *logits;                  /* [n_vocab], to work with */
+    size_t n_ctx;                   /* room in the session */
     size_t n_tokens; /* most in an answer; 0: what there is room for */
     int stats;       /* after each answer */
     /* its own, 0 at first */

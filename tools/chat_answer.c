@@ -11,22 +11,31 @@
 struct answer {
     struct chat *chat;
     struct weir_sampler sampler;
+    struct weir_mask *mask; /* NULL: any text is an answer */
     struct weir_stop stop;
     struct weir_buf text;
     int32_t *ids; /* of what is read before it */
     size_t n_ids;
     int thinking; /* it begins in a thought */
+    int at_end;   /* of its form */
+    int is_stuck; /* no token goes on with that */
 };
 
-static int make_sampler(struct answer *answer, struct weir_err *err)
+static int make_chooser(struct answer *answer, struct weir_err *err)
 {
     const struct chat *chat = answer->chat;
     struct weir_sampling sampling = chat->sampling->values;
+    uint32_t n_eos;
+    const int32_t *eos = sampling_eos(chat->sampling, chat->model, &n_eos);
+    int rc;
 
     sampling.seed += chat->n_answers;
     answer->stop = chat->sampling->stop;
-    return weir_sampler_init(&answer->sampler, &sampling,
-                             weir_model_n_vocab(chat->model), err);
+    rc = weir_sampler_init(&answer->sampler, &sampling,
+                           weir_model_n_vocab(chat->model), err);
+    return rc ? rc
+              : answer_form_begin(chat->form, chat->model, eos, n_eos,
+                                  &answer->mask, err);
 }
 
 static int read_messages(struct answer *answer, struct weir_err *err)
@@ -113,8 +122,11 @@ static int generate(struct answer *answer, struct weir_err *err)
 
     while (!rc && !chat_interrupt_seen()) {
         weir_trace_part("sampling", -1);
-        id = weir_sampler_next(&answer->sampler, chat->logits);
+        id = weir_mask_choose(answer->mask, &answer->sampler, chat->logits);
         weir_sampler_see_answer(&answer->sampler, id);
+        answer->is_stuck = id == WEIR_MASK_NO_TOKEN;
+        if (answer->is_stuck)
+            break;
         if (id < 0)
             return weir_err_set(err, WEIR_ECORRUPT,
                                 "the scores after token %zu are not finite; "
@@ -123,7 +135,9 @@ static int generate(struct answer *answer, struct weir_err *err)
         if (sampling_is_eos(chat->sampling, chat->model, id))
             break;
         rc = put_token(answer, id, err);
-        if (++chat->took.n_answer == most || answer->stop.met >= 0)
+        answer->at_end = answer_form_ends(answer->mask, id);
+        if (++chat->took.n_answer == most || answer->stop.met >= 0 ||
+            answer->at_end)
             break;
         if (!rc)
             rc = weir_session_eval(chat->session, &id, 1, chat->logits, err);
@@ -138,8 +152,10 @@ static void say_end(const struct answer *answer)
 
     if (chat_interrupt_seen())
         fputs("[stopped]\n", stderr);
-    else if (n == most_tokens(answer))
+    else if (n == most_tokens(answer) && !answer->at_end)
         fprintf(stderr, "[ended after %zu tokens: see -n and --ctx]\n", n);
+    else if (answer->is_stuck)
+        fputs("[ended: no token goes on with this form]\n", stderr);
 }
 
 static int answer_messages(struct answer *answer, struct weir_err *err)
@@ -170,13 +186,14 @@ int chat_answer(struct chat *chat, struct weir_err *err)
 
     chat_interrupt_clear();
     chat->took = (struct chat_took){0};
-    rc = make_sampler(&answer, err);
+    rc = make_chooser(&answer, err);
     if (!rc)
         rc = read_messages(&answer, err);
     if (!rc)
         rc = answer_messages(&answer, err);
     if (rc && answer.n_ids) /* to where the session is of use */
         weir_session_rewind(chat->session, answer.ids, answer.n_ids, NULL);
+    answer_form_end(answer.mask);
     weir_sampler_fini(&answer.sampler);
     weir_buf_fini(&answer.text);
     free(answer.ids);

@@ -20,6 +20,7 @@
 #include "offload/tiling.h"
 #include "tools/bench_device.h"
 #include "tools/bench_kernels.h"
+#include "tools/bench_masks.h"
 #include "tools/bench_print.h"
 #include "tools/bench_probe.h"
 #include "tools/progress.h"
@@ -39,6 +40,7 @@ struct bench {
     struct probe probe;
     struct device_speeds device; /* before it was filled */
     struct stream stream;
+    struct masks masks;
     struct bench_print print;
     struct progress progress;
     uint64_t n_runs;
@@ -201,8 +203,9 @@ static int begin(struct bench *bench, struct weir_err *err)
 
     options.n_ctx = most_tokens(&bench->args) + 1;
     if (!bench->reserved)
-        rc = weir_session_reserve(bench->model, &options, bench->args.batch, 0,
-                                  err);
+        rc = weir_session_reserve(
+            bench->model, &options, bench->args.batch,
+            answer_form_bytes(&bench->args.answer, bench->model), err);
     bench->reserved = 1;
     for (size_t i = 0; i < bench->args.batch && !rc; i++)
         rc = weir_session_new(bench->model, &options, &bench->sessions[i], err);
@@ -301,6 +304,26 @@ static int run_once(struct bench *bench, const struct test *test, double *tps,
         rc = evaluate(bench, at, test->step, 1, NULL, err);
     *tps = n_tok / (progress_seconds() - start);
     stream_stop(&bench->stream, bench->model);
+    end(bench);
+    return rc;
+}
+
+/* Behind all else of the test, which knows nothing of it; of one text alone */
+static int run_masks(struct bench *bench, const struct test *test,
+                     struct bench_row *row, struct weir_err *err)
+{
+    int rc = 0;
+
+    if (!bench->args.answer.grammar)
+        return 0;
+    bench->masks.row.n = 0;
+    row->masks = &bench->masks.row;
+    if (test->step != 1)
+        return 0;
+    rc = begin(bench, err);
+    if (!rc)
+        rc = masks_measure(&bench->masks, bench->sessions[0], bench->model,
+                           bench->ids[bench->args.depth], test->n_tok, err);
     end(bench);
     return rc;
 }
@@ -462,6 +485,8 @@ static int run_test(struct bench *bench, const struct test *test,
     rc = weir_level_choose(&level, err);
     if (!rc)
         rc = measure(bench, test, &row, err);
+    if (!rc)
+        rc = run_masks(bench, test, &row, err);
     progress_end(&bench->progress);
     if (rc)
         return rc;
@@ -493,6 +518,8 @@ static int run_threads(struct bench *bench, unsigned n_threads,
 
     weir_trace_part("loading", -1);
     rc = open_model(bench, n_threads, err);
+    if (!rc)
+        rc = masks_open(&bench->masks, bench->model, err);
     if (!rc && !bench->ids) {
         rc = name_model(bench, err);
         name_codecs(bench);
@@ -512,6 +539,7 @@ static int run_threads(struct bench *bench, unsigned n_threads,
     if (!rc)
         rc = run_test(bench, &decode, err);
     stream_fini(&bench->stream);
+    masks_close(&bench->masks);
     weir_model_close(bench->model);
     bench->model = NULL;
     bench->reserved = 0;
@@ -520,6 +548,7 @@ static int run_threads(struct bench *bench, unsigned n_threads,
 
 static void release(struct bench *bench)
 {
+    answer_form_fini(&bench->args.answer);
     probe_fini(&bench->probe);
     free(bench->ids);
     free(bench->chosen);
@@ -538,8 +567,11 @@ static int bench_main(int argc, char **argv)
         return bench_kernels(&bench.args, &err)
                    ? cli_fail(&bench.args.cli, &err)
                    : cli_finish(&bench.args.cli);
-    rc = trace_record_begin(&bench.args.trace, &bench.args.cli,
-                            most_threads(&bench.args), bench.args.model, &err);
+    rc = masks_read(&bench.masks, &bench.args.answer, &err);
+    if (!rc)
+        rc = trace_record_begin(&bench.args.trace, &bench.args.cli,
+                                most_threads(&bench.args), bench.args.model,
+                                &err);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";

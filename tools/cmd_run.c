@@ -12,6 +12,7 @@
 #include "base/trace.h"
 #include "engine/session.h"
 #include "text/sampler.h"
+#include "tools/answer_form.h"
 #include "tools/chat.h"
 #include "tools/chat_interrupt.h"
 #include "tools/cli.h"
@@ -35,6 +36,7 @@ struct run_args {
     int on_terminal; /* a chat there, in place of a prompt */
     size_t n_tokens; /* 0: for a chat, what there is room for */
     struct sampling sampling;
+    struct answer_form form;
     struct weir_model_options model_options;
     struct weir_session_options session_options;
     struct trace_record trace;
@@ -47,7 +49,8 @@ struct run {
     weir_model *model;
     weir_session *session;
     struct weir_sampler sampler;
-    int32_t *ids; /* the prompt */
+    struct weir_mask *mask; /* NULL: any text is an answer */
+    int32_t *ids;           /* the prompt */
     size_t n_ids, n_cached;
     float *logits;
     size_t n_out;
@@ -127,9 +130,29 @@ static void take_option(struct run_args *args, int option)
         break;
     default:
         if (!sampling_take(&args->sampling, cli, option) &&
+            !answer_form_take(&args->form, cli, option) &&
             !memory_take(&args->model_options, cli, option))
             cli_keep_argument(cli, &args->model, "model");
     }
+}
+
+static int is_stdin(const char *path)
+{
+    return path && !strcmp(path, "-");
+}
+
+/* Standard input gives either a schema or something else. */
+static void check_stdin(const struct run_args *args)
+{
+    if (!answer_form_reads_stdin(&args->form))
+        return;
+    if ((!args->prompt && !args->file && !args->ids) || is_stdin(args->file) ||
+        is_stdin(args->ids))
+        cli_usage(&args->cli, "the prompt comes from standard input, and so "
+                              "would --json-schema -; name a file");
+    if (is_stdin(args->chat.template))
+        cli_usage(&args->cli, "--chat-template and --json-schema cannot both "
+                              "come from standard input; name a file");
 }
 
 static void parse(struct run_args *args, int argc, char **argv)
@@ -143,6 +166,7 @@ static void parse(struct run_args *args, int argc, char **argv)
     if (!args->model)
         cli_usage(&args->cli, "no model given");
     memory_check(&args->model_options, &args->cli);
+    check_stdin(args);
     args->on_terminal = !args->prompt && !args->file && !args->ids &&
                         !args->json && isatty(STDIN_FILENO) &&
                         isatty(STDOUT_FILENO);
@@ -226,13 +250,14 @@ static int open_model(struct run *run, struct weir_err *err)
         rc = sampling_settle(&run->args.sampling, run->model, err);
     if (!rc)
         sampling_warn(&run->args.sampling, &run->args.cli);
-    return rc;
+    return rc ? rc : answer_form_open(&run->args.form, run->model, err);
 }
 
 /* With room for n_ctx tokens, or more */
 static int open_session(struct run *run, struct weir_session_options *options,
                         struct weir_err *err)
 {
+    const struct answer_form *form = &run->args.form;
     size_t n_vocab = weir_model_n_vocab(run->model);
     double start;
     int rc = run_session_prepare(&run->args.session, run->model, options, err);
@@ -244,7 +269,11 @@ static int open_session(struct run *run, struct weir_session_options *options,
     if (run->args.stats && run->n_ids)
         run_forecast_make(&run->forecast, run->model, options, run->n_ids);
     start = progress_seconds();
-    rc = weir_session_new(run->model, options, &run->session, err);
+    if (form->grammar)
+        rc = weir_session_reserve(run->model, options, 1,
+                                  answer_form_bytes(form, run->model), err);
+    if (!rc)
+        rc = weir_session_new(run->model, options, &run->session, err);
     if (!rc)
         rc = run_session_load(&run->args.session, run->session, err);
     run->load_s += progress_seconds() - start;
@@ -252,6 +281,19 @@ static int open_session(struct run *run, struct weir_session_options *options,
     if (!rc && !run->logits)
         rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
     return rc;
+}
+
+static int begin_answer(struct run *run, struct weir_err *err)
+{
+    const struct sampling *sampling = &run->args.sampling;
+    uint32_t n_eos;
+    const int32_t *eos = sampling_eos(sampling, run->model, &n_eos);
+    int rc = weir_sampler_init(&run->sampler, &sampling->values,
+                               weir_model_n_vocab(run->model), err);
+
+    return rc ? rc
+              : answer_form_begin(&run->args.form, run->model, eos, n_eos,
+                                  &run->mask, err);
 }
 
 static int prepare(struct run *run, struct weir_err *err)
@@ -270,8 +312,7 @@ static int prepare(struct run *run, struct weir_err *err)
     if (rc)
         return rc;
     memory_warn_scratch(run->model, run->n_ids, &run->args.cli);
-    return weir_sampler_init(&run->sampler, &run->args.sampling.values,
-                             weir_model_n_vocab(run->model), err);
+    return begin_answer(run, err);
 }
 
 static int show(struct run *run, const char *text, size_t n_bytes,
@@ -330,9 +371,9 @@ static int put_token(struct run *run, int32_t id, struct weir_err *err)
 
 static int next_token(struct run *run, int32_t *id, struct weir_err *err)
 {
-    *id = weir_sampler_next(&run->sampler, run->logits);
+    *id = weir_mask_choose(run->mask, &run->sampler, run->logits);
     weir_sampler_see_answer(&run->sampler, *id);
-    if (*id >= 0)
+    if (*id >= 0 || *id == WEIR_MASK_NO_TOKEN)
         return 0;
     return weir_err_set(err, WEIR_ECORRUPT,
                         "%s: the scores after token %zu are not finite; its "
@@ -349,6 +390,15 @@ static int put_end(struct run *run, struct weir_err *err)
         return rc;
     weir_stop_finish(&run->args.sampling.stop, &out);
     return show_both(run, &out, err);
+}
+
+/* Whether the answer is at its end behind this token of it */
+static int is_last(struct run *run, int32_t id)
+{
+    if (run->args.sampling.stop.met < 0)
+        run->at_eos = answer_form_ends(run->mask, id);
+    return run->at_eos || run->n_out == run->args.n_tokens || run->broken ||
+           run->args.sampling.stop.met >= 0 || run_session_is_over();
 }
 
 static int generate(struct run *run, struct weir_err *err)
@@ -369,12 +419,11 @@ static int generate(struct run *run, struct weir_err *err)
         rc = next_token(run, &id, err);
         run->at_eos =
             !rc && sampling_is_eos(&run->args.sampling, run->model, id);
-        if (rc || run->at_eos)
+        if (rc || run->at_eos || id == WEIR_MASK_NO_TOKEN)
             break;
         rc = put_token(run, id, err);
         run->n_out++;
-        if (run->n_out == run->args.n_tokens || run->broken ||
-            run->args.sampling.stop.met >= 0 || run_session_is_over())
+        if (is_last(run, id))
             break;
         if (!rc)
             rc = weir_session_eval(run->session, &id, 1, run->logits, err);
@@ -460,6 +509,32 @@ static int print_json(const struct run *run, struct weir_err *err)
     return rc ? weir_err_errno(err, errno, "write", "standard output") : 0;
 }
 
+/* What ended an answer before it was whole, or NULL */
+static const char *cut_by(const struct run *run)
+{
+    if (!run->mask || run->at_eos || run->broken)
+        return NULL;
+    if (run->args.sampling.stop.met >= 0)
+        return "a stop string";
+    if (weir_mask_may_end(run->mask))
+        return NULL;
+    if (run_session_is_over())
+        return "a signal";
+    return run->n_out == run->args.n_tokens ? "-n" : "want of tokens for it";
+}
+
+/* Whoever reads JSON wants to know, though it is no error. */
+static void warn_if_cut(const struct run *run)
+{
+    const char *by = cut_by(run);
+
+    if (by)
+        cli_warn(&run->args.cli,
+                 "the answer is not whole: it was ended by %s, after %zu "
+                 "tokens",
+                 by, run->n_out);
+}
+
 static int answer_prompt(struct run *run, struct weir_err *err)
 {
     int rc = prepare(run, err);
@@ -468,6 +543,8 @@ static int answer_prompt(struct run *run, struct weir_err *err)
         rc = generate(run, err);
     if (!rc && run->args.json)
         rc = print_json(run, err);
+    if (!rc)
+        warn_if_cut(run);
     return rc;
 }
 
@@ -480,6 +557,7 @@ static int converse(struct run *run, struct weir_err *err)
                         .model = run->model,
                         .prompt = &args->chat,
                         .sampling = &args->sampling,
+                        .form = &args->form,
                         .progress = &run->progress,
                         .n_tokens = args->n_tokens,
                         .stats = args->stats};
@@ -514,6 +592,8 @@ static void print_stats(const struct run *run)
 
 static void release(struct run *run)
 {
+    answer_form_end(run->mask);
+    answer_form_fini(&run->args.form);
     weir_sampler_fini(&run->sampler);
     weir_session_free(run->session);
     weir_model_close(run->model);
@@ -535,9 +615,11 @@ static int run_main(int argc, char **argv)
     progress_init(&run.progress, 0);
     run.progress.unit = "tokens";
     signal(SIGPIPE, SIG_IGN);
-    rc = trace_record_begin(&run.args.trace, &run.args.cli,
-                            run.args.model_options.n_threads, run.args.model,
-                            &err);
+    rc = answer_form_read(&run.args.form, &err);
+    if (!rc)
+        rc = trace_record_begin(&run.args.trace, &run.args.cli,
+                                run.args.model_options.n_threads,
+                                run.args.model, &err);
     if (!rc)
         rc = open_model(&run, &err);
     if (!rc)

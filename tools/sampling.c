@@ -197,15 +197,27 @@ void sampling_default(const struct sampling *sampling,
     defaults->ignore_eos = sampling->ignores_eos;
 }
 
+const int32_t *sampling_eos(const struct sampling *sampling,
+                            const struct weir_model *model, uint32_t *n)
+{
+    const struct weir_config *config = &model->jamba->config;
+
+    if (sampling->n_eos || sampling->ignores_eos) {
+        *n = sampling->ignores_eos ? 0 : (uint32_t)sampling->n_eos;
+        return sampling->eos;
+    }
+    *n = config->n_eos;
+    return config->eos;
+}
+
 int sampling_is_eos(const struct sampling *sampling,
                     const struct weir_model *model, int32_t id)
 {
-    if (sampling->ignores_eos)
-        return 0;
-    if (sampling->n_eos == 0)
-        return weir_model_is_eos(model, id);
-    for (size_t i = 0; i < sampling->n_eos; i++)
-        if (sampling->eos[i] == id)
+    uint32_t n;
+    const int32_t *eos = sampling_eos(sampling, model, &n);
+
+    for (uint32_t i = 0; i < n; i++)
+        if (eos[i] == id)
             return 1;
     return 0;
 }

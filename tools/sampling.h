@@ -37,6 +37,10 @@ void sampling_default(const struct sampling *sampling,
 /* Warns of options that have no effect; to be called when all is settled. */
 void sampling_warn(const struct sampling *sampling, const struct cli *cli);
 
+/* The ids that end a text, *n of them */
+const int32_t *sampling_eos(const struct sampling *sampling,
+                            const struct weir_model *model, uint32_t *n);
+
 /* Nonzero when `id` ends a text. */
 int sampling_is_eos(const struct sampling *sampling,
                     const struct weir_model *model, int32_t id);

@@ -16,9 +16,7 @@
 
 #define ANSWER_BYTES (1UL << 30) /* most in the text of an answer */
 
-/* In place of a token: the scores were bad, or none goes on by the grammar */
-#define NOT_FINITE -1
-#define NO_TOKEN   -2
+#define NOT_FINITE -1 /* in place of a token: the scores were bad */
 
 static enum weir_dtype kv_dtype(enum weir_kv kv)
 {
@@ -321,27 +319,6 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
     return rc;
 }
 
-static int is_empty(const uint64_t *mask, size_t n_words)
-{
-    uint64_t any = 0;
-
-    for (size_t i = 0; i < n_words; i++)
-        any |= mask[i];
-    return !any;
-}
-
-static int32_t choose_id(struct place *place)
-{
-    const uint64_t *mask = NULL;
-
-    if (place->mask) {
-        mask = weir_mask_next(place->mask);
-        if (is_empty(mask, place->mask->n_words))
-            return NO_TOKEN;
-    }
-    return weir_sampler_next_of(&place->sampler, place->logits, mask);
-}
-
 static void choose(void *ctx, size_t item, unsigned worker)
 {
     struct place *place = &((struct place *)ctx)[item];
@@ -349,7 +326,7 @@ static void choose(void *ctx, size_t item, unsigned worker)
     (void)worker;
     if (!is_ready(place))
         return;
-    place->id = choose_id(place);
+    place->id = weir_mask_choose(place->mask, &place->sampler, place->logits);
     weir_sampler_see_answer(&place->sampler, place->id);
     weir_scoring_choose(&place->scoring, place->logits, place->sampler.n_vocab,
                         place->id);
@@ -457,7 +434,7 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
                             "its weights are damaged or overflow",
                             schedule->model->jamba->file->path,
                             weir_session_n_tok(place->session));
-    if (place->id == NO_TOKEN)
+    if (place->id == WEIR_MASK_NO_TOKEN)
         return end_text(schedule, place, WEIR_END_LENGTH, err);
     if (is_eos(place))
         return end_text(schedule, place, WEIR_END_EOS, err);

@@ -4,6 +4,11 @@
  * at each node without asking whether it has a token: those that have none
  * share a bit behind all others.  Which tokens have the same text is looked at
  * after that.
+ *
+ * Most tokens are plain: characters that mean nothing in a string of JSON but
+ * themselves.  They have a tree of their own, before that of the others, and
+ * need no walk where all such characters lead the same way: then a token may
+ * come when it has no more of them than there may be.
  */
 #include "text/grammar_mask.h"
 
@@ -13,6 +18,7 @@
 #include "text/tokenizer_impl.h"
 
 #define TOKEN_BYTES 255 /* most in a token that is in a tree */
+#define PLAIN_CHARS 32  /* most in one that counts as plain */
 
 struct node {
     uint32_t after; /* the node behind all that are below it */
@@ -24,6 +30,7 @@ struct token {
     const char *text;
     uint32_t n_bytes;
     int32_t id;
+    uint8_t n_chars; /* of a plain one; 0: it is another */
 };
 
 struct weir_token_tree {
@@ -31,6 +38,9 @@ struct weir_token_tree {
     struct node *nodes;   /* [n_nodes] */
     uint32_t (*twins)[2]; /* [n_twins] a token, and one with the same text */
     size_t n_nodes, n_twins, n_ids;
+    size_t n_plain;  /* nodes of plain tokens, the first ones */
+    uint64_t *plain; /* [PLAIN_CHARS + 1][n_words] those of so many or fewer */
+    size_t n_words;
 };
 
 /* ---- tokens ---- */
@@ -59,6 +69,15 @@ static int is_text(const struct weir_piece *piece)
     return piece->flags && !(piece->flags & other);
 }
 
+static uint8_t plain_chars(const struct token *token)
+{
+    size_t n;
+
+    if (!weir_walk_is_plain(token->text, token->n_bytes, &n) || n > PLAIN_CHARS)
+        return 0;
+    return (uint8_t)n;
+}
+
 static size_t list_tokens(const struct weir_tokenizer *tokenizer,
                           char bytes[256], struct token *tokens)
 {
@@ -70,17 +89,21 @@ static size_t list_tokens(const struct weir_tokenizer *tokenizer,
         if (!is_text(piece))
             continue;
         text_of(tokenizer, (int32_t)id, &bytes[piece->byte & 255], &tokens[n]);
+        tokens[n].n_chars = plain_chars(&tokens[n]);
         n += tokens[n].n_bytes > 0 && tokens[n].n_bytes <= TOKEN_BYTES;
     }
     return n;
 }
 
+/* Plain ones first */
 static int compare_tokens(const void *a, const void *b)
 {
     const struct token *x = a, *y = b;
     size_t n = x->n_bytes < y->n_bytes ? x->n_bytes : y->n_bytes;
-    int order = memcmp(x->text, y->text, n);
+    int order = !x->n_chars - !y->n_chars;
 
+    if (!order)
+        order = memcmp(x->text, y->text, n);
     if (!order && x->n_bytes != y->n_bytes)
         order = x->n_bytes < y->n_bytes ? -1 : 1;
     return order ? order : (x->id > y->id) - (x->id < y->id);
@@ -88,10 +111,13 @@ static int compare_tokens(const void *a, const void *b)
 
 /* ---- the tree ---- */
 
+/* Bytes that both begin with, in a tree that both are in */
 static size_t n_common(const struct token *a, const struct token *b)
 {
     size_t n = 0;
 
+    if (!a->n_chars != !b->n_chars)
+        return 0;
     while (n < a->n_bytes && n < b->n_bytes && a->text[n] == b->text[n])
         n++;
     return n;
@@ -124,6 +150,8 @@ static void add_token(struct weir_token_tree *tree, const struct token *tokens,
                           .byte = (uint8_t)tokens[i].text[depth],
                           .depth = (uint8_t)depth};
     }
+    if (tokens[i].n_chars)
+        tree->n_plain = tree->n_nodes;
     last = &tree->nodes[tree->n_nodes - 1];
     if (last->bit == tree->n_ids) {
         last->bit = (uint32_t)tokens[i].id;
@@ -131,6 +159,18 @@ static void add_token(struct weir_token_tree *tree, const struct token *tokens,
     }
     tree->twins[tree->n_twins][0] = last->bit;
     tree->twins[tree->n_twins++][1] = (uint32_t)tokens[i].id;
+}
+
+/* Those of a number of characters, then with those of fewer */
+static void find_plain(struct weir_token_tree *tree, const struct token *tokens,
+                       size_t n)
+{
+    for (size_t i = 0; i < n && tokens[i].n_chars; i++)
+        tree->plain[tokens[i].n_chars * tree->n_words +
+                    (size_t)tokens[i].id / 64] |= (uint64_t)1
+                                                  << tokens[i].id % 64;
+    for (size_t i = tree->n_words; i < (PLAIN_CHARS + 1) * tree->n_words; i++)
+        tree->plain[i] |= tree->plain[i - tree->n_words];
 }
 
 static int build(struct weir_token_tree *tree, const struct token *tokens,
@@ -141,13 +181,17 @@ static int build(struct weir_token_tree *tree, const struct token *tokens,
 
     tree->nodes = calloc(n_nodes + 1, sizeof(*tree->nodes));
     tree->twins = calloc(n + 1, sizeof(*tree->twins));
-    if (!tree->nodes || !tree->twins)
+    tree->n_words = tree->n_ids / 64 + 1;
+    tree->plain =
+        calloc((PLAIN_CHARS + 1) * tree->n_words, sizeof(*tree->plain));
+    if (!tree->nodes || !tree->twins || !tree->plain)
         return weir_err_nomem(err, n_nodes * sizeof(*tree->nodes),
                               "the tree of a vocabulary");
     for (size_t i = 0; i < n; i++)
         add_token(tree, tokens, i, open);
     for (size_t k = 0; n && k < tokens[n - 1].n_bytes; k++)
         tree->nodes[open[k]].after = (uint32_t)tree->n_nodes;
+    find_plain(tree, tokens, n);
     return 0;
 }
 
@@ -189,6 +233,7 @@ void weir_token_tree_free(struct weir_token_tree *tree)
         return;
     free(tree->nodes);
     free(tree->twins);
+    free(tree->plain);
     free(tree);
 }
 
@@ -226,7 +271,7 @@ int weir_mask_init(struct weir_mask *mask, const struct weir_token_tree *tree,
         mask->eos[mask->n_eos] = eos[mask->n_eos];
     mask->tags[0] = style ? find_special(tree->tokenizer, style->begin) : -1;
     mask->tags[1] = style ? find_special(tree->tokenizer, style->end) : -1;
-    mask->n_stride = tree->n_ids / 64 + 1;
+    mask->n_stride = tree->n_words;
     if (mask->n_stride < n_words)
         mask->n_stride = n_words;
     mask->bits = calloc(WEIR_MASKS * mask->n_stride, sizeof(*mask->bits));
@@ -307,28 +352,61 @@ static void finish_bits(const struct weir_mask *mask, uint64_t *bits)
         bits[mask->n_vocab / 64] &= ((uint64_t)1 << mask->n_vocab % 64) - 1;
 }
 
-/* Single bytes first: there must be room for the states that these lead to. */
-static void make_mask(struct weir_mask *mask, uint64_t *bits)
+static void walk_tree(struct weir_mask *mask, uint64_t *bits,
+                      const struct node *node, const struct node *end)
 {
-    const struct weir_token_tree *tree = mask->tree;
+    const struct node *nodes = mask->tree->nodes;
     struct weir_walk *walk = &mask->walk;
-    const struct node *node = tree->nodes, *end = node + tree->n_nodes;
     uint32_t states[TOKEN_BYTES + 1], to;
 
-    memset(bits, 0, mask->n_stride * sizeof(*bits));
-    for (unsigned byte = 0; byte < 256; byte++)
-        weir_walk_step(walk, walk->at, (uint8_t)byte);
     states[0] = walk->at;
     while (node < end) {
         to = weir_walk_step(walk, states[node->depth], node->byte);
         if (to == WEIR_WALK_DEAD) {
-            node = tree->nodes + node->after;
+            node = nodes + node->after;
             continue;
         }
         states[node->depth + 1] = to;
         bits[node->bit / 64] |= (uint64_t)1 << node->bit % 64;
         node++;
     }
+}
+
+/* How many plain characters may come, whichever; -1 when that depends on them,
+ * and PLAIN_CHARS when it may be more. */
+static int count_plain(struct weir_walk *walk)
+{
+    uint32_t state = walk->at;
+    int n = 0;
+
+    for (; n < PLAIN_CHARS; n++) {
+        state = weir_walk_plain(walk, state);
+        if (state == WEIR_WALK_MIXED)
+            return -1;
+        if (state == WEIR_WALK_DEAD)
+            break;
+    }
+    return n;
+}
+
+/* Single bytes first: there must be room for the states that these lead to. */
+static void make_mask(struct weir_mask *mask, uint64_t *bits)
+{
+    const struct weir_token_tree *tree = mask->tree;
+    struct weir_walk *walk = &mask->walk;
+    const struct node *rest = tree->nodes + tree->n_plain;
+    int n;
+
+    memset(bits, 0, mask->n_stride * sizeof(*bits));
+    for (unsigned byte = 0; byte < 256; byte++)
+        weir_walk_step(walk, walk->at, (uint8_t)byte);
+    n = count_plain(walk);
+    if (n < 0)
+        walk_tree(mask, bits, tree->nodes, rest);
+    else
+        memcpy(bits, tree->plain + (size_t)n * tree->n_words,
+               tree->n_words * sizeof(*bits));
+    walk_tree(mask, bits, rest, tree->nodes + tree->n_nodes);
     finish_bits(mask, bits);
     set_others(mask, bits);
 }
@@ -361,6 +439,25 @@ const uint64_t *weir_mask_next(struct weir_mask *mask)
         make_mask(mask, bits);
     mask->states[i] = mask->walk.at;
     return bits;
+}
+
+static int is_empty(const uint64_t *bits, size_t n_words)
+{
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < n_words; i++)
+        any |= bits[i];
+    return !any;
+}
+
+int32_t weir_mask_choose(struct weir_mask *mask, struct weir_sampler *sampler,
+                         const float *logits)
+{
+    const uint64_t *bits = mask ? weir_mask_next(mask) : NULL;
+
+    if (mask && is_empty(bits, mask->n_words))
+        return WEIR_MASK_NO_TOKEN;
+    return weir_sampler_next_of(sampler, logits, bits);
 }
 
 int weir_mask_take(struct weir_mask *mask, int32_t id)

@@ -9,6 +9,7 @@
 #define WEIR_TEXT_GRAMMAR_MASK_H
 
 #include "text/grammar_walk.h"
+#include "text/sampler.h"
 #include "text/tokenizer.h"
 
 struct weir_token_tree;
@@ -56,6 +57,15 @@ void weir_mask_fini(struct weir_mask *mask);
  * the next call.  Where there is none no token of the vocabulary goes on.
  */
 const uint64_t *weir_mask_next(struct weir_mask *mask);
+
+#define WEIR_MASK_NO_TOKEN (-2) /* none of the vocabulary goes on */
+
+/*
+ * weir_sampler_next() among the tokens that may come, or all where `mask` is
+ * NULL.
+ */
+int32_t weir_mask_choose(struct weir_mask *mask, struct weir_sampler *sampler,
+                         const float *logits);
 
 /* The token came; 0, and nothing happened, when it may not. */
 int weir_mask_take(struct weir_mask *mask, int32_t id);

@@ -12,11 +12,14 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/utf8.h"
+
 #define MAX_STATES 8192
 #define MAX_CELLS  16384
 #define MAX_PLACES 131072
 #define MAX_FOUND  4096  /* places in a state; others are left out */
 #define SEEN_SLOTS 16384 /* places passed on the way to these, at most half */
+#define LONE_SLOTS 1024
 #define WAYS_BYTES ((size_t)2 << 20)
 #define END        0 /* the place of a text that ends: node 0, no stack */
 
@@ -26,6 +29,12 @@ struct weir_walk_cell {
 
 struct weir_walk_state {
     uint32_t at, n; /* its places */
+};
+
+/* The state of the set that a place makes alone; 0: not known */
+struct weir_walk_lone {
+    uint64_t place;
+    uint32_t state;
 };
 
 static uint64_t place_of(uint32_t node, uint32_t stack)
@@ -71,14 +80,15 @@ static size_t lay_out(struct weir_walk *walk)
     walk->todo = take(walk, &used, SEEN_SLOTS * sizeof(uint64_t));
     walk->seen = take(walk, &used, SEEN_SLOTS * sizeof(uint64_t));
     walk->touched = take(walk, &used, SEEN_SLOTS / 2 * sizeof(uint32_t));
+    walk->lone = take(walk, &used, LONE_SLOTS * sizeof(*walk->lone));
     walk->places = take(walk, &used, MAX_PLACES * sizeof(uint64_t));
     walk->states = take(walk, &used, MAX_STATES * sizeof(*walk->states));
     walk->cells = take(walk, &used, MAX_CELLS * sizeof(*walk->cells));
     walk->state_slots = take(walk, &used, 2 * MAX_STATES * sizeof(uint32_t));
     walk->cell_slots = take(walk, &used, 2 * MAX_CELLS * sizeof(uint32_t));
-    walk->ways =
-        take(walk, &used,
-             (size_t)walk->max_states * walk->n_classes * sizeof(uint32_t));
+    walk->ways = take(walk, &used,
+                      (size_t)walk->max_states * (walk->n_classes + 1) *
+                          sizeof(uint32_t));
     return used;
 }
 
@@ -87,7 +97,8 @@ static void forget(struct weir_walk *walk)
 {
     memset(walk->state_slots, 0, 2 * MAX_STATES * sizeof(uint32_t));
     memset(walk->cell_slots, 0, 2 * MAX_CELLS * sizeof(uint32_t));
-    memset(walk->ways, 0, walk->n_classes * sizeof(uint32_t));
+    memset(walk->lone, 0, LONE_SLOTS * sizeof(*walk->lone));
+    memset(walk->ways, 0, (walk->n_classes + 1) * sizeof(uint32_t));
     walk->states[0] = (struct weir_walk_state){0, 0};
     walk->cells[0] = (struct weir_walk_cell){0, 0, 0};
     walk->n_states = walk->n_cells = 1;
@@ -202,13 +213,13 @@ static uint32_t find_state(struct weir_walk *walk, size_t n)
     *state = (struct weir_walk_state){walk->n_places, (uint32_t)n};
     memcpy(walk->places + walk->n_places, walk->found, n_bytes);
     walk->n_places += (uint32_t)n;
-    memset(walk->ways + (size_t)walk->n_states * walk->n_classes, 0xff,
-           walk->n_classes * sizeof(uint32_t));
+    memset(walk->ways + (size_t)walk->n_states * (walk->n_classes + 1), 0xff,
+           (walk->n_classes + 1) * sizeof(uint32_t));
     walk->state_slots[slot] = walk->n_states;
     return walk->n_states++;
 }
 
-static uint32_t close_set(struct weir_walk *walk, struct closure *set)
+static uint32_t close_places(struct weir_walk *walk, struct closure *set)
 {
     while (set->n_todo)
         expand(walk, set, walk->todo[--set->n_todo]);
@@ -217,12 +228,30 @@ static uint32_t close_set(struct weir_walk *walk, struct closure *set)
     return find_state(walk, set->n_found);
 }
 
+/* The characters of a string all lead to one place. */
+static uint32_t close_set(struct weir_walk *walk, struct closure *set)
+{
+    struct weir_walk_lone *lone;
+    uint64_t place;
+
+    if (set->n_todo != 1)
+        return close_places(walk, set);
+    place = walk->todo[0];
+    lone = &walk->lone[XXH3_64bits(&place, sizeof(place)) % LONE_SLOTS];
+    if (lone->state && lone->place == place) {
+        walk->seen[walk->touched[0]] = 0;
+        return lone->state;
+    }
+    *lone = (struct weir_walk_lone){place, close_places(walk, set)};
+    return lone->state;
+}
+
 uint32_t weir_walk_find(struct weir_walk *walk, uint32_t from, uint8_t byte)
 {
     struct weir_walk_state state = walk->states[from];
     struct closure set = {0, 0, 0};
     uint32_t *way =
-        &walk->ways[(size_t)from * walk->n_classes + walk->classes[byte]];
+        &walk->ways[(size_t)from * (walk->n_classes + 1) + walk->classes[byte]];
 
     if (*way != WEIR_WALK_UNKNOWN)
         return *way;
@@ -238,6 +267,92 @@ uint32_t weir_walk_find(struct weir_walk *walk, uint32_t from, uint8_t byte)
     return *way;
 }
 
+/* ---- plain characters ---- */
+
+struct range {
+    uint8_t low, high;
+};
+
+/* All from U+0020 on but the quote and the backslash (RFC 8259, section 7), as
+ * bytes that may follow each other (RFC 3629, section 4) */
+static const struct range plain[][4] = {
+    {{' ', '!'}},
+    {{'#', '['}},
+    {{']', 0x7f}},
+    {{0xc2, 0xdf}, {0x80, 0xbf}},
+    {{0xe0, 0xe0}, {0xa0, 0xbf}, {0x80, 0xbf}},
+    {{0xe1, 0xec}, {0x80, 0xbf}, {0x80, 0xbf}},
+    {{0xed, 0xed}, {0x80, 0x9f}, {0x80, 0xbf}},
+    {{0xee, 0xef}, {0x80, 0xbf}, {0x80, 0xbf}},
+    {{0xf0, 0xf0}, {0x90, 0xbf}, {0x80, 0xbf}, {0x80, 0xbf}},
+    {{0xf1, 0xf3}, {0x80, 0xbf}, {0x80, 0xbf}, {0x80, 0xbf}},
+    {{0xf4, 0xf4}, {0x80, 0x8f}, {0x80, 0xbf}, {0x80, 0xbf}},
+};
+
+int weir_walk_is_plain(const char *text, size_t n_bytes, size_t *n)
+{
+    const char *end = text + n_bytes;
+    size_t length;
+
+    for (*n = 0; text < end; text += length, ++*n) {
+        length = weir_utf8_char(text, (size_t)(end - text));
+        if (!length || (unsigned char)*text < ' ' || *text == '"' ||
+            *text == '\\')
+            return 0;
+    }
+    return 1;
+}
+
+/*
+ * Whether all bytes of `ranges`, of which n more follow the first, lead to *to,
+ * which the first of all says.  Bytes of a range that lead to the same are
+ * followed once.
+ */
+static int all_lead_to(struct weir_walk *walk, uint32_t from,
+                       const struct range *ranges, size_t n, uint32_t *to)
+{
+    uint32_t last = WEIR_WALK_UNKNOWN, next;
+
+    for (unsigned byte = ranges->low; byte <= ranges->high; byte++) {
+        next = weir_walk_step(walk, from, (uint8_t)byte);
+        if (next == last)
+            continue;
+        last = next;
+        if (n && next != WEIR_WALK_DEAD) {
+            if (!all_lead_to(walk, next, ranges + 1, n - 1, to))
+                return 0;
+            continue;
+        }
+        if (*to == WEIR_WALK_UNKNOWN)
+            *to = next;
+        if (next != *to)
+            return 0;
+    }
+    return 1;
+}
+
+uint32_t weir_walk_plain(struct weir_walk *walk, uint32_t state)
+{
+    uint32_t *way =
+        &walk->ways[(size_t)state * (walk->n_classes + 1) + walk->n_classes];
+    uint32_t to = WEIR_WALK_UNKNOWN;
+
+    if (*way != WEIR_WALK_UNKNOWN)
+        return *way;
+    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+        size_t n = 0;
+
+        while (n < 3 && plain[i][n + 1].high)
+            n++;
+        if (all_lead_to(walk, state, plain[i], n, &to))
+            continue;
+        to = WEIR_WALK_MIXED;
+        break;
+    }
+    *way = to;
+    return to;
+}
+
 /* ---- the whole ---- */
 
 int weir_walk_init(struct weir_walk *walk, const struct weir_grammar *grammar,
@@ -250,7 +365,7 @@ int weir_walk_init(struct weir_walk *walk, const struct weir_grammar *grammar,
     walk->nodes = grammar->nodes;
     find_classes(walk, grammar);
     walk->max_states =
-        (uint32_t)(WAYS_BYTES / sizeof(uint32_t) / walk->n_classes);
+        (uint32_t)(WAYS_BYTES / sizeof(uint32_t) / (walk->n_classes + 1));
     if (walk->max_states > MAX_STATES)
         walk->max_states = MAX_STATES;
     n_bytes = lay_out(walk);

@@ -17,12 +17,13 @@
 
 struct weir_walk_cell;
 struct weir_walk_state;
+struct weir_walk_lone;
 
 struct weir_walk {
     const struct weir_grammar_node *nodes;
     uint8_t classes[256]; /* bytes of a class are the same to all nodes */
     unsigned n_classes;
-    uint32_t *ways;                 /* [state][n_classes] */
+    uint32_t *ways; /* [state][n_classes + 1]; the last: of any plain one */
     struct weir_walk_state *states; /* [max_states], all in one allocation */
     struct weir_walk_cell *cells;   /* of stacks */
     uint64_t *places;               /* of all states: node and stack */
@@ -30,6 +31,7 @@ struct weir_walk {
     uint64_t *found, *todo; /* of the state that is made */
     uint64_t *seen;         /* a table, of which these slots are taken: */
     uint32_t *touched;
+    struct weir_walk_lone *lone; /* where single places led lately */
     uint32_t n_states, max_states, n_cells, n_places;
     uint32_t at; /* the state of the text so far */
     uint64_t n_flushes;
@@ -53,10 +55,24 @@ static inline uint32_t weir_walk_step(struct weir_walk *walk, uint32_t state,
                                       uint8_t byte)
 {
     uint32_t to =
-        walk->ways[(size_t)state * walk->n_classes + walk->classes[byte]];
+        walk->ways[(size_t)state * (walk->n_classes + 1) + walk->classes[byte]];
 
     return to == WEIR_WALK_UNKNOWN ? weir_walk_find(walk, state, byte) : to;
 }
+
+#define WEIR_WALK_MIXED (UINT32_MAX - 1)
+
+/*
+ * Whether all of a text, *n characters, are of those that a string of JSON has
+ * as they are: U+0020 and up but for the quote and the backslash.
+ */
+int weir_walk_is_plain(const char *text, size_t n_bytes, size_t *n);
+
+/*
+ * The state that follows each of these characters, WEIR_WALK_DEAD too, or
+ * WEIR_WALK_MIXED where it is not the same for all.
+ */
+uint32_t weir_walk_plain(struct weir_walk *walk, uint32_t state);
 
 /*
  * When more than half of the room is taken all states but walk->at are

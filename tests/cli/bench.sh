@@ -72,6 +72,47 @@ says out '^| a?b"c.weir, .*| cpu, ref | 1 | pp8 |'
 weir bench 'a|b"c.weir' -p 8 -n 0 -r 1 -t 1 -o csv
 says out ',"a?b""c.weir, experts-int8'
 
+# ---- masks ----
+
+# texts LEAST MOST: the rows of decoding say that so many were written
+texts() {
+    sed -n 's/.*"test":"tg.*"mask_texts":\([0-9]*\).*/\1/p' out >texts
+    [ -s texts ] &&
+        awk -v a="$1" -v b="$2" '$1 < a || $1 > b { exit 1 }' texts
+    ok=$?
+    tap_ok $ok "from $1 to $2 texts were written"
+    [ $ok -eq 0 ] || tap_diag <out
+}
+
+weir bench moe-8l.weir -p 8 -n 2 -r 1 -t 1 --json
+! grep -q 'mask\|grammar' out
+tap_ok $? "nothing of masks without a schema"
+golden=$golden/moe-8l
+pack_text
+echo '{"const": true}' >true.json
+weir bench text.weir -p 24 -n 40 -r 1 -t 1-2 --json-schema true.json --json
+is 0 "masks beside all else"
+says out '"mask_us_p99":[0-9]'
+texts 8 10
+agrees text.weir "$golden/config.json" 24 40 0 bf16 \
+    "pp24-1 tg40-1 pp24-2 tg40-2"
+weir bench text.weir -p 0 -n 40 -r 1 -t 1 --json-schema - -o jsonl \
+    --batch 2 --depth 3 --device host <true.json
+is 0 "a schema from standard input, and a device"
+texts 8 10
+echo '{"type": "string", "minLength": 100}' >long.json
+weir bench text.weir -p 0 -n 40 -r 1 -t 1 --json-schema long.json --json
+texts 1 1
+weir bench text.weir -p 4 -n 2 -r 1 -t 1 --json-schema true.json -o csv
+awk -F, 'NR == 1 { n = NF } NF != n + 2 && NR > 1 { exit 1 }
+    NR == 2 && !/,,,,$/ { exit 1 } END { exit NR != 3 }' out
+tap_ok $? "CSV, in which a prompt has none"
+says out ',grammar_ms,token_tree_ms,mask_us_median,mask_us_p99,mask_us_max,ma'
+weir bench text.weir -p 4 -n 2 -r 1 -t 1 --json-schema true.json
+awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
+grep -q '^ 20 20 20 20' widths
+tap_ok $? "and a table as wide as its head"
+
 # ---- mistakes ----
 
 wrong() { # TEXT PATTERN ARGUMENT...
@@ -95,6 +136,20 @@ wrong "no test at all" 'both 0' -p 0 -n 0
 wrong "too many texts at a time" 'from 1 to 512' --batch 513
 wrong "no repeats" 'from 1 to 1000' -r 0
 wrong "a prompt of no number" 'from 0 to' -p 1e3
+wrong "masks of no token" 'and -n is 0' -n 0 --json-schema true.json
+weir bench --kernels --json-schema true.json
+is 2 "masks of kernels"
+says err '--json-schema goes with a model'
+wrong "a typo" 'did you mean --json-schema' --json-scheme true.json
+weir bench moe-8l.weir --json-schema true.json
+is 3 "masks of a model without a tokenizer"
+says err 'moe-8l.weir: was packed without a tokenizer'
+echo '{"properties": {"a": {"pattern": "x"}}}' >bad.json
+weir bench missing.weir --json-schema bad.json
+is 3 "a schema with a keyword that is not supported"
+says err "bad.json: the schema at '/properties/a/pattern'"
+weir bench missing.weir --json-schema nothing.json
+is 1 "a schema that is not there"
 weir bench "$here/bench.sh" -p 8
 is 3 "a model that is none"
 weir bench missing.weir

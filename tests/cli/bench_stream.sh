@@ -42,6 +42,24 @@ awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
 grep -q '^ 32 32 32' widths
 tap_ok $? "its row is as wide as its head"
 
+golden=$golden/moe-8l
+pack_text
+echo '{"const": true}' >true.json
+weir bench text.weir --ram 1G -p 24 -n 4 -r 2 -t 1 --json-schema true.json \
+    --json
+is 0 "masks under a budget"
+says out '"cache":"[a-z]*","grammar_ms":'
+agrees text.weir "$golden/config.json" 24 4 "pp24-1 tg4-1" 2
+
+session_mib() {
+    weir bench text.weir --ram 1M -p 8 -n 2 "$@"
+    sed -n 's/.*KV cache of the session \([0-9]*\)\.[0-9],.*/\1/p' err
+}
+plain=$(session_mib)
+held=$(session_mib --json-schema true.json)
+[ $((held - plain)) -ge 5 ]
+tap_ok $? "which has room for the masks: $plain and $held MiB"
+
 for wrong in '--ram 0' '--io mmap' '--cache raw' '--io-throttle 0' \
     '--io-throttle -1'; do
     # shellcheck disable=SC2086

@@ -274,6 +274,30 @@ def test_session():
     terminal.end()
 
 
+def test_form():
+    with open("form.json", "w", encoding="utf-8") as file:
+        json.dump({"type": "object", "required": ["x"],
+                   "properties": {"x": {"type": "string", "maxLength": 9}}},
+                  file)
+    terminal = start(DEMO, "--json-schema", "form.json")
+    for message in ["Hello there", "Who made heaven?", "/regen"]:
+        text = ask(terminal, message)
+        yield (re.fullmatch(r'\s*\{\s*"x"\s*:\s*"[^"]{,9}"\s*\}\s*', text),
+               "an answer that fits the schema: %r" % text)
+    terminal.send("/bye\r")
+    yield terminal.end() == 0, "it ends as ever"
+    terminal = start(DEMO, "--json-schema", "form.json", "-n", "2")
+    yield "[ended after 2 tokens" in ask(terminal, "Hello"), "one that is cut"
+    terminal.send("/bye\r")
+    terminal.end()
+    for arguments, status, what in [
+            (["--json-schema", "-"], 2, "a schema from the terminal"),
+            (["--json-schema", "nothing.json"], 1, "one that is not there")]:
+        terminal = chat(DEMO, *arguments)
+        yield (terminal.end() == status and b">>>" not in terminal.all and
+               b"json" in terminal.all, "no chat with " + what)
+
+
 def test_pipe():
     by_option = run(DEMO, "--temp", "0", "-n", "9", "-p", "Hello")
     by_pipe = subprocess.run([WEIR, "run", DEMO, "--temp", "0", "-n", "9"],
@@ -291,4 +315,4 @@ def test_pipe():
 
 
 main([test_turns, test_commands, test_files, test_lines, test_interrupt,
-      test_room, test_bare, test_session, test_pipe])
+      test_room, test_bare, test_session, test_form, test_pipe])

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A schema, a NUL, and bytes that a text goes on with where it may.  Of every
- * state that is reached an end can be reached too.
+ * state that is reached an end can be reached too, and plain characters lead
+ * where it is said that all of them do.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,21 @@ static int next_byte(struct weir_walk *walk, uint8_t from)
     return -1;
 }
 
+static void check_plain(struct weir_walk *walk)
+{
+    static const char *const some[] = {
+        " ", "a", "\x7f", "\xc3\xa9", "\xe4\xb8\x96", "\xf4\x8f\xbf\xbf"};
+    uint32_t plain = weir_walk_plain(walk, walk->at);
+
+    for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        uint32_t to = walk->at;
+
+        for (const char *at = some[i]; *at; at++)
+            to = weir_walk_step(walk, to, (uint8_t)*at);
+        FUZZ_CHECK(plain == WEIR_WALK_MIXED || plain == to);
+    }
+}
+
 static void walk_on(const struct weir_grammar *grammar, const uint8_t *data,
                     size_t n_bytes)
 {
@@ -34,6 +50,7 @@ static void walk_on(const struct weir_grammar *grammar, const uint8_t *data,
         int byte;
 
         weir_walk_make_room(&walk);
+        check_plain(&walk);
         byte = next_byte(&walk, data[i]);
         FUZZ_CHECK(byte >= 0 || weir_walk_must_end(&walk, walk.at));
         if (byte < 0)

@@ -3,16 +3,12 @@
  * Masks, against each token by itself; and texts that are written at random
  * within them, which must be JSON of their schema as a validator of this test's
  * own sees it.  Schemas are random too.
- *
- * grammar_mask --bench TOKENIZER: how long masks of its vocabulary take
  */
 #include "text/grammar_mask.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "tests/tap.h"
@@ -507,102 +503,21 @@ static void test_sampler(void)
     weir_sampler_fini(&sampler);
 }
 
-/* ---- the benchmark ---- */
-
-#define N_TIMES 1000
-
-static int compare_times(const void *a, const void *b)
+int main(void)
 {
-    const double *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
-/* Of this thread: others on the machine do not count. */
-static double now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return 1e6 * (double)now.tv_sec + (double)now.tv_nsec / 1e3;
-}
-
-/* Texts one after the other, until there are enough times */
-static void bench(const char *text)
-{
-    static double times[N_TIMES];
-    const int32_t eos = EOS;
-    json_t *schema = json_loads(text, 0, NULL);
-    struct weir_answer_shape shape = {.schema = schema};
-    struct weir_grammar *grammar;
-    struct weir_mask mask;
-    int n = 0;
-
-    if (weir_grammar_new(&shape, &grammar, &err))
-        printf("%s\n", err.message);
-    while (grammar && n < N_TIMES &&
-           !weir_mask_init(&mask, tree, grammar, &eos, 1, n_vocab, &err)) {
-        for (int i = 0; i < 250 && n < N_TIMES; i++) {
-            double start = now_us();
-            const uint64_t *bits = weir_mask_next(&mask);
-            int32_t id;
-
-            times[n++] = now_us() - start;
-            id = draw(bits);
-            if (id < 0 || id == EOS || !weir_mask_take(&mask, id))
-                break;
-        }
-        weir_mask_fini(&mask);
-    }
-    qsort(times, (size_t)n, sizeof(*times), compare_times);
-    if (n)
-        printf("%7.1f %7.1f %7.1f  %s\n", times[n / 2], times[n * 99 / 100],
-               times[n - 1], text);
-    weir_grammar_release(grammar);
-    json_decref(schema);
-}
-
-static int bench_all(double tree_us)
-{
-    printf("%zu tokens, their tree in %.1f ms\nus: median, 99 %%, most\n",
-           n_vocab, tree_us / 1e3);
-    bench("{\"type\":\"object\"}");
-    bench("{\"type\":\"string\"}");
-    bench("{\"required\":[\"name\",\"tags\"],\"properties\":{\"name\":"
-          "{\"type\":\"string\",\"maxLength\":40},\"age\":"
-          "{\"type\":\"integer\"},\"tags\":{\"type\":\"array\","
-          "\"items\":{\"enum\":[\"red\",\"green\",\"blue\"]}}}}");
-    return 0;
-}
-
-int main(int argc, char **argv)
-{
-    int is_bench = argc == 3 && !strcmp(argv[1], "--bench");
     const char *srcdir = getenv("srcdir");
     struct weir_buf file = WEIR_BUF(1 << 24);
     char path[4096];
-    double start, tree_us;
-    int rc;
 
     snprintf(path, sizeof(path), "%s/demo/model/tokenizer.json",
              srcdir ? srcdir : ".");
-    if (is_bench)
-        snprintf(path, sizeof(path), "%s", argv[2]);
     if (weir_buf_add_file(&file, path, &err) ||
-        weir_tokenizer_parse(file.data, file.n_bytes, path, &tokenizer, &err)) {
+        weir_tokenizer_parse(file.data, file.n_bytes, path, &tokenizer, &err) ||
+        weir_token_tree_new(tokenizer, &tree, &err)) {
         tap_diag("%s", err.message);
         return 1;
     }
-    start = now_us();
-    rc = weir_token_tree_new(tokenizer, &tree, &err);
-    tree_us = now_us() - start;
-    if (rc)
-        tap_diag("%s", err.message);
     n_vocab = weir_tokenizer_n_vocab(tokenizer) + 7;
-    if (is_bench && !rc)
-        return bench_all(tree_us);
-    if (rc)
-        return 1;
     test_tags();
     test_sampler();
     test_random_schemas();
