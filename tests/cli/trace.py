@@ -74,7 +74,8 @@ class Timeline:
 
 
 def mapped(timeline, _):
-    assert sorted(timeline.threads) == [0, 1] and not timeline.reads
+    # The second one may come when all is done.
+    assert sorted(timeline.threads) in ([0], [0, 1]) and not timeline.reads
     layers = {e["args"]["layer"] for e in timeline.all() if "layer" in e["args"]}
     assert layers == set(range(8))
     parts = {e["args"].get("part") for e in timeline.all()}
