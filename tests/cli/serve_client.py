@@ -22,6 +22,7 @@ class Server:
             stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
         atexit.register(self.process.kill)
         self.messages = []
+        self.seconds = 120  # for a reply
         self.port = None
         for line in self.process.stderr:
             self.messages.append(line.decode())
@@ -35,7 +36,8 @@ class Server:
 
     def ask(self, method, path, body=None, headers=None):
         """(status, headers, body) of a reply; a body is bytes or JSON."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        client = http.client.HTTPConnection("127.0.0.1", self.port,
+                                            timeout=self.seconds)
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         try:
