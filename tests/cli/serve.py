@@ -13,16 +13,8 @@ import sys
 import threading
 import time
 
-from serve_client import WEIR, Server, events, read_all, texts, unchunk
-
-n_ok = n_all = 0
-
-
-def ok(good, text):
-    global n_ok, n_all
-    n_all += 1
-    n_ok += bool(good)
-    print("%s %d - %s" % ("ok" if good else "not ok", n_all, text), flush=True)
+from serve_client import (WEIR, Server, done, events, ok, read_all,
+                          texts, unchunk)
 
 
 def run(model, prompt, n):
@@ -823,8 +815,7 @@ def main(model, other):
     test_cache(model)
     test_cache_dir(model, folder)
     test_start(model, folder)
-    print("1..%d" % n_all)
-    return n_ok != n_all
+    return done()
 
 
 if __name__ == "__main__":

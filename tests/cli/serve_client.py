@@ -144,3 +144,21 @@ def texts(objects, n=1):
             text[i] += choice["text"]
             reason[i] = choice["finish_reason"]
     return text, reason
+
+
+# ---- results, as TAP ----
+
+n_ok = n_all = 0
+
+
+def ok(good, text):
+    global n_ok, n_all
+    n_all += 1
+    n_ok += bool(good)
+    print("%s %d - %s" % ("ok" if good else "not ok", n_all, text), flush=True)
+
+
+def done():
+    """The plan; the exit status"""
+    print("1..%d" % n_all)
+    return n_ok != n_all
