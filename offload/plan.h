@@ -61,7 +61,7 @@ struct weir_plan_model {
 struct weir_plan_machine {
     double disk_gbps; /* of all drives together; 0: not known */
     double dram_gbps;
-    double gflops;                     /* of all threads */
+    double gflops;                     /* of all threads, of products */
     double decode_gbps[WEIR_N_CODECS]; /* unpacked, of one thread */
     unsigned n_threads;
     uint64_t ram_bytes; /* available: what a map without a budget can fill */

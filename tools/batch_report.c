@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #include "offload/drives.h"
-#include "tools/forecast.h"
+#include "tools/bench_probe.h"
 #include "tools/progress.h"
 
 /* Read by each thread to measure memory: a batch should not wait for it. */
@@ -57,15 +57,25 @@ void batch_report_end(struct batch_report *report,
 int batch_report_measure(struct batch_report *report, unsigned n_threads,
                          uint64_t ram_bytes, struct weir_err *err)
 {
-    struct weir_plan_machine machine = {.n_threads = n_threads};
     uint64_t most_bytes = n_threads * READ_BYTES;
-    int rc;
+    struct weir_kernels kernels;
+    struct probe probe = {0};
+    struct weir_pool *pool;
+    int rc = weir_kernels_select(&kernels, err);
 
+    if (!rc)
+        rc = weir_pool_new(n_threads, &pool, err);
+    if (rc)
+        return rc;
     if (ram_bytes && ram_bytes / 2 < most_bytes)
         most_bytes = ram_bytes / 2;
-    rc = forecast_measure_alone(&machine, most_bytes, err);
-    report->dram_gbps = machine.dram_gbps;
-    report->gflops = machine.gflops;
+    rc = probe_init(&probe, n_threads, most_bytes, err);
+    if (!rc) {
+        report->gflops = probe_flop(pool, &kernels) / 1e9;
+        report->dram_gbps = probe_read(&probe, pool, &kernels) / 1e9;
+    }
+    probe_fini(&probe);
+    weir_pool_free(pool);
     return rc;
 }
 

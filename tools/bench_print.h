@@ -21,7 +21,7 @@ struct bench_row {
     double read_gbps[2];        /* before and after */
     double hbm_gbps, pcie_gbps; /* of a device; 0: the CPU computes */
     double peak_gflops;
-    double dram_gbps, core_gflops; /* of the CPU, for a plan */
+    double dram_gbps; /* of the CPU, for a plan */
     double bound_tps;
     const char *bound_by;
     double share;

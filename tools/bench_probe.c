@@ -23,6 +23,11 @@
 #define STEPS       (1u << 18) /* of a piece of arithmetic: about 1 ms */
 #define FLOP_PIECES 8          /* for each thread */
 
+/* Products of WEIR_GEMM_TOK tokens with a matrix [PRODUCT_ROWS][PROBE_COLS],
+ * so often for each thread */
+#define PRODUCT_ROWS  256
+#define PRODUCT_TIMES 2
+
 int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
                struct weir_err *err)
 {
@@ -71,6 +76,15 @@ struct pass {
     atomic_uint_least64_t result; /* so that nobody can leave the work away */
     const float *x;
     enum weir_dtype dtype;
+    const struct products *products;
+};
+
+/* What products of many tokens work in; gemm NULL: matmul */
+struct products {
+    const struct weir_gemm *gemm;
+    size_t n_tok;               /* of an item */
+    char *weights, *packed, *c; /* c: [worker][c_bytes], then scratch */
+    size_t weight_bytes, packed_bytes, c_bytes, scratch_bytes;
 };
 
 /*
@@ -126,6 +140,31 @@ static void flop_piece(void *ctx, size_t item, unsigned worker)
     (void)item;
     (void)worker;
     pass->result += pass->kernels->probe_flop(STEPS, 0.5f, 1, &width, &sum);
+}
+
+/* Rows of an item and tokens, as src/model/linear.c cuts a product */
+static void product_item(void *ctx, size_t item, unsigned worker)
+{
+    struct pass *pass = ctx;
+    const struct products *p = pass->products;
+    size_t n_slices = WEIR_GEMM_TOK / p->n_tok;
+    size_t tok = item % n_slices * p->n_tok;
+    size_t row = item / n_slices * WEIR_GEMM_ROWS % PRODUCT_ROWS;
+    const struct weir_tile tile = {.data = p->weights + row * PROBE_COLS,
+                                   .dtype = WEIR_I8,
+                                   .rows = WEIR_GEMM_ROWS,
+                                   .cols = PROBE_COLS,
+                                   .row_bytes = PROBE_COLS};
+    char *c = p->c + worker * (p->c_bytes + p->scratch_bytes);
+
+    if (p->gemm)
+        p->gemm->multiply(
+            &tile, p->packed + p->gemm->packed_bytes(tok, PROBE_COLS), p->n_tok,
+            (float *)(void *)c, p->n_tok, c + p->c_bytes);
+    else
+        pass->kernels->matmul(&tile, (float *)(void *)p->packed, 0, p->n_tok,
+                              (float *)(void *)c, WEIR_GEMM_ROWS);
+    pass->result += c[0] > 0;
 }
 
 /* Seconds of the fastest pass, of as many as N_PASSES or begin in ENOUGH */
@@ -196,4 +235,67 @@ double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)
     double seconds = best_time(pool, &pass, n_items, flop_piece);
 
     return (double)pass.result / seconds;
+}
+
+/* All in one piece, *map, in which each part begins a line of the caches */
+static int take_products(struct products *p, unsigned n_threads, char **map,
+                         struct weir_err *err)
+{
+    const struct weir_gemm *gemm = p->gemm;
+    size_t n_bytes;
+
+    p->n_tok =
+        gemm && gemm->best_tok < WEIR_GEMM_TOK ? gemm->best_tok : WEIR_GEMM_TOK;
+    p->weight_bytes = (size_t)PRODUCT_ROWS * PROBE_COLS;
+    p->packed_bytes = gemm ? gemm->packed_bytes(WEIR_GEMM_TOK, PROBE_COLS)
+                           : PROBE_COLS * sizeof(float);
+    p->c_bytes = WEIR_GEMM_ROWS * p->n_tok * sizeof(float);
+    p->scratch_bytes = gemm ? gemm->scratch_bytes(PROBE_COLS) : 0;
+    p->scratch_bytes = (p->scratch_bytes + 63) / 64 * 64;
+    n_bytes = p->weight_bytes + p->packed_bytes +
+              n_threads * (p->c_bytes + p->scratch_bytes);
+    *map = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
+    if (!*map)
+        return weir_err_nomem(err, n_bytes, "products");
+    p->weights = *map;
+    p->packed = p->weights + p->weight_bytes;
+    p->c = p->packed + p->packed_bytes;
+    return 0;
+}
+
+/* Weights of any value; all tokens are alike. */
+static void fill_products(struct products *p)
+{
+    float x[PROBE_COLS];
+
+    for (size_t i = 0; i < p->weight_bytes; i++)
+        p->weights[i] = (char)(i * 151 % 255 - 127);
+    for (unsigned i = 0; i < PROBE_COLS; i++)
+        x[i] = (float)(i * 37 % 64) / 32 - 1;
+    if (p->gemm)
+        p->gemm->pack(x, 0, WEIR_GEMM_TOK, PROBE_COLS, p->packed);
+    else
+        memcpy(p->packed, x, sizeof(x));
+}
+
+int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
+                   double *rate, struct weir_err *err)
+{
+    struct products products = {.gemm = weir_gemm_for(kernels, WEIR_I8, 0)};
+    struct pass pass = {.kernels = kernels, .products = &products};
+    unsigned n_threads = weir_pool_n_threads(pool);
+    size_t n_items;
+    char *map;
+    int rc = take_products(&products, n_threads, &map, err);
+
+    if (rc)
+        return rc;
+    fill_products(&products);
+    n_items = (size_t)PRODUCT_TIMES * n_threads *
+              (PRODUCT_ROWS / WEIR_GEMM_ROWS) *
+              (WEIR_GEMM_TOK / products.n_tok);
+    *rate = 2.0 * WEIR_GEMM_ROWS * PROBE_COLS * (double)products.n_tok *
+            (double)n_items / best_time(pool, &pass, n_items, product_item);
+    free(map);
+    return 0;
 }

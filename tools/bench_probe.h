@@ -48,4 +48,12 @@ double probe_matvec(struct probe *probe, struct weir_pool *pool,
 /* Floating-point operations in a second that they do, the best of some. */
 double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels);
 
+/*
+ * The same of products of a prompt's tokens with int8 weights, which come from
+ * caches, in one precision: less, for these wait for more than arithmetic.
+ * Takes a few MB and gives them back.
+ */
+int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
+                   double *rate, struct weir_err *err);
+
 #endif

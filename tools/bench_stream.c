@@ -114,7 +114,6 @@ static void foretell(struct stream *stream, const weir_model *model,
     machine.n_threads = weir_pool_n_threads(jamba->pool);
     machine.disk_gbps = stream->row.drive_gbps;
     machine.dram_gbps = row->dram_gbps;
-    machine.gflops = row->core_gflops;
     forecast_know_ram(&machine);
     if (stream->args->on)
         budget.ram_bytes = stream->ram_bytes - stream->probe_bytes;
@@ -125,7 +124,7 @@ static void foretell(struct stream *stream, const weir_model *model,
                       : n_past        ? n_past
                                       : 1;
     stream->row.plan_by = "none";
-    if (!forecast_measure_decoding(&machine, jamba->pool, NULL) &&
+    if (!forecast_measure(&machine, jamba->pool, 0, NULL) &&
         !forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
                        test->kv, NULL)) {
         stream->row.plan_tps = speed->tps;

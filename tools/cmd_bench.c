@@ -405,12 +405,11 @@ static int measure_machine(struct bench *bench, struct bench_row *row,
     if (jamba->on && (when == 1 || jamba->on->is_whole))
         return measure_device(bench, row, when, err);
     weir_trace_part("measuring the machine", -1);
-    row->core_gflops = probe_flop(jamba->pool, &jamba->kernels) / 1e9;
     row->dram_gbps =
         probe_read(&bench->probe, jamba->pool, &jamba->kernels) / 1e9;
     if (jamba->on)
         return measure_device(bench, row, when, err);
-    row->peak_gflops += row->core_gflops / 2;
+    row->peak_gflops += probe_flop(jamba->pool, &jamba->kernels) / 2e9;
     row->read_gbps[when] = row->dram_gbps;
     if (row->decodes)
         row->matvec_gbps[when] =

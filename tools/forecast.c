@@ -21,8 +21,9 @@ void forecast_init(struct weir_plan_machine *machine,
                                         .batch = 1};
 }
 
-int forecast_measure_decoding(struct weir_plan_machine *machine,
-                              struct weir_pool *pool, struct weir_err *err)
+/* What the threads of the pool decode */
+static int measure_decoding(struct weir_plan_machine *machine,
+                            struct weir_pool *pool, struct weir_err *err)
 {
     int rc = 0;
 
@@ -38,15 +39,19 @@ int forecast_measure(struct weir_plan_machine *machine, struct weir_pool *pool,
 {
     struct weir_kernels kernels;
     struct probe probe = {0};
+    double flop;
     int rc;
 
     if (machine->gflops && machine->dram_gbps)
         return 0;
-    rc = forecast_measure_decoding(machine, pool, err);
+    rc = measure_decoding(machine, pool, err);
     if (!rc)
         rc = weir_kernels_select(&kernels, err);
-    if (!rc && !machine->gflops)
-        machine->gflops = probe_flop(pool, &kernels) / 1e9;
+    if (!rc && !machine->gflops) {
+        rc = probe_products(pool, &kernels, &flop, err);
+        if (!rc)
+            machine->gflops = flop / 1e9;
+    }
     if (!rc && !machine->dram_gbps) {
         rc = probe_init(&probe, weir_pool_n_threads(pool), most_bytes, err);
         if (!rc)

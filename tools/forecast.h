@@ -12,13 +12,9 @@
 void forecast_init(struct weir_plan_machine *machine,
                    struct weir_plan_budget *budget);
 
-/* What the threads of the pool decode. */
-int forecast_measure_decoding(struct weir_plan_machine *machine,
-                              struct weir_pool *pool, struct weir_err *err);
-
 /*
- * Measures what is 0 of memory and arithmetic with the threads of the pool,
- * and, unless both are known, decoding: who says all of that plans for another
+ * Measures what is 0 of memory and products with the threads of the pool, and,
+ * unless both are known, decoding: who says all of that plans for another
  * machine.  Takes most_bytes of memory at most (0: a quarter of what there is),
  * and gives them back.
  */
