@@ -41,6 +41,9 @@ static void take_option(struct batch_args *args, int option)
     case OPT_batch_stats:
         args->stats = 1;
         break;
+    case OPT_batch_trace:
+        args->trace.path = cli->value;
+        break;
     case OPT_batch_json:
         args->json = 1;
         break;

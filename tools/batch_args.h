@@ -5,6 +5,7 @@
 
 #include "tools/memory.h"
 #include "tools/sampling.h"
+#include "tools/trace_record.h"
 
 struct batch_args {
     struct cli cli;
@@ -14,6 +15,7 @@ struct batch_args {
     enum weir_kv kv;
     struct sampling sampling;
     struct weir_model_options model_options;
+    struct trace_record trace;
     int stats, json, quiet;
 };
 

@@ -11,7 +11,9 @@
 #include <time.h>
 #include <xxhash.h>
 
+#include "base/path.h"
 #include "base/seen.h"
+#include "base/trace.h"
 #include "engine/schedule.h"
 #include "offload/index.h"
 #include "serve/batch_line.h"
@@ -384,6 +386,7 @@ static int report(struct batch *batch, struct weir_err *err)
     batch->model = NULL;
     if (args->quiet && !args->json)
         return 0;
+    weir_trace_part("measuring the machine", -1);
     rc = batch->report.n_passes
              ? batch_report_measure(&batch->report, n_threads,
                                     args->model_options.ram_bytes, err)
@@ -395,6 +398,35 @@ static int report(struct batch *batch, struct weir_err *err)
     return rc;
 }
 
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* The timeline takes the place neither of the input nor of answers, which wait
+ * under names that begin as that of their file (batch_output.c). */
+static int begin_trace(struct batch_args *args, struct weir_err *err)
+{
+    struct trace_record *trace = &args->trace;
+    const char *output = args->output ? name_of(args->output) : NULL;
+    int rc = 0;
+
+    if (trace->path && output &&
+        !strncmp(name_of(trace->path), output, strlen(output)))
+        return weir_err_set(err, WEIR_EARG,
+                            "%s: is called as the answers are; give the "
+                            "timeline another name",
+                            trace->path);
+    if (trace->path && strcmp(args->input, "-"))
+        rc = weir_path_check_output(trace->path, args->input, err);
+    return rc ? rc
+              : trace_record_begin(trace, &args->cli,
+                                   args->model_options.n_threads, args->model,
+                                   err);
+}
+
 static int batch_main(int argc, char **argv)
 {
     struct batch batch = {0};
@@ -404,7 +436,9 @@ static int batch_main(int argc, char **argv)
     batch_args_parse(&batch.args, argc, argv);
     progress_init(&batch.progress, batch.args.quiet);
     signal(SIGPIPE, SIG_IGN);
-    rc = prepare(&batch, &err);
+    rc = begin_trace(&batch.args, &err);
+    if (!rc)
+        rc = prepare(&batch, &err);
     if (!rc)
         rc = answer_all(&batch, &err);
     if (!rc)
@@ -417,7 +451,7 @@ static int batch_main(int argc, char **argv)
     batch_input_close(&batch.input);
     weir_seen_fini(&batch.ids);
     free(batch.tasks);
-    return status;
+    return trace_record_end(&batch.args.trace, &batch.args.cli, status);
 }
 
 const struct command cmd_batch = {"batch", batch_main};

@@ -68,6 +68,10 @@ check some "has spans"
 weir bench demo.weir -p 0 -n 1 -r 1 -t 1 --trace t.json
 is 0 "bench"
 check some "has spans"
+echo '"And it came to pass"' >in.jsonl
+weir batch demo.weir in.jsonl -n 2 -t 2 -q --trace t.json
+is 0 "batch"
+check some "has spans"
 
 # ---- interrupted ----
 
@@ -109,6 +113,13 @@ weir run demo.weir -p And -n 1 --trace demo.weir
 is 2 "a timeline in the place of the model"
 weir run demo.weir -p And -n 1 --trace no/such/folder
 is 1 "in a folder that is not there"
+weir batch demo.weir in.jsonl --trace in.jsonl
+is 2 "in the place of what a batch reads"
+weir batch demo.weir in.jsonl -o a.jsonl --trace ./a.jsonl
+is 2 "of its answers"
+says err 'give the timeline another name'
+weir batch demo.weir in.jsonl -o a.jsonl --trace a.jsonl.part
+is 2 "or of those that wait"
 weir trace
 is 2 "no timeline"
 weir trace missing.json
