@@ -21,7 +21,6 @@
 #include "tests/fault/fault_malloc.h"
 #include "tests/fault/fault_model.h"
 #include "tests/tap.h"
-#include "engine/session.h"
 #include "text/chat.h"
 #include "text/sampler.h"
 #include "weir.h"
