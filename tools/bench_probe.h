@@ -50,8 +50,9 @@ double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels);
 
 /*
  * The same of products of a prompt's tokens with int8 weights, which come from
- * caches, in one precision: less, for these wait for more than arithmetic.
- * Takes a few MB and gives them back.
+ * caches, in one precision: less, for these wait for more than arithmetic, and
+ * not the best but the mean of some, for it is no bound but what a plan
+ * expects. Takes a few MB and gives them back.
  */
 int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
                    double *rate, struct weir_err *err);
