@@ -405,16 +405,24 @@ static const char *name_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* The timeline takes the place neither of the input nor of answers, which wait
- * under names that begin as that of their file (batch_output.c). */
+/* Whether `path` is called as the answers are, or as what waits for them to be
+ * whole: NAME.part and NAME.part.job */
+static int is_called_as(const char *path, const char *answers)
+{
+    const char *name = name_of(path);
+    size_t n = strlen(name_of(answers));
+
+    return !strncmp(name, name_of(answers), n) &&
+           (!name[n] || !strncmp(name + n, ".part", 5));
+}
+
+/* The timeline takes the place neither of the input nor of answers. */
 static int begin_trace(struct batch_args *args, struct weir_err *err)
 {
     struct trace_record *trace = &args->trace;
-    const char *output = args->output ? name_of(args->output) : NULL;
     int rc = 0;
 
-    if (trace->path && output &&
-        !strncmp(name_of(trace->path), output, strlen(output)))
+    if (trace->path && args->output && is_called_as(trace->path, args->output))
         return weir_err_set(err, WEIR_EARG,
                             "%s: is called as the answers are; give the "
                             "timeline another name",

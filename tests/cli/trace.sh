@@ -72,6 +72,9 @@ echo '"And it came to pass"' >in.jsonl
 weir batch demo.weir in.jsonl -n 2 -t 2 -q --trace t.json
 is 0 "batch"
 check some "has spans"
+weir batch demo.weir in.jsonl -o t -n 2 -t 2 -q --trace t.json
+is 0 "its answers may have a name that begins as that"
+check some "has spans"
 
 # ---- interrupted ----
 
