@@ -85,6 +85,8 @@ struct products {
     size_t n_tok;               /* of an item */
     char *weights, *packed, *c; /* c: [worker][c_bytes], then scratch */
     size_t weight_bytes, packed_bytes, c_bytes, scratch_bytes;
+    void *map;
+    size_t map_bytes;
 };
 
 /*
@@ -237,12 +239,14 @@ double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)
     return (double)pass.result / seconds;
 }
 
-/* All in one piece, *map, in which each part begins a line of the caches */
-static int take_products(struct products *p, unsigned n_threads, char **map,
+/*
+ * All in one piece, p->map, in which each part begins a line of the caches. Not
+ * of the heap, which might keep it when it is given back.
+ */
+static int take_products(struct products *p, unsigned n_threads,
                          struct weir_err *err)
 {
     const struct weir_gemm *gemm = p->gemm;
-    size_t n_bytes;
 
     p->n_tok =
         gemm && gemm->best_tok < WEIR_GEMM_TOK ? gemm->best_tok : WEIR_GEMM_TOK;
@@ -252,12 +256,13 @@ static int take_products(struct products *p, unsigned n_threads, char **map,
     p->c_bytes = WEIR_GEMM_ROWS * p->n_tok * sizeof(float);
     p->scratch_bytes = gemm ? gemm->scratch_bytes(PROBE_COLS) : 0;
     p->scratch_bytes = (p->scratch_bytes + 63) / 64 * 64;
-    n_bytes = p->weight_bytes + p->packed_bytes +
-              n_threads * (p->c_bytes + p->scratch_bytes);
-    *map = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
-    if (!*map)
-        return weir_err_nomem(err, n_bytes, "products");
-    p->weights = *map;
+    p->map_bytes = p->weight_bytes + p->packed_bytes +
+                   n_threads * (p->c_bytes + p->scratch_bytes);
+    p->map = mmap(NULL, p->map_bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p->map == MAP_FAILED)
+        return weir_err_errno(err, errno, "take", "memory for products");
+    p->weights = p->map;
     p->packed = p->weights + p->weight_bytes;
     p->c = p->packed + p->packed_bytes;
     return 0;
@@ -286,8 +291,7 @@ int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
     unsigned n_threads = weir_pool_n_threads(pool);
     size_t n_items, n_done = 0;
     double begun, seconds;
-    char *map;
-    int rc = take_products(&products, n_threads, &map, err);
+    int rc = take_products(&products, n_threads, err);
 
     if (rc)
         return rc;
@@ -304,6 +308,6 @@ int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
     } while (seconds < ENOUGH);
     *rate = 2.0 * WEIR_GEMM_ROWS * PROBE_COLS * (double)products.n_tok *
             (double)n_done / seconds;
-    free(map);
+    munmap(products.map, products.map_bytes);
     return 0;
 }
