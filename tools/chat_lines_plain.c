@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tools/chat_interrupt.h"
 #include "tools/chat_lines.h"
@@ -13,6 +17,8 @@ struct chat_lines {
 
 struct chat_lines *chat_lines_new(void)
 {
+    /* What waits is in the terminal, where poll() sees it. */
+    setvbuf(stdin, NULL, _IONBF, 0);
     return calloc(1, sizeof(struct chat_lines));
 }
 
@@ -23,22 +29,40 @@ void chat_lines_free(struct chat_lines *lines)
     free(lines);
 }
 
+/*
+ * Shows the prompt and waits for a line.  Ctrl-C comes while it waits or not at
+ * all: between the prompt and getline() nobody would see it.
+ */
+static void wait_for_line(const char *prompt)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t interrupt, before;
+
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    chat_interrupt_clear();
+    fputs(prompt, stdout);
+    fflush(stdout);
+    while (ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR &&
+           !chat_interrupt_seen())
+        ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 int chat_lines_read(struct chat_lines *lines, const char *prompt,
                     struct weir_buf *line, struct weir_err *err)
 {
     ssize_t n;
     int rc;
 
-    chat_interrupt_clear();
-    fputs(prompt, stdout);
-    fflush(stdout);
-    errno = 0;
-    n = getline(&lines->text, &lines->capacity, stdin);
+    wait_for_line(prompt);
+    n = chat_interrupt_seen() ? -1
+                              : getline(&lines->text, &lines->capacity, stdin);
     if (n < 0) {
         putchar('\n');
         clearerr(stdin);
-        return errno == EINTR && chat_interrupt_seen() ? CHAT_LINE_BREAK
-                                                       : CHAT_LINE_END;
+        return chat_interrupt_seen() ? CHAT_LINE_BREAK : CHAT_LINE_END;
     }
     if (n && lines->text[n - 1] == '\n')
         n--;
