@@ -384,7 +384,7 @@ static void discard_beginnings(struct weir_text_files *files,
     for (; file; file = next) {
         next = TAILQ_NEXT(file, entry);
         n = file->outline.n_tok;
-        if (n && strcmp(file->name, name) &&
+        if (n && file != files->busy && strcmp(file->name, name) &&
             weir_session_held(session, file->outline.ids, n, NULL) == n)
             discard(files, file);
     }
