@@ -11,7 +11,6 @@
 #include <time.h>
 #include <xxhash.h>
 
-#include "base/path.h"
 #include "base/seen.h"
 #include "base/trace.h"
 #include "engine/schedule.h"
@@ -405,34 +404,30 @@ static const char *name_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Whether `path` is called as the answers are, or as what waits for them to be
- * whole: NAME.part and NAME.part.job */
-static int is_called_as(const char *path, const char *answers)
+/* Whether one of both files waits under the name of the other to be whole:
+ * NAME.part, or NAME.part.job */
+static int would_meet(const char *path, const char *other)
 {
-    const char *name = name_of(path);
-    size_t n = strlen(name_of(answers));
+    const char *a = name_of(path), *b = name_of(other);
 
-    return !strncmp(name, name_of(answers), n) &&
-           (!name[n] || !strncmp(name + n, ".part", 5));
+    for (; *a && *a == *b; a++)
+        b++;
+    return (!*a || !*b) && (*a == *b || !strncmp(*a ? a : b, ".part", 5));
 }
 
 /* The timeline takes the place neither of the input nor of answers. */
 static int begin_trace(struct batch_args *args, struct weir_err *err)
 {
     struct trace_record *trace = &args->trace;
-    int rc = 0;
+    const char *const inputs[] = {args->model, args->input};
 
-    if (trace->path && args->output && is_called_as(trace->path, args->output))
+    if (trace->path && args->output && would_meet(trace->path, args->output))
         return weir_err_set(err, WEIR_EARG,
                             "%s: is called as the answers are; give the "
                             "timeline another name",
                             trace->path);
-    if (trace->path && strcmp(args->input, "-"))
-        rc = weir_path_check_output(trace->path, args->input, err);
-    return rc ? rc
-              : trace_record_begin(trace, &args->cli,
-                                   args->model_options.n_threads, args->model,
-                                   err);
+    return trace_record_begin(trace, &args->cli, args->model_options.n_threads,
+                              inputs, 2, err);
 }
 
 static int batch_main(int argc, char **argv)

@@ -568,9 +568,10 @@ static int bench_main(int argc, char **argv)
                    : cli_finish(&bench.args.cli);
     rc = masks_read(&bench.masks, &bench.args.answer, &err);
     if (!rc)
-        rc = trace_record_begin(&bench.args.trace, &bench.args.cli,
-                                most_threads(&bench.args), bench.args.model,
-                                &err);
+        rc = trace_record_begin(
+            &bench.args.trace, &bench.args.cli, most_threads(&bench.args),
+            (const char *[]){bench.args.model, bench.args.answer.schema}, 2,
+            &err);
     bench.print.form = bench.args.form;
     progress_init(&bench.progress, 0);
     bench.progress.unit = "runs";

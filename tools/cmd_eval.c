@@ -258,9 +258,9 @@ static int eval_main(int argc, char **argv)
     parse(&eval.args, argc, argv);
     progress_init(&eval.progress, eval.args.quiet);
     eval.progress.unit = "tokens";
-    rc = trace_record_begin(&eval.args.trace, &eval.args.cli,
-                            eval.args.model_options.n_threads, eval.args.model,
-                            &err);
+    rc = trace_record_begin(
+        &eval.args.trace, &eval.args.cli, eval.args.model_options.n_threads,
+        (const char *[]){eval.args.model, eval.args.file}, 2, &err);
     if (!rc)
         rc = weir_model_open(eval.args.model, &eval.args.model_options,
                              &eval.model, &err);

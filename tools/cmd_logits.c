@@ -291,8 +291,9 @@ static int logits_main(int argc, char **argv)
     int rc, status;
 
     parse(&args, argc, argv);
-    rc = trace_record_begin(&args.trace, &args.cli,
-                            args.model_options.n_threads, args.model, &err);
+    rc =
+        trace_record_begin(&args.trace, &args.cli, args.model_options.n_threads,
+                           (const char *[]){args.model, args.ids}, 2, &err);
     if (!rc)
         rc = run_job(&job, &err);
     release_job(&job);

@@ -603,6 +603,17 @@ static void release(struct run *run)
     free(run->logits);
 }
 
+static int begin_trace(struct run_args *args, struct weir_err *err)
+{
+    const char *const inputs[] = {args->model,         args->file,
+                                  args->ids,           args->form.schema,
+                                  args->chat.template, args->session.path};
+
+    return trace_record_begin(&args->trace, &args->cli,
+                              args->model_options.n_threads, inputs,
+                              sizeof(inputs) / sizeof(*inputs), err);
+}
+
 /* A reader that goes away is an error to report, not a signal to die from. */
 static int run_main(int argc, char **argv)
 {
@@ -617,9 +628,7 @@ static int run_main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     rc = answer_form_read(&run.args.form, &err);
     if (!rc)
-        rc = trace_record_begin(&run.args.trace, &run.args.cli,
-                                run.args.model_options.n_threads,
-                                run.args.model, &err);
+        rc = begin_trace(&run.args, &err);
     if (!rc)
         rc = open_model(&run, &err);
     if (!rc)

@@ -339,9 +339,19 @@ static void end_watcher(struct trace_record *record)
 
 /* ---- the option ---- */
 
+static int check_output(const char *path, const char *const *inputs,
+                        size_t n_inputs, struct weir_err *err)
+{
+    int rc = weir_path_check_output(path, NULL, err);
+
+    for (size_t i = 0; i < n_inputs && !rc; i++)
+        rc = weir_path_check_output(path, inputs[i], err);
+    return rc;
+}
+
 int trace_record_begin(struct trace_record *record, const struct cli *cli,
-                       unsigned n_threads, const char *input,
-                       struct weir_err *err)
+                       unsigned n_threads, const char *const *inputs,
+                       size_t n_inputs, struct weir_err *err)
 {
     unsigned n_lanes;
     size_t size;
@@ -350,7 +360,7 @@ int trace_record_begin(struct trace_record *record, const struct cli *cli,
     if (!record->path)
         return 0;
     record->command = cli->command;
-    rc = weir_path_check_output(record->path, input, err);
+    rc = check_output(record->path, inputs, n_inputs, err);
     if (rc)
         return rc;
     size = strlen(record->path) + sizeof(".part");
@@ -358,6 +368,9 @@ int trace_record_begin(struct trace_record *record, const struct cli *cli,
     if (!record->part)
         return weir_err_nomem(err, size, "a file name");
     snprintf(record->part, size, "%s.part", record->path);
+    rc = check_output(record->part, inputs, n_inputs, err);
+    if (rc)
+        return rc;
     hold_signals(record);
     record->file = fopen(record->part, "we");
     if (!record->file) {

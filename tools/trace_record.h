@@ -27,13 +27,14 @@ struct trace_record {
 
 /*
  * Begins a trace of at most n_threads threads (0: the default of a model) and
- * those that read, if one is wanted.  `input` is a file that it may not become.
- * From now on SIGINT and SIGTERM, unless they are ignored, end the process once
- * what was recorded is written; threads must not have been started before.
+ * those that read, if one is wanted.  It becomes none of the n_inputs files
+ * (any may be NULL), nor does what waits for it to be whole.  From now on
+ * SIGINT and SIGTERM, unless they are ignored, end the process once what was
+ * recorded is written; threads must not have been started before.
  */
 int trace_record_begin(struct trace_record *record, const struct cli *cli,
-                       unsigned n_threads, const char *input,
-                       struct weir_err *err);
+                       unsigned n_threads, const char *const *inputs,
+                       size_t n_inputs, struct weir_err *err);
 
 /*
  * Writes it, whatever became of the command, once its threads have ended.

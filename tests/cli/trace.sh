@@ -116,6 +116,21 @@ weir run demo.weir -p And -n 1 --trace demo.weir
 is 2 "a timeline in the place of the model"
 weir run demo.weir -p And -n 1 --trace no/such/folder
 is 1 "in a folder that is not there"
+weir eval demo.weir -f chapter.txt --trace chapter.txt
+is 2 "of a text"
+weir logits demo.weir --ids ids -o scores --trace ids
+is 2 "of ids"
+echo '"And"' >in.part
+cp in.part in.kept
+weir batch demo.weir in.part -o in.out --trace in
+is 2 "what waits for it to be whole, too"
+cmp -s in.part in.kept
+tap_ok $? "is not lost"
+echo '"And"' >answers.part
+weir batch demo.weir in.jsonl -o answers.part --trace answers
+is 2 "nor are answers with such a name"
+[ "$(cat answers.part)" = '"And"' ]
+tap_ok $? "which are as they were"
 weir batch demo.weir in.jsonl --trace in.jsonl
 is 2 "in the place of what a batch reads"
 weir batch demo.weir in.jsonl -o a.jsonl --trace ./a.jsonl

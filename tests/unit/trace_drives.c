@@ -35,7 +35,7 @@ static int record(struct trace_record *record, struct weir_err *err)
 {
     const struct cli cli = {.command = "test"};
     pthread_t threads[N_DRIVES];
-    int rc = trace_record_begin(record, &cli, 1, NULL, err);
+    int rc = trace_record_begin(record, &cli, 1, NULL, 0, err);
 
     if (rc)
         return rc;
