@@ -16,6 +16,7 @@
 
 #include "engine/schedule.h"
 #include "engine/session_parts.h"
+#include "engine/text_files.h"
 #include "model/import.h"
 #include "model/work.h"
 #include "tests/tap.h"
@@ -579,6 +580,35 @@ static void test_kinds(void)
     tap_ok(each_file(NULL) == 0, "and for none");
 }
 
+/* Room for what is to be loaded may be made by saving what has all of it. */
+static void test_held(void)
+{
+    const struct weir_session_options options = {
+        .n_ctx = 600, .kv = kv, .snapshot_bytes = UINT64_C(1) << 24};
+    struct weir_text_files *files = NULL;
+    weir_session *session = NULL;
+    size_t n, n_common;
+
+    if (weir_text_files_new(model, kv, kept_in, file_bytes, &files, &err) ||
+        weir_session_new(model, &options, &session, &err) ||
+        weir_session_prefix(session, text, 500, NULL, &n, &err)) {
+        tap_ok(0, "%s", err.message);
+        return;
+    }
+    weir_text_files_save(files, session, 1);
+    weir_text_files_hold(files,
+                         weir_text_files_find(files, text, 500, &n, &n_common));
+    if (weir_session_prefix(session, text, 600, NULL, &n, &err))
+        tap_ok(0, "%s", err.message);
+    weir_text_files_save(files, session, 1);
+    tap_ok(weir_text_files_get_stats(files)->n_files == 2,
+           "what is to be loaded stays beside what has all of it");
+    weir_text_files_hold(files, NULL);
+    weir_session_free(session);
+    weir_text_files_free(files);
+    each_file(remove_file);
+}
+
 static void test_folders(void)
 {
     char lock[64];
@@ -595,6 +625,8 @@ static void test_folders(void)
     test_damage();
     test_names();
     test_kinds();
+    file_bytes = UINT64_C(1) << 30;
+    test_held();
     snprintf(lock, sizeof(lock), "%s/lock", kept_in);
     tap_ok(!unlink(lock) && !rmdir(kept_in), "nothing else is left there");
     folder = NULL;
