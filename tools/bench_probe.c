@@ -27,6 +27,13 @@
  * so often for each thread */
 #define PRODUCT_ROWS  256
 #define PRODUCT_TIMES 2
+#define PRODUCT_BYTES ((size_t)PRODUCT_ROWS * PROBE_COLS)
+
+static void fill_token(float *x)
+{
+    for (unsigned i = 0; i < PROBE_COLS; i++)
+        x[i] = (float)(i * 37 % 64) / 32 - 1;
+}
 
 int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
                struct weir_err *err)
@@ -38,8 +45,7 @@ int probe_init(struct probe *probe, unsigned n_threads, uint64_t most_bytes,
     probe->x = malloc(PROBE_COLS * sizeof(*probe->x));
     if (!probe->x)
         return weir_err_nomem(err, PROBE_COLS * sizeof(*probe->x), "a token");
-    for (unsigned i = 0; i < PROBE_COLS; i++)
-        probe->x[i] = (float)(i * 37 % 64) / 32 - 1;
+    fill_token(probe->x);
     weir_machine_read_ram("", &ram);
     most = ram.available / 4;
     if (most_bytes && most_bytes < most)
@@ -84,9 +90,8 @@ struct products {
     const struct weir_gemm *gemm;
     size_t n_tok;               /* of an item */
     char *weights, *packed, *c; /* c: [worker][c_bytes], then scratch */
-    size_t weight_bytes, packed_bytes, c_bytes, scratch_bytes;
-    void *map;
-    size_t map_bytes;
+    size_t c_bytes, scratch_bytes;
+    size_t map_bytes; /* of all, from the weights on */
 };
 
 /*
@@ -240,31 +245,29 @@ double probe_flop(struct weir_pool *pool, const struct weir_kernels *kernels)
 }
 
 /*
- * All in one piece, p->map, in which each part begins a line of the caches. Not
- * of the heap, which might keep it when it is given back.
+ * All in one piece, in which each part begins a line of the caches.  Not of the
+ * heap, which might keep it when it is given back.
  */
 static int take_products(struct products *p, unsigned n_threads,
                          struct weir_err *err)
 {
     const struct weir_gemm *gemm = p->gemm;
+    size_t packed_bytes = gemm ? gemm->packed_bytes(WEIR_GEMM_TOK, PROBE_COLS)
+                               : PROBE_COLS * sizeof(float);
 
     p->n_tok =
         gemm && gemm->best_tok < WEIR_GEMM_TOK ? gemm->best_tok : WEIR_GEMM_TOK;
-    p->weight_bytes = (size_t)PRODUCT_ROWS * PROBE_COLS;
-    p->packed_bytes = gemm ? gemm->packed_bytes(WEIR_GEMM_TOK, PROBE_COLS)
-                           : PROBE_COLS * sizeof(float);
     p->c_bytes = WEIR_GEMM_ROWS * p->n_tok * sizeof(float);
     p->scratch_bytes = gemm ? gemm->scratch_bytes(PROBE_COLS) : 0;
     p->scratch_bytes = (p->scratch_bytes + 63) / 64 * 64;
-    p->map_bytes = p->weight_bytes + p->packed_bytes +
+    p->map_bytes = PRODUCT_BYTES + packed_bytes +
                    n_threads * (p->c_bytes + p->scratch_bytes);
-    p->map = mmap(NULL, p->map_bytes, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p->map == MAP_FAILED)
+    p->weights = mmap(NULL, p->map_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p->weights == MAP_FAILED)
         return weir_err_errno(err, errno, "take", "memory for products");
-    p->weights = p->map;
-    p->packed = p->weights + p->weight_bytes;
-    p->c = p->packed + p->packed_bytes;
+    p->packed = p->weights + PRODUCT_BYTES;
+    p->c = p->packed + packed_bytes;
     return 0;
 }
 
@@ -273,10 +276,9 @@ static void fill_products(struct products *p)
 {
     float x[PROBE_COLS];
 
-    for (size_t i = 0; i < p->weight_bytes; i++)
+    for (size_t i = 0; i < PRODUCT_BYTES; i++)
         p->weights[i] = (char)(i * 151 % 255 - 127);
-    for (unsigned i = 0; i < PROBE_COLS; i++)
-        x[i] = (float)(i * 37 % 64) / 32 - 1;
+    fill_token(x);
     if (p->gemm)
         p->gemm->pack(x, 0, WEIR_GEMM_TOK, PROBE_COLS, p->packed);
     else
@@ -308,6 +310,6 @@ int probe_products(struct weir_pool *pool, const struct weir_kernels *kernels,
     } while (seconds < ENOUGH);
     *rate = 2.0 * WEIR_GEMM_ROWS * PROBE_COLS * (double)products.n_tok *
             (double)n_done / seconds;
-    munmap(products.map, products.map_bytes);
+    munmap(products.weights, products.map_bytes);
     return 0;
 }
