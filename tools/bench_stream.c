@@ -124,7 +124,8 @@ static void foretell(struct stream *stream, const weir_model *model,
                       : n_past        ? n_past
                                       : 1;
     stream->row.plan_by = "none";
-    if (!forecast_measure(&machine, jamba->pool, 0, NULL) &&
+    if (!forecast_measure(&machine, jamba->pool,
+                          stream_probe_bytes(stream->args), NULL) &&
         !forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
                        test->kv, NULL)) {
         stream->row.plan_tps = speed->tps;
