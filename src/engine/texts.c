@@ -87,9 +87,14 @@ static uint64_t place_bytes(const weir_model *model)
                                weir_model_n_vocab(model));
 }
 
+static size_t usual_places(size_t n_ctx)
+{
+    return n_ctx / WEIR_SNAPSHOT_TOK + TURN_PLACES;
+}
+
 uint64_t weir_texts_snapshots(const weir_model *model, size_t n_ctx)
 {
-    return (n_ctx / WEIR_SNAPSHOT_TOK + TURN_PLACES) * place_bytes(model);
+    return usual_places(n_ctx) * place_bytes(model);
 }
 
 /* ---- texts in memory ---- */
@@ -105,14 +110,33 @@ static int make_room(struct weir_texts *texts, uint64_t n_bytes)
     return 1;
 }
 
+/* A session of n_tok tokens with n_places */
+static struct weir_session_options options_for(const struct weir_texts *texts,
+                                               size_t n_tok, size_t n_places)
+{
+    return (struct weir_session_options){
+        .n_ctx = n_tok,
+        .kv = texts->kv,
+        .snapshot_bytes = n_places * place_bytes(texts->model)};
+}
+
+/* Whether memory could keep that, were there nothing else */
+static int could_keep(const struct weir_texts *texts, size_t n_tok,
+                      size_t n_places)
+{
+    const struct weir_session_options options =
+        options_for(texts, n_tok, n_places);
+
+    return weir_session_bytes(texts->model, &options) <=
+           texts->stats.most_bytes;
+}
+
 /* An empty one of n_tok tokens and n_places, in no list; NULL: no room */
 static struct text *make_text(struct weir_texts *texts, size_t n_tok,
                               size_t n_places)
 {
-    const struct weir_session_options options = {
-        .n_ctx = n_tok,
-        .kv = texts->kv,
-        .snapshot_bytes = n_places * place_bytes(texts->model)};
+    const struct weir_session_options options =
+        options_for(texts, n_tok, n_places);
     uint64_t n_bytes = weir_session_bytes(texts->model, &options);
     struct text *text =
         make_room(texts, n_bytes) ? calloc(1, sizeof(*text)) : NULL;
@@ -253,13 +277,7 @@ size_t weir_texts_held(const struct weir_texts *texts, const int32_t *ids,
 
 int weir_texts_could_keep(const struct weir_texts *texts, size_t n_tok)
 {
-    const struct weir_session_options options = {
-        .n_ctx = n_tok,
-        .kv = texts->kv,
-        .snapshot_bytes = weir_texts_snapshots(texts->model, n_tok)};
-
-    return weir_session_bytes(texts->model, &options) <=
-           texts->stats.most_bytes;
+    return could_keep(texts, n_tok, usual_places(n_tok));
 }
 
 static int is_kept(const struct weir_texts *texts, const weir_session *session)
@@ -276,12 +294,14 @@ static int is_kept(const struct weir_texts *texts, const weir_session *session)
 void weir_texts_keep(struct weir_texts *texts, const weir_session *session)
 {
     size_t n = session->state.n_tok;
+    size_t n_places = session->snapshots.n_kept + 1;
     struct text *text;
 
-    if (n < WEIR_PROMPT_TOK || is_kept(texts, session))
+    if (n < WEIR_PROMPT_TOK || is_kept(texts, session) ||
+        !could_keep(texts, n, n_places))
         return;
     drop_beginnings(texts, session);
-    text = make_text(texts, n, session->snapshots.n_kept + 1);
+    text = make_text(texts, n, n_places);
     if (!text)
         return;
     weir_session_copy(text->session, session, session->ids, n, NULL);

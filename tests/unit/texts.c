@@ -327,6 +327,8 @@ static void test_ceiling(void)
     tap_ok(answer.n_cached == 500 && stats.n_bytes <= 3 * each &&
                is_answer(&answer, text, 5900),
            "one that is larger than the ceiling is not kept");
+    ask(text, 500, &answer);
+    tap_ok(answer.n_cached == 500, "nor does its beginning go for it");
     weir_schedule_free(schedule);
 }
 
