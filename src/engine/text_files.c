@@ -343,6 +343,12 @@ void weir_text_files_hold(struct weir_text_files *files,
     files->busy = file;
 }
 
+/* Somebody removed it. */
+static int is_gone(const char *path)
+{
+    return access(path, F_OK) && errno == ENOENT;
+}
+
 int weir_text_files_load(struct weir_text_files *files,
                          struct weir_text_file *file, weir_session *session,
                          struct weir_err *err)
@@ -352,7 +358,7 @@ int weir_text_files_load(struct weir_text_files *files,
 
     if (rc) {
         files->stats.n_failed++;
-        if (is_damage(rc))
+        if (is_damage(rc) || is_gone(path))
             discard(files, file);
         return rc;
     }

@@ -9,8 +9,9 @@
  * index, what computed it (WEIR_CPU), the type of its KV cache, and the XXH3 of
  * its tokens, so that only what would have the same bits is found.  Files of
  * other models count, and go like the others; those with other names are left
- * alone.  A file that is damaged is removed and counted: what it had is
- * computed again.  One process at a time has the folder; one thread at a time.
+ * alone.  A file that is damaged is removed and counted, and one that somebody
+ * removed is counted: what it had is computed again.  One process at a time has
+ * the folder; one thread at a time.
  */
 #ifndef WEIR_ENGINE_TEXT_FILES_H
 #define WEIR_ENGINE_TEXT_FILES_H

@@ -505,7 +505,14 @@ static void test_damage(void)
                stats.files.n_failed == (uint64_t)n && each_file(NULL) == 0,
            "%d that were cut go at once", n);
     end();
+    start(2 * each);
     tap_ok(each_file(remove_file) == 1, "the new one is kept");
+    ask(text + 1, 500, &answer);
+    tap_ok(answer.n_cached == 0 && stats.files.n_failed == 1 &&
+               stats.files.n_files == 0,
+           "one that somebody removed is forgotten");
+    end();
+    tap_ok(each_file(remove_file) == 1, "and is written again");
 }
 
 static void touch(const char *name)
