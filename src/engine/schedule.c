@@ -63,8 +63,6 @@ int weir_schedule_new(weir_model *model,
         return weir_err_nomem(err, sizeof(*schedule), "texts in step");
     schedule->model = model;
     schedule->options = *options;
-    if (model->jamba->on)
-        schedule->options.cache_bytes = 0;
     schedule->finished = finished;
     schedule->ctx = ctx;
     rc = init(schedule, err);

@@ -61,7 +61,7 @@ struct weir_schedule_options {
     size_t n_piece_tok;
     /*
      * Most memory for prompts that are kept, for those that begin alike
-     * (texts.h); 0: none are, as on a device.
+     * (texts.h); 0: none are, as on a device, whatever is said here.
      */
     uint64_t cache_bytes;
     /* NULL, or a folder for what that has no room for, and most bytes there */

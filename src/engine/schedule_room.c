@@ -77,7 +77,7 @@ uint64_t weir_schedule_usual_cache(const weir_model *model)
 
 int weir_schedule_reserve(struct weir_schedule *schedule, struct weir_err *err)
 {
-    const struct weir_schedule_options *options = &schedule->options;
+    struct weir_schedule_options *options = &schedule->options;
     const struct weir_session_options session = {
         .n_ctx = options->n_ctx,
         .kv = options->kv,
@@ -93,6 +93,9 @@ int weir_schedule_reserve(struct weir_schedule *schedule, struct weir_err *err)
 
     if (rc)
         return rc;
+    /* not before: a model may have left its device for want of room there */
+    if (schedule->model->jamba->on)
+        options->cache_bytes = 0;
     schedule->other_bytes = other;
     weir_budget_give(schedule->model->jamba, options->cache_bytes);
     return options->cache_bytes

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/session.h"
+#include "engine/schedule.h"
 #include "model/device.h"
 #include "model/import.h"
 #include "offload/device.h"
@@ -198,6 +198,39 @@ static void test_room(const struct run *whole)
     weir_model_close(model);
 }
 
+/* Whether a schedule for texts of n_ctx tokens keeps prompts, and the model its
+ * device */
+static void test_cache(const struct run *whole, size_t n_ctx, int stays)
+{
+    const struct weir_jamba_options on = {.n_threads = 2,
+                                          .device = &weir_device_host,
+                                          .vram_bytes = whole->n_bytes,
+                                          .only_device = 1};
+    const struct weir_schedule_options options = {
+        .n_places = 1, .n_ctx = n_ctx, .cache_bytes = 1 << 20};
+    struct weir_schedule *schedule = NULL;
+    struct weir_texts_stats stats;
+    weir_model *model = NULL;
+    struct weir_err err;
+
+    if (weir_model_open_with(path, &on, &model, &err)) {
+        tap_ok(0, "%s", err.message);
+        return;
+    }
+    model->may_leave_device = 1;
+    if (weir_schedule_new(model, &options, NULL, NULL, &schedule, &err)) {
+        tap_ok(0, "%s", err.message);
+    } else {
+        weir_schedule_get_texts(schedule, &stats);
+        tap_ok(stays ? model->jamba->on && !stats.most_bytes
+                     : !model->jamba->on && stats.most_bytes == 1 << 20,
+               "texts of %zu tokens: %s", n_ctx,
+               stays ? "the device keeps no prompts" : "the CPU keeps prompts");
+    }
+    weir_schedule_free(schedule);
+    weir_model_close(model);
+}
+
 int main(void)
 {
     static struct run whole, all;
@@ -223,6 +256,8 @@ int main(void)
     tap_ok(!whole.rc && whole.is_whole && !whole.n_brought, "%.2f MB hold all",
            (double)wanted / 1e6);
     test_room(&whole);
+    test_cache(&whole, N_CTX, 1);
+    test_cache(&whole, 1 << 20, 0);
     least = least_bytes(whole.n_bytes_taken);
     test_amount(&whole, least, 1);
     test_amount(&whole, whole.n_bytes_taken - (256 << 10), 0);
