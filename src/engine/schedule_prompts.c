@@ -21,6 +21,25 @@ static int is_read(const struct place *place)
 /* ---- what is kept ---- */
 
 /*
+ * Of the n tokens that two prompts have in common those that can be had of the
+ * other one once it is read: up to its end, to where it is cut or still can be,
+ * or to a place that it has or comes by anyway.
+ */
+static size_t find_place(const struct place *place, const struct place *other,
+                         size_t n)
+{
+    size_t next = n / WEIR_SNAPSHOT_TOK * WEIR_SNAPSHOT_TOK;
+    const struct weir_kept *kept;
+
+    if (n == other->n_prompt || (n > other->n_seen && n >= other->n_branch))
+        return n;
+    if (next > other->n_seen)
+        return next;
+    kept = weir_snapshots_find(&other->session->snapshots, n, place->n_prompt);
+    return kept ? kept->n_tok : 0;
+}
+
+/*
  * The tokens that a text can have of another one's prompt once that is read, or
  * 0 when it is not worth waiting for.  It is when the text is there no later
  * than with half of each pass: after what the other one has left and what is
@@ -30,8 +49,9 @@ static size_t worth_waiting(const struct weir_schedule *schedule,
                             const struct place *place,
                             const struct place *other)
 {
-    size_t n = weir_common_ids(place->prompt, place->n_prompt, other->prompt,
-                               other->n_prompt);
+    size_t n_common = weir_common_ids(place->prompt, place->n_prompt,
+                                      other->prompt, other->n_prompt);
+    size_t n = find_place(place, other, n_common);
     size_t left = other->n_prompt - other->n_seen, held;
 
     if (n < WORTH_TOK || left > place->n_prompt + n ||
