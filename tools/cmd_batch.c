@@ -368,12 +368,13 @@ static int prepare(struct batch *batch, struct weir_err *err)
     return rc;
 }
 
-/* The machine is measured in the memory that the model has left. */
+/* The machine is measured in the memory that the model has left: all answers
+ * are there by then, and are no worse if it cannot be. */
 static int report(struct batch *batch, struct weir_err *err)
 {
     const struct batch_args *args = &batch->args;
     unsigned n_threads = weir_pool_n_threads(batch->model->jamba->pool);
-    int rc;
+    int rc = 0;
 
     if (args->stats) {
         memory_print(batch->model);
@@ -386,13 +387,14 @@ static int report(struct batch *batch, struct weir_err *err)
     if (args->quiet && !args->json)
         return 0;
     weir_trace_part("measuring the machine", -1);
-    rc = batch->report.n_passes
-             ? batch_report_measure(&batch->report, n_threads,
-                                    args->model_options.ram_bytes, err)
-             : 0;
-    if (!rc && !args->quiet)
+    if (batch->report.n_passes &&
+        batch_report_measure(&batch->report, n_threads,
+                             args->model_options.ram_bytes, err))
+        cli_warn(&args->cli, "%s; what memory and cores do is not known",
+                 err->message);
+    if (!args->quiet)
         batch_report_print(&batch->report);
-    if (!rc && args->json)
+    if (args->json)
         rc = batch_report_print_json(&batch->report, err);
     return rc;
 }

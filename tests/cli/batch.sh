@@ -340,4 +340,24 @@ if [ -e /dev/full ]; then
 else
     tap_skip "there is no /dev/full"
 fi
+
+# ---- a machine that cannot be measured ----
+
+skip_the_rest_if_sanitized
+head -n 2 many >few
+kib=50000
+# With just enough to answer there is too little to measure memory in.
+while [ ! -e few.jsonl ] && [ $kib -lt 1000000 ]; do
+    kib=$((kib + 50000))
+    status=0
+    (
+        ulimit -v $kib
+        exec "$WEIR" batch text.weir few -t 1 --batch 1 --ctx 64 -n 6 \
+            -o few.jsonl --json
+    ) >out 2>err || status=$?
+done
+is 0 "all answers are there when the machine cannot be measured"
+says err 'warning: .*memory to read.* is not known'
+says err '^answers '
+says out '"dram_gbps":0.0,"gflops":0.0,'
 tap_done
