@@ -231,7 +231,7 @@ static void take_bound(const struct stream_row *stream, double n_tok,
         row->bound_tps = stream->drive_gbps * 1e9 / read;
         row->bound_by = "drive";
     }
-    row->share = row->tps_mean / row->bound_tps;
+    row->share = row->bound_tps > 0 ? row->tps_mean / row->bound_tps : 0;
 }
 
 /* Of a device that does not hold all: what the plan has when all overlaps */

@@ -41,6 +41,9 @@ is 0 "a table"
 awk -F'|' '{ wide = wide " " NF } END { print wide }' out >widths
 grep -q '^ 32 32 32' widths
 tap_ok $? "its row is as wide as its head"
+weir bench small.weir --ram 1G -p 4 -n 2 -r 1 -t 1 --device host --json
+is 0 "a device without a clock"
+says out '"bound_tps":0.0,.*"share":0.0,'
 
 golden=$golden/moe-8l
 pack_text
