@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/bench_stream.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tools/forecast.h"
@@ -95,7 +96,16 @@ static int measure_drive(struct stream *stream, const weir_model *model,
     return rc;
 }
 
-/* A budget that the plan finds too small leaves the columns empty. */
+/* Whether there is a device that does not hold all of the model */
+static int is_short_of_device(const struct weir_model *model)
+{
+    const struct weir_on_device *on = model->jamba->on;
+
+    return on && !on->is_whole;
+}
+
+/* A budget that the plan finds too small leaves the columns empty, and so does
+ * a device whose speeds are not known. */
 static void foretell(struct stream *stream, const weir_model *model,
                      const struct stream_test *test,
                      const struct bench_row *row)
@@ -109,7 +119,7 @@ static void foretell(struct stream *stream, const weir_model *model,
     size_t n_past = test->depth + test->n_tok / 2;
 
     forecast_init(&machine, &budget);
-    if (test->device)
+    if (jamba->on)
         device_describe(jamba->on, test->device, &machine, &budget);
     machine.n_threads = weir_pool_n_threads(jamba->pool);
     machine.disk_gbps = stream->row.drive_gbps;
@@ -127,7 +137,8 @@ static void foretell(struct stream *stream, const weir_model *model,
     if (!forecast_measure(&machine, jamba->pool,
                           stream_probe_bytes(stream->args), NULL) &&
         !forecast_make(&plan, &machine, &budget, jamba->file, &jamba->config,
-                       test->kv, NULL)) {
+                       test->kv, NULL) &&
+        isfinite(speed->tps)) {
         stream->row.plan_tps = speed->tps;
         stream->row.plan_by = weir_plan_resource_name(speed->limit);
         stream->bound_tps = speed->overlap_tps;
@@ -145,7 +156,7 @@ int stream_begin(struct stream *stream, const weir_model *model,
     memset(&stream->row, 0, sizeof(stream->row));
     memset(&stream->sum, 0, sizeof(stream->sum));
     stream->seconds = stream->bound_tps = 0;
-    if (!stream->args->on && test->device)
+    if (!stream->args->on && is_short_of_device(model))
         foretell(stream, model, test, row);
     if (!stream->args->on)
         return 0;
@@ -250,7 +261,7 @@ int stream_end(struct stream *stream, const weir_model *model,
 {
     int rc;
 
-    if (test->device)
+    if (is_short_of_device(model))
         take_planned(stream, row);
     if (!stream->args->on)
         return 0;
@@ -258,7 +269,7 @@ int stream_end(struct stream *stream, const weir_model *model,
     if (rc)
         return rc;
     take_columns(stream, model);
-    if (!test->device)
+    if (!is_short_of_device(model))
         take_bound(&stream->row,
                    (double)(n_repeats * test->batch * test->n_tok), row);
     row->stream = &stream->row;

@@ -43,9 +43,9 @@ struct stream {
     struct stream_row row;
 };
 
-/* A test that is to be foretold; a device, if it holds not all of the model */
+/* A test that is to be foretold */
 struct stream_test {
-    const struct device_speeds *device; /* or NULL */
+    const struct device_speeds *device; /* if the model is on one */
     int is_prompt;
     size_t n_tok, depth, n_ctx; /* of each text */
     size_t batch;               /* texts */

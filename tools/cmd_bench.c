@@ -426,15 +426,13 @@ static int measure(struct bench *bench, const struct test *test,
                                    .depth = bench->args.depth,
                                    .n_ctx = most_tokens(&bench->args) + 1,
                                    .batch = bench->args.batch,
-                                   .kv = kv_dtype(bench)};
-    struct weir_on_device *on = bench->model->jamba->on;
+                                   .kv = kv_dtype(bench),
+                                   .device = &bench->device};
     struct weir_cost cost = {0};
     int rc = count_costs(bench, test, &cost, err);
 
     if (rc)
         return rc;
-    if (on && !on->is_whole)
-        streamed.device = &bench->device;
     show_progress(bench, 1);
     rc = measure_machine(bench, row, 0, err);
     if (rc)

@@ -44,6 +44,8 @@ tap_ok $? "its row is as wide as its head"
 weir bench small.weir --ram 1G -p 4 -n 2 -r 1 -t 1 --device host --json
 is 0 "a device without a clock"
 says out '"bound_tps":0.0,.*"share":0.0,'
+# Nor is what the CPU would do its plan.
+says out '"plan_tps":0.0,"plan_by":"none"'
 
 golden=$golden/moe-8l
 pack_text
