@@ -28,20 +28,24 @@
 #define THREADS (N_WARPS * WARP)
 #define RING    4   /* stages */
 #define STAGE   128 /* bytes of a row */
-#define COLUMNS 256 /* whose activations are in shared memory */
+#define COLUMNS 256 /* whose activations are in shared memory at a time */
 #define TERMS   3
 
 #define STAGE_BYTES (16 * STAGE)
 #define RING_BYTES  (N_WARPS * RING * STAGE_BYTES)
 
 /* Rows of activations are padded so that lanes do not meet in a bank. */
-#define PITCH(dtype)      (COLUMNS * 2 + ((dtype) == WEIR_I8 ? 16 : 64))
-#define SHARED(dtype, nt) (RING_BYTES + (nt)*8 * PITCH(dtype))
+#define PITCH(dtype) (COLUMNS * 2 + ((dtype) == WEIR_I8 ? 16 : 64))
+
+/* Columns are put in one of two places while others are used, if tokens are not
+ * so many that there is only one. */
+#define PLACES(nt)        ((nt) < 6 ? 2 : 1)
+#define SHARED(dtype, nt) (RING_BYTES + PLACES(nt) * (nt)*8 * PITCH(dtype))
 #define SUM_PITCH         (FEW_ROWS + 4)
 
 /* What a block of threads is to do, the same for all of them */
 struct item {
-    uint32_t tile, part, slot; /* slot: of its sums and counter */
+    uint32_t tile, part, slot; /* slot: of its counter */
     uint32_t n_tok;
     uint32_t first;  /* token, or place among the choices */
     uint32_t expert; /* or UINT32_MAX */
@@ -49,34 +53,37 @@ struct item {
     int is_wanted;   /* 0: it is counted, and no more */
 };
 
-/* 0: there is no such item */
+/* 0: there is no such item.  Blocks of threads are in the order in which those
+ * that share weights are neighbours (weir_cuda_few()). */
 DEVICE int find_item(const struct few *few, struct item *item)
 {
-    uint32_t i = blockIdx.x, group, left;
+    uint32_t group, left;
 
     item->m = 0;
     item->expert = UINT32_MAX;
     item->is_wanted = 1;
     if (few->kind == FEW_DENSE) {
-        group = i % few->n_groups;
-        item->part = i / few->n_groups % few->n_parts;
-        item->tile = i / few->n_groups / few->n_parts;
+        group = blockIdx.x;
+        item->part = blockIdx.y;
+        item->tile = blockIdx.z;
         item->first = group * FEW_TOK;
         left = few->n_tok - item->first;
-        while (few->out != WEIR_OUT_GATED && item->m + 1 < few->n_mat &&
-               item->tile >= few->to[item->m + 1].first_tile)
-            item->m++;
+        if (few->out != WEIR_OUT_GATED)
+#pragma unroll
+            for (uint32_t m = 1; m < WEIR_DEVICE_MATRICES; m++)
+                if (m < few->n_mat && item->tile >= few->to[m].first_tile)
+                    item->m = m;
     } else {
-        item->part = i % few->n_parts;
-        item->tile = i / few->n_parts % few->n_tiles;
-        group = i / few->n_parts / few->n_tiles;
-        item->expert = few->routing.group[2 * group];
+        item->part = blockIdx.x;
+        item->tile = blockIdx.y;
+        group = blockIdx.z;
+        item->expert = __ldcg(few->routing.group + 2 * group);
         if (item->expert == UINT32_MAX)
             return 0;
         item->is_wanted = is_wanted(few->expert, item->expert, few->from_expert,
                                     few->to_expert);
-        item->first = few->routing.group[2 * group + 1];
-        left = few->routing.first[item->expert + 1] - item->first;
+        item->first = __ldcg(few->routing.group + 2 * group + 1);
+        left = __ldcg(few->routing.first + item->expert + 1) - item->first;
     }
     item->slot = item->tile * few->n_groups + group;
     item->n_tok = left < FEW_TOK ? left : FEW_TOK;
@@ -123,28 +130,28 @@ DEVICE void stream_start(const struct few *few, const struct item *item,
     uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     uint32_t m = item->m, row = tile_row(few, item) + warp * 16;
     const struct weir_matrix *w;
-    uint64_t before;
+    uint32_t in = item->part % few->n_sub * few->part_bytes;
+    uint64_t before, at;
 
     if (few->out == WEIR_OUT_GATED) {
         m = warp / (N_WARPS / 2);
         row -= m * (FEW_ROWS / 2);
     }
     w = &few->to[m].w;
-    before = w->col_blocks > 1 ? item->part * w->tile_stride
-                               : (uint64_t)item->part * few->part_bytes;
-    s->n_bytes = w->row_bytes;
-    if (w->col_blocks == 1) {
-        uint32_t left = w->row_bytes - item->part * few->part_bytes;
-
-        s->n_bytes = left < few->part_bytes ? left : few->part_bytes;
-    }
+    before = item->part / few->n_sub * w->tile_stride + in;
+    s->n_bytes = in < w->row_bytes ? w->row_bytes - in : 0;
+    s->n_bytes = s->n_bytes < few->part_bytes ? s->n_bytes : few->part_bytes;
     s->at = lane % 8 * 16;
+    /* a row is found by one lane, for all that want it */
+    row += lane % 16;
+    at = (uint64_t)(matrix_row(w, tiles_of(few, item, m),
+                               row < w->rows ? row : w->rows - 1) +
+                    before);
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-        uint32_t r = lane / 8 + 4 * j, at = row + r;
+        uint32_t r = lane / 8 + 4 * j;
 
-        at = at < w->rows ? at : w->rows - 1;
-        s->row[j] = matrix_row(w, tiles_of(few, item, m), at) + before;
+        s->row[j] = (const uint8_t *)__shfl_sync(ALL, at, r);
         s->to[j] = ring + r * STAGE + (lane % 8 ^ (r & 1) << 2) * 16;
     }
 }
@@ -289,37 +296,48 @@ DEVICE void put_result(const struct few *few, const struct item *item,
     *y = few->out == WEIR_OUT_ADD ? *y + v : v;
 }
 
-/* The parts of one row as the tree ((0+1)+(2+3))+((4+5)+(6+7)) */
-DEVICE float join_parts(const float *part, size_t stride, uint32_t n_parts)
+/* The parts of one row as the tree ((0+1)+(2+3))+((4+5)+(6+7))..., n being a
+ * power of two */
+DEVICE float join_parts(const float *part, size_t stride, uint32_t n)
 {
-    float v[8];
+    float pair = 0.0f, sum = 0.0f;
+
+#pragma unroll 1
+    for (uint32_t k = 0; k < n; k += 8) {
+        float v[8];
 
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-        v[i] = i < n_parts ? __ldcg(part + i * stride) : 0.0f;
+        for (int i = 0; i < 8; i++)
+            v[i] = k + i < n ? __ldcg(part + (k + i) * stride) : 0.0f;
 #pragma unroll
-    for (int step = 1; step < 8; step *= 2)
-        if (step < n_parts)
+        for (int step = 1; step < 8; step *= 2)
+            if (step < n)
 #pragma unroll
-            for (int i = 0; i < 8; i += 2 * step)
-                v[i] += v[i + step];
-    return v[0];
+                for (int i = 0; i < 8; i += 2 * step)
+                    v[i] += v[i + step];
+        pair = k & 8 ? pair + v[0] : v[0];
+        sum += k & 8 ? pair : 0.0f;
+    }
+    return n > 8 ? sum : pair;
 }
 
-/* 1 in the block of threads that is the last of n to come here, for all */
+/*
+ * 1 in the block of threads that is the last of n to come here, for all.  What
+ * they have written is there for __ldcg().
+ */
 DEVICE int is_last(uint32_t *counter, uint32_t n)
 {
     __shared__ uint32_t last;
 
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
+        __threadfence();
         last = atomicAdd(counter, 1) == n - 1;
         if (last)
             *counter = 0;
+        __threadfence();
     }
     __syncthreads();
-    __threadfence();
     return last;
 }
 
@@ -331,10 +349,12 @@ DEVICE void sum_experts(const struct few *few, uint32_t row)
 
     if (r >= few->to[0].w.rows)
         return;
+#pragma unroll 1
     for (; t < few->n_tok; t += THREADS / FEW_ROWS) {
         float *sum = few->sum + t * few->ld_sum + r;
         float v = few->in_order ? *sum : 0.0f;
 
+#pragma unroll 1
         for (uint32_t i = 0; i < few->n_top; i++) {
             uint32_t choice = t * few->n_top + i;
             size_t at = few->routing.place[choice] * few->to[0].ld_y + r;
@@ -361,16 +381,19 @@ DEVICE void finish(const struct few *few, const struct item *item,
 {
     uint32_t row0 = tile_row(few, item), gated = few->out == WEIR_OUT_GATED;
     uint32_t n_rows = gated ? FEW_ROWS / 2 : FEW_ROWS, n_parts = few->n_parts;
-    size_t stride = (size_t)FEW_ROWS * FEW_TOK;
-    float *part = few->partial + (size_t)item->slot * n_parts * stride;
+    size_t stride = (size_t)FEW_ROWS * few->n_rows;
+    float *part = few->partial + item->tile * n_parts * stride +
+                  (size_t)item->first * FEW_ROWS;
 
     if (n_parts > 1) {
+#pragma unroll 1
         for (uint32_t i = threadIdx.x; i < item->n_tok * FEW_ROWS; i += THREADS)
             __stcg(part + item->part * stride + i,
                    sum[i / FEW_ROWS * SUM_PITCH + i % FEW_ROWS]);
         if (!is_last(few->counter + item->slot, n_parts))
             return;
     }
+#pragma unroll 1
     for (uint32_t i = threadIdx.x; i < item->n_tok * n_rows; i += THREADS) {
         uint32_t t = i / n_rows, r = i % n_rows;
         uint32_t y_row = item->first + t;
@@ -401,6 +424,7 @@ DEVICE void gather_terms(float (*c)[4], int nt, uint32_t n_tok, float *sum)
             sum[(i * 8 + 2 * q + (j & 1)) * SUM_PITCH + row + (j & 2) * 4] =
                 c[i][j];
     __syncthreads();
+#pragma unroll 1
     for (uint32_t i = threadIdx.x; i < n_tok * FEW_ROWS; i += THREADS) {
         float *at = sum + i / FEW_ROWS * TERMS * SUM_PITCH + i % FEW_ROWS;
 
@@ -408,6 +432,7 @@ DEVICE void gather_terms(float (*c)[4], int nt, uint32_t n_tok, float *sum)
     }
     __syncthreads();
     /* Token t's is now in column 3 t: each to column t, in order */
+#pragma unroll 1
     for (uint32_t t = 1; t < n_tok; t++)
         if (threadIdx.x < FEW_ROWS)
             sum[t * SUM_PITCH + threadIdx.x] =
@@ -421,6 +446,7 @@ DEVICE void find_tokens(const struct few *few, const struct item *item,
 {
     uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
+#pragma unroll 1
     for (uint32_t t = warp; t < item->n_tok; t += N_WARPS) {
         uint32_t r = item->first + t;
         float f = 1.0f;
@@ -439,32 +465,32 @@ DEVICE void find_tokens(const struct few *few, const struct item *item,
 
 DEVICE void multiply_part(const struct few *few, const struct item *item,
                           struct stream *s, uint32_t dtype, int nt,
-                          const uint32_t *row, uint8_t *ring, uint8_t *xs,
-                          float (*c)[4])
+                          const uint32_t *row, uint8_t *ring, float (*c)[4])
 {
     const struct weir_matrix *w = &few->to[item->m].w;
-    uint32_t size = dtype == WEIR_I8 ? 1 : 2;
+    const uint32_t size = dtype == WEIR_I8 ? 1 : 2;
+    const uint32_t chunk = COLUMNS * size / STAGE;  /* stages */
+    const int most = nt == 6 ? 16 : nt * 8 / TERMS; /* tokens */
     uint32_t warp = threadIdx.x / WARP, n_stages, n = w->cols / w->col_blocks;
+    uint32_t in = item->part % few->n_sub * few->part_bytes / size;
     uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
-    int most = nt == 6 ? 16 : nt * 8 / TERMS; /* tokens */
+    uint8_t *xs = ring + RING_BYTES;
     struct columns x;
 
-    x.before = (uint64_t)n * item->part;
-    if (w->col_blocks == 1) {
-        x.before = item->part * few->part_bytes / size;
-        n = n - x.before < few->part_bytes / size ? n - x.before
-                                                  : few->part_bytes / size;
-    }
-    x.n = n;
+    x.before = (uint64_t)n * (item->part / few->n_sub) + in;
+    x.n = in < n ? n - in : 0; /* a part may have a row's padding alone */
+    x.n = x.n < few->part_bytes / size ? x.n : few->part_bytes / size;
     fetch_columns(few, item, row, most, 0, &x);
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
+#pragma unroll 1
     for (uint32_t i = 0; i < n_stages; i++) {
-        uint32_t in_chunk = i % (COLUMNS * size / STAGE);
+        uint32_t place = i / chunk % PLACES(nt) * nt * 8 * PITCH(dtype);
         uint32_t stage = mine + i % RING * STAGE_BYTES;
 
-        if (in_chunk == 0) {
-            __syncthreads();
-            put_columns(item, dtype, most, &x, xs);
+        if (i % chunk == 0) {
+            if (PLACES(nt) == 1)
+                __syncthreads();
+            put_columns(item, dtype, most, &x, xs + place);
             __syncthreads();
             fetch_columns(few, item, row, most, i * STAGE / size + COLUMNS, &x);
         }
@@ -472,13 +498,27 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
         __syncwarp();
         if (dtype == WEIR_I8)
             multiply_i8(c, nt, stage,
-                        shared_address(xs) + in_chunk * STAGE * 2);
+                        shared_address(xs) + place + i % chunk * STAGE * 2);
         else
-            multiply_bf16(c, nt, stage, shared_address(xs) + in_chunk * STAGE);
+            multiply_bf16(c, nt, stage,
+                          shared_address(xs) + place + i % chunk * STAGE);
         __syncwarp();
         stream_next(s, (i + RING - 1) % RING);
     }
     copy_wait(0);
+}
+
+DEVICE void multiply_tokens(const struct few *few, const struct item *item,
+                            struct stream *s, uint32_t dtype, int nt,
+                            const uint32_t *row, const float *factor,
+                            uint8_t *ring)
+{
+    float c[6][4] = {{0}};
+
+    multiply_part(few, item, s, dtype, nt, row, ring, c);
+    __syncthreads();
+    gather_terms(c, nt, item->n_tok, (float *)ring);
+    finish(few, item, factor, (float *)ring);
 }
 
 DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
@@ -486,34 +526,41 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
     extern __shared__ __align__(128) uint8_t shared[];
     __shared__ uint32_t row[FEW_TOK];
     __shared__ float factor[FEW_TOK];
-    uint8_t *ring = shared, *xs = shared + RING_BYTES;
     uint32_t warp = threadIdx.x / WARP;
-    uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
-    float c[6][4] = {{0}};
+    uint32_t ring = shared_address(shared) + warp * RING * STAGE_BYTES;
     struct stream s;
     struct item item;
 
-    weir_let_next_start();
-    if (few->kind != FEW_DENSE)
+    /*
+     * The kernel of a layer's downs begins when that of its gates lets it,
+     * which has waited for the router: who goes where is known to it by then.
+     */
+    if (few->kind == FEW_GATES)
         weir_after_others();
+    weir_let_next_start();
     if (!find_item(few, &item))
         return;
     if (!item.is_wanted) {
+        weir_after_others();
         if (few->kind == FEW_DOWNS && item.part == 0)
             end_of_group(few, &item);
         return;
     }
-    stream_start(few, &item, mine, &s);
+    stream_start(few, &item, ring, &s);
 #pragma unroll
     for (int i = 0; i < RING - 1; i++)
         stream_next(&s, i);
     weir_after_others();
     find_tokens(few, &item, row, factor);
     __syncthreads();
-    multiply_part(few, &item, &s, dtype, nt, row, ring, xs, c);
-    __syncthreads();
-    gather_terms(c, nt, item.n_tok, (float *)ring);
-    finish(few, &item, factor, (float *)ring);
+    if (nt == 6 && item.n_tok <= 2)
+        multiply_tokens(few, &item, &s, dtype, 1, row, factor, shared);
+    else if (nt == 6 && item.n_tok <= 5)
+        multiply_tokens(few, &item, &s, dtype, 2, row, factor, shared);
+    else if (nt == 6 && item.n_tok <= 8)
+        multiply_tokens(few, &item, &s, dtype, 3, row, factor, shared);
+    else
+        multiply_tokens(few, &item, &s, dtype, nt, row, factor, shared);
 }
 
 #define KERNEL(name, dtype, nt, blocks)                                        \
@@ -542,6 +589,19 @@ static const struct {
     {16, 6, (const void *)few_i8_16, (const void *)few_bf16_16},
 };
 
+uint32_t weir_cuda_few_tiles(struct few *few)
+{
+    uint32_t n = 0;
+
+    if (few->out == WEIR_OUT_GATED)
+        return weir_cuda_parts(few->to[0].w.rows, FEW_ROWS / 2);
+    for (uint32_t m = 0; m < few->n_mat; m++) {
+        few->to[m].first_tile = n;
+        n += weir_cuda_parts(few->to[m].w.rows, FEW_ROWS);
+    }
+    return n;
+}
+
 void weir_cuda_few(struct weir_device *device, struct few *few)
 {
     const struct weir_matrix *w = &few->to[0].w;
@@ -549,15 +609,10 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
     dim3 grid = {1, 1, 1};
     void *args[] = {few};
 
-    few->n_parts = few_n_parts(w);
-    few->part_bytes = (w->row_bytes / few->n_parts + STAGE - 1) / STAGE * STAGE;
-    few->n_tiles = 0;
-    for (uint32_t m = 0; m < few->n_mat; m++) {
-        few->to[m].first_tile = few->n_tiles;
-        few->n_tiles += weir_cuda_parts(few->to[m].w.rows, FEW_ROWS);
-    }
-    if (few->out == WEIR_OUT_GATED)
-        few->n_tiles = weir_cuda_parts(w->rows, FEW_ROWS / 2);
+    few->n_sub = few_n_sub(w);
+    few->n_parts = few->n_sub * w->col_blocks;
+    few->part_bytes = (w->row_bytes / few->n_sub + STAGE - 1) / STAGE * STAGE;
+    few->n_tiles = weir_cuda_few_tiles(few);
     n_items = few->n_tiles * few->n_groups;
     if (n_items + few->n_tiles > CUDA_COUNTERS) {
         weir_cuda_fail(device, WEIR_ELIMIT, "too many tiles in a product");
@@ -565,7 +620,9 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
     }
     while (kernels[i].n_tok < (most < FEW_TOK ? most : FEW_TOK))
         i++;
-    grid.x = n_items * few->n_parts;
+    grid = few->kind == FEW_DENSE
+               ? dim3{few->n_groups, few->n_parts, few->n_tiles}
+               : dim3{few->n_parts, few->n_tiles, few->n_groups};
     weir_cuda_launch(device,
                      w->dtype == WEIR_I8 ? kernels[i].i8 : kernels[i].bf16,
                      grid, THREADS,

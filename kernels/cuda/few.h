@@ -27,13 +27,15 @@ struct few_matrix {
 struct few {
     uint32_t kind, out;
     uint32_t n_tok, n_mat, n_tiles, n_groups;
-    uint32_t n_parts, part_bytes; /* of a row */
+    uint32_t n_sub, n_parts; /* of a column block, and of a row */
+    uint32_t part_bytes;
     const float *x;
     size_t ld_x;
     const float *norm, *factor;
     float eps;
     struct few_matrix to[WEIR_DEVICE_MATRICES];
-    float *partial; /* [item / n_parts][n_parts][token][FEW_ROWS] */
+    float *partial;  /* [tile][n_parts][n_rows][FEW_ROWS] */
+    uint32_t n_rows; /* tokens, or choices */
     uint32_t
         *counter; /* [item / n_parts], behind them [n_tiles] of FEW_DOWNS */
     /* Experts */
@@ -46,20 +48,49 @@ struct few {
     uint32_t in_order; /* what is summed up begins with it */
 };
 
-/* Into how many parts a row is cut, whose sums are joined as a tree */
-static inline uint32_t few_n_parts(const struct weir_matrix *w)
+#define FEW_PARTS  32   /* of a row, at most */
+#define FEW_PART   1024 /* bytes of one, at least */
+#define FEW_BLOCKS 256  /* of threads, that are enough for a card */
+
+/*
+ * Into how many parts a row of a column block is cut, a power of two.  The sums
+ * of all parts are joined as a tree.
+ */
+static inline uint32_t few_n_sub(const struct weir_matrix *w)
 {
-    if (w->col_blocks > 1)
-        return w->col_blocks;
-    return w->row_bytes >= 8192   ? 8
-           : w->row_bytes >= 4096 ? 4
-           : w->row_bytes >= 2048 ? 2
-                                  : 1;
+    uint32_t n = 1, n_tiles = weir_cuda_parts(w->rows, FEW_ROWS);
+
+    while (2 * n * w->col_blocks <= FEW_PARTS &&
+           w->row_bytes >= 2 * n * FEW_PART &&
+           n_tiles * w->col_blocks * n < FEW_BLOCKS)
+        n *= 2;
+    return n;
+}
+
+/* The parts of all tiles of a product, of which each has FEW_ROWS sums a token
+ */
+static inline uint64_t few_n_parts(const struct weir_matrix *w,
+                                   uint32_t n_tiles)
+{
+    return (uint64_t)n_tiles * w->col_blocks * few_n_sub(w);
+}
+
+/* The same of any product of matrices of at most so many rows */
+static inline uint64_t few_most_parts(uint64_t rows)
+{
+    uint64_t n_tiles = 2 * (rows / FEW_ROWS + 1) + WEIR_DEVICE_MATRICES;
+    uint64_t cut = 2 * 2 * FEW_BLOCKS + WEIR_DEVICE_MATRICES * FEW_PARTS;
+
+    cut = cut < n_tiles * FEW_PARTS ? cut : n_tiles * FEW_PARTS;
+    return cut > n_tiles * 8 ? cut : n_tiles * 8;
 }
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Tiles of all matrices; sets which is the first of each. */
+uint32_t weir_cuda_few_tiles(struct few *few);
 
 /* All but the operands of an operation are set here. */
 void weir_cuda_few(struct weir_device *device, struct few *few);

@@ -15,7 +15,9 @@
  */
 #include "kernels/cuda/gemm_parts.h"
 
-#define PACK 8 /* columns that a thread takes at a time */
+#define THREADS 256
+#define RING    4
+#define PACK    8 /* columns that a thread takes at a time */
 
 /* Columns `in` and on of a block, zeros behind its end */
 DEVICE void fetch_columns(const struct gemm_shape *shape, const float *x,
@@ -38,71 +40,86 @@ DEVICE void fetch_columns(const struct gemm_shape *shape, const float *x,
         v[i] = in + i < shape->block_cols ? x[i] : 0.0f;
 }
 
-/* One term of them, which is taken off; `at`: of their 64 columns */
-DEVICE void put_term(uint32_t is_i8, uint16_t *at, uint32_t in, float *v)
+/* One term of them, which is taken off; `to`: 64 columns of row `row` */
+DEVICE void put_term(uint32_t is_i8, uint16_t *to, uint32_t row, uint32_t in,
+                     float *v)
 {
     uint32_t word[PACK / 2];
 
 #pragma unroll
-    for (int i = 0; i < PACK / 2; i++) {
-        __nv_bfloat162 pair = __floats2bfloat162_rn(
-            is_i8 ? v[i / 2 * 4 + i % 2] : v[2 * i],
-            is_i8 ? v[i / 2 * 4 + i % 2 + 2] : v[2 * i + 1]);
-
-        word[i] = *(uint32_t *)&pair;
-    }
+    for (int i = 0; i < PACK / 2; i++)
+        word[i] =
+            is_i8 ? pack_bf16(v[i / 2 * 4 + i % 2], v[i / 2 * 4 + i % 2 + 2])
+                  : pack_bf16(v[2 * i], v[2 * i + 1]);
 #pragma unroll
     for (int i = 0; i < PACK; i++)
         v[i] -= __bfloat162float(__float2bfloat16_rn(v[i]));
     if (!is_i8) {
-        *(uint4 *)(at + in) = {word[0], word[1], word[2], word[3]};
+        *(uint4 *)(to + place_in_row(0, row, in)) = {word[0], word[1], word[2],
+                                                     word[3]};
         return;
     }
 #pragma unroll
     for (int i = 0; i < PACK / 2; i++)
-        *(uint32_t *)(at + place_i8(in + i / 2 * 4 + i % 2)) = word[i];
+        *(uint32_t *)(to + place_in_row(1, row, in + i / 2 * 4 + i % 2)) =
+            word[i];
 }
 
-static __global__ void pack(const __grid_constant__ struct gemm_shape shape,
-                            const float *x, size_t ld_x, const float *norm,
-                            const float *factor, float eps, uint16_t *packed)
+/* Row of x and of what is packed; 0: it is not wanted */
+DEVICE int find_row_of(const struct gemm_pack *p, uint32_t *t, uint32_t *row)
 {
-    uint32_t n = shape.n_blocks * shape.block_pad, t = blockIdx.x;
+    uint32_t e, choice;
+
+    *t = *row = blockIdx.x;
+    if (!p->expert)
+        return 1;
+    choice = p->routing.order[blockIdx.x];
+    e = p->routing.expert[choice];
+    *t = choice / p->n_top;
+    *row = gemm_row(&p->routing, e, blockIdx.x);
+    return is_wanted(p->expert, e, p->from_expert, p->to_expert);
+}
+
+static __global__ void pack(const __grid_constant__ struct gemm_pack p)
+{
+    uint32_t n = p.shape.n_blocks * p.shape.block_pad, t, row;
+    const float *x;
     float f = 1.0f;
 
     weir_let_next_start();
     weir_after_others();
-    x += t * ld_x;
-    packed += t * shape.ld;
-    if (norm)
-        f = factor ? factor[t]
-                   : row_factor(x, shape.n_blocks * shape.block_cols, eps,
-                                threadIdx.x % WARP);
+    if (!find_row_of(&p, &t, &row))
+        return;
+    x = p.x + t * p.ld_x;
+    if (p.norm)
+        f = p.factor ? p.factor[t]
+                     : row_factor(x, p.shape.n_blocks * p.shape.block_cols,
+                                  p.eps, threadIdx.x % WARP);
     for (uint32_t i = threadIdx.x * PACK; i < n; i += THREADS * PACK) {
-        uint32_t block = i / shape.block_pad, in = i % shape.block_pad;
-        uint32_t c = block * shape.block_cols + in;
+        uint32_t block = i / p.shape.block_pad, in = i % p.shape.block_pad;
+        uint32_t c = block * p.shape.block_cols + in;
+        size_t chunk = i / GEMM_STEP * p.shape.terms;
         float v[PACK], scale[PACK];
 
-        fetch_columns(&shape, x + c, in, v);
-        if (norm) {
-            fetch_columns(&shape, norm + c, in, scale);
+        fetch_columns(&p.shape, x + c, in, v);
+        if (p.norm) {
+            fetch_columns(&p.shape, p.norm + c, in, scale);
 #pragma unroll
             for (int j = 0; j < PACK; j++)
                 v[j] = v[j] * f * scale[j];
         }
-        for (uint32_t j = 0; j < shape.terms; j++)
-            put_term(shape.is_i8, packed + j * (size_t)n + (i & ~63u), in & 63,
-                     v);
+        for (uint32_t j = 0; j < p.shape.terms; j++)
+            put_term(p.shape.is_i8,
+                     p.packed +
+                         ((chunk + j) * p.shape.n_rows + row) * GEMM_STEP,
+                     row, in & 63, v);
     }
 }
 
-void weir_cuda_pack(struct weir_device *device, const struct gemm_shape *shape,
-                    const float *x, size_t ld_x, uint32_t n_tok,
-                    const float *norm, const float *factor, float eps,
-                    uint16_t *packed)
+void weir_cuda_pack(struct weir_device *device, const struct gemm_pack *p)
 {
-    dim3 grid = {n_tok, 1, 1};
-    void *args[] = {(void *)shape, &x, &ld_x, &norm, &factor, &eps, &packed};
+    dim3 grid = {p->n, 1, 1};
+    void *args[] = {(void *)p};
 
     weir_cuda_launch(device, (const void *)pack, grid, THREADS, 0, args);
 }
@@ -179,13 +196,32 @@ DEVICE void multiply_bf16(float (*c)[8][4], int nt, uint32_t stage,
     }
 }
 
+DEVICE void feed_next(const struct gemm *p, uint32_t dtype, int tile_tok,
+                      uint32_t n_tok, uint32_t stage, struct feed *f)
+{
+    uint32_t tid = threadIdx.x, xs = stage + TILE_ROWS * W_BYTES(dtype);
+
+    if (f->n_left) {
+        feed_weights(p, dtype, THREADS, tid, stage, f);
+#pragma unroll
+        for (int i = 0; i < tile_tok * X_BYTES / 16 / THREADS; i++) {
+            uint32_t piece = tid + i * THREADS;
+
+            if (piece < n_tok * (X_BYTES / 16))
+                copy_async(xs + piece * 16, f->x + piece * 8, 16);
+        }
+        feed_step(p, f);
+    }
+    copy_commit();
+}
+
 DEVICE void multiply_tile(const struct gemm *p, uint32_t dtype, int tile_tok)
 {
     extern __shared__ __align__(128) uint8_t shared[];
     uint32_t ring = shared_address(shared), warp = threadIdx.x / WARP;
     uint32_t bytes = STAGE_BYTES(dtype, tile_tok);
     uint32_t row = warp % 2 * 64, tok = warp / 2 * (tile_tok / 4);
-    int nt = tile_tok / 32, n_x = tile_tok / 32;
+    int nt = tile_tok / 32;
     float c[4][8][4] = {{{0}}};
     struct span span;
     struct feed feed;
@@ -193,30 +229,29 @@ DEVICE void multiply_tile(const struct gemm *p, uint32_t dtype, int tile_tok)
 
     weir_let_next_start();
     weir_after_others();
-    if (!find_span(p, tile_tok, &span))
+    if (!find_span(p, &span))
         return;
-    feed_start(p, &span, dtype, n_x, &feed);
+    feed_start(p, &span, dtype, THREADS, threadIdx.x, &feed);
     n_steps = feed.n_left;
 #pragma unroll
     for (int i = 0; i < RING - 1; i++)
-        feed_next(p, dtype, n_x, ring + i * bytes, &feed);
+        feed_next(p, dtype, tile_tok, span.n, ring + i * bytes, &feed);
     for (uint32_t i = 0; i < n_steps; i++) {
         copy_wait(RING - 2);
         __syncthreads();
-        feed_next(p, dtype, n_x, ring + (i + RING - 1) % RING * bytes, &feed);
+        feed_next(p, dtype, tile_tok, span.n,
+                  ring + (i + RING - 1) % RING * bytes, &feed);
         if (dtype == WEIR_I8)
             multiply_i8(c, nt, ring + i % RING * bytes, row, tok);
         else
             multiply_bf16(c, nt, ring + i % RING * bytes, row, tok);
     }
+    copy_wait(0);
+    __syncthreads();
 #pragma unroll
-    for (int m = 0; m < 4; m++) {
-        struct finish finish = finish_rows(p, &span, row + m * 16);
-
-#pragma unroll
-        for (int i = 0; i < nt; i++)
-            put_fragment(p, &span, &finish, tok + i * 8, c[m][i]);
-    }
+    for (int m = 0; m < 4; m++)
+        put_results(p, &span, row + m * 16, tok, nt, c[m],
+                    (float *)(shared + warp * RESULT_BYTES(nt * 8)));
 }
 
 #define KERNEL(name, dtype, tile_tok)                                          \
@@ -234,49 +269,64 @@ KERNEL(gemm_bf16_256, WEIR_BF16, 256)
 
 #define ENTRY(n)                                                               \
     {                                                                          \
-        n, (const void *)gemm_i8_##n, (const void *)gemm_bf16_##n,             \
+        n, THREADS, (const void *)gemm_i8_##n, (const void *)gemm_bf16_##n,    \
             RING *STAGE_BYTES(WEIR_I8, n), RING *STAGE_BYTES(WEIR_BF16, n)     \
     }
 
-static const struct gemm_kernel kernels[] = {ENTRY(64), ENTRY(128), ENTRY(256)};
+static const struct gemm_kernel kernels[GEMM_KERNELS] = {
+    ENTRY(64), ENTRY(128), ENTRY(256), ENTRY(256)};
 
-/* The widest tile that has tokens enough and leaves no unit without one */
-static int choose_tile(const struct weir_device *device,
-                       const struct gemm *gemm,
-                       const struct gemm_kernel *kernels)
+#define TILE_COST 48 /* of a tile, in tokens, beside those that it has */
+
+/* How long tiles take that have `most` tokens or fewer, in tokens of a tile */
+static uint64_t cost_of(const struct weir_device *device,
+                        const struct gemm *gemm, uint32_t most)
 {
-    uint32_t n_tok = gemm->n_tok, n_spans = 1;
-    int i = 2;
+    uint64_t n = gemm->n_tok, n_parts = 1, n_spans, size;
 
-    if (gemm->expert)
-        n_spans = gemm->n_experts;
-    while (i > 0 && (n_tok / n_spans * 4 < kernels[i].tok * 3 ||
-                     gemm->n_tiles * n_spans *
-                             weir_cuda_parts(n_tok / n_spans, kernels[i].tok) <
-                         (uint32_t)device->n_sm))
-        i--;
-    return i;
+    if (gemm->expert) {
+        n_parts = gemm->n_tok < gemm->n_experts ? gemm->n_tok : gemm->n_experts;
+        n = (n + n_parts - 1) / n_parts;
+    }
+    n_spans = (n + most - 1) / most;
+    size = ((n + n_spans - 1) / n_spans + 63) / 64 * 64;
+    return weir_cuda_parts(gemm->n_tiles * n_parts * n_spans,
+                           (uint64_t)device->n_sm) *
+           (size + TILE_COST);
+}
+
+static const struct gemm_kernel *choose_kernel(const struct weir_device *device,
+                                               const struct gemm *gemm)
+{
+    const struct gemm_kernel *set = weir_cuda_hopper_gemm(device), *best;
+
+    set = best = set ? set : kernels;
+    for (int i = 1; i < GEMM_KERNELS; i++)
+        if (cost_of(device, gemm, set[i].tok) <=
+            cost_of(device, gemm, best->tok))
+            best = &set[i];
+    return best;
 }
 
 void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
 {
     const struct weir_matrix *w = &gemm->to[0].w;
-    const struct gemm_kernel *set = weir_cuda_hopper_gemm(device);
+    const struct gemm_kernel *kernel;
     uint32_t is_i8 = w->dtype == WEIR_I8;
     dim3 grid = {1, 1, 1};
     void *args[] = {gemm};
-    int i;
 
     gemm->n_tiles = weir_cuda_parts(
         w->rows, gemm->out == WEIR_OUT_GATED ? TILE_ROWS / 2 : TILE_ROWS);
-    set = set ? set : kernels;
-    i = choose_tile(device, gemm, set);
+    kernel = choose_kernel(device, gemm);
+    gemm->tile_tok = kernel->tok;
     grid.y = gemm->n_tiles;
-    grid.x = weir_cuda_parts(gemm->n_tok, set[i].tok);
+    grid.x = weir_cuda_parts(gemm->n_tok, kernel->tok);
     if (gemm->expert)
         grid.x += gemm->n_tok < gemm->n_experts ? gemm->n_tok : gemm->n_experts;
-    weir_cuda_launch(device, is_i8 ? set[i].i8 : set[i].bf16, grid, THREADS,
-                     is_i8 ? set[i].i8_shared : set[i].bf16_shared, args);
+    weir_cuda_launch(device, is_i8 ? kernel->i8 : kernel->bf16, grid,
+                     kernel->threads,
+                     is_i8 ? kernel->i8_shared : kernel->bf16_shared, args);
 }
 
 static __global__ void sum_experts(

@@ -6,11 +6,20 @@
  * operand and go through registers, where int8 becomes bf16 once for all tokens
  * of the tile.  A warp group has 64 rows, a warp 16 of them and all tokens.
  * PTX manual, "Asynchronous Warpgroup Level Matrix Instructions".
+ *
+ * Two warp groups multiply, and one brings what they need: activations, which
+ * are packed as the units want them, as one copy for a stage, weights as many.
+ * Each stage of the ring has a barrier that says that it is full and one that
+ * says that it may be filled again.
  */
 #include "kernels/cuda/gemm_parts.h"
 
+#define GROUP     128 /* threads */
+#define TILE_TOK  256
+#define N_BARRIER 8 /* more than stages */
+
 /*
- * What the unit wants to know of 128 tokens' activations in shared memory: the
+ * What the unit wants to know of tokens' activations in shared memory: the
  * address, 1024 bytes from 8 tokens to the next, the exchange of pieces.
  */
 DEVICE uint64_t describe(uint32_t address)
@@ -19,53 +28,54 @@ DEVICE uint64_t describe(uint32_t address)
            (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
 }
 
+/* The ring: activations of a stage, weights behind them */
+#define STAGES(dtype) ((dtype) == WEIR_I8 ? 5 : 4)
+#define SHARED(dtype) (STAGES(dtype) * STAGE_BYTES(dtype, TILE_TOK))
+#define X_STAGE       (TILE_TOK * X_BYTES)
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 #define R(c) "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])
+#define R8(c)                                                                  \
+    R((c)[0]), R((c)[1]), R((c)[2]), R((c)[3]), R((c)[4]), R((c)[5]),          \
+        R((c)[6]), R((c)[7])
 
-/* c [64][128] += a [64][16] * b [16][128], under way until unit_wait() */
-DEVICE void unit_multiply(float (*c)[4], const uint32_t *a, uint64_t b)
-{
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-        "%30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "
-        "%46, %47, "
-        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "
-        "%62, %63}, "
-        "{%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
-        : R(c[0]), R(c[1]), R(c[2]), R(c[3]), R(c[4]), R(c[5]), R(c[6]),
-          R(c[7]), R(c[8]), R(c[9]), R(c[10]), R(c[11]), R(c[12]), R(c[13]),
-          R(c[14]), R(c[15])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+/* Operands of tiles of so many tokens */
+#define OF_64                                                                  \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "                       \
+    "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, "                       \
+    "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define OF_128                                                                 \
+    OF_64 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, "               \
+          "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, "                 \
+          "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "                 \
+          "%62, %63"
+#define OF_192                                                                 \
+    OF_128 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, "              \
+           "%74, %75, %76, %77, %78, %79, %80, %81, %82, %83, "                \
+           "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, "                \
+           "%94, %95"
+#define OF_256                                                                 \
+    OF_192 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, "              \
+           "%105, %106, %107, %108, %109, %110, %111, %112, %113, "            \
+           "%114, %115, %116, %117, %118, %119, %120, %121, %122, "            \
+           "%123, %124, %125, %126, %127"
 
-/* c [64][256] += a [64][16] * b [16][256], the same */
-DEVICE void unit_multiply_wide(float (*c)[4], const uint32_t *a, uint64_t b)
-{
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, "
-        "%15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, "
-        "%28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, "
-        "%41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, "
-        "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, "
-        "%67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, "
-        "%93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "
-        "%105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, "
-        "%116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, "
-        "%127}, "
-        "{%128, %129, %130, %131}, %132, 1, 1, 1, 0;"
-        : R(c[0]), R(c[1]), R(c[2]), R(c[3]), R(c[4]), R(c[5]), R(c[6]),
-          R(c[7]), R(c[8]), R(c[9]), R(c[10]), R(c[11]), R(c[12]), R(c[13]),
-          R(c[14]), R(c[15]), R(c[16]), R(c[17]), R(c[18]), R(c[19]), R(c[20]),
-          R(c[21]), R(c[22]), R(c[23]), R(c[24]), R(c[25]), R(c[26]), R(c[27]),
-          R(c[28]), R(c[29]), R(c[30]), R(c[31])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+/* c [64][n] += a [64][16] * b [16][n], under way until unit_wait() */
+#define UNIT(n, a0, a1, a2, a3, b0, ...)                                       \
+    DEVICE void unit_##n(float(*c)[4], const uint32_t *a, uint64_t b)          \
+    {                                                                          \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n" #n                    \
+                     "k16.f32.bf16.bf16 {" OF_##n                              \
+                     "}, {%" #a0 ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b0      \
+                     ", 1, 1, 1, 0;"                                           \
+                     : __VA_ARGS__                                             \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));    \
+    }
+UNIT(64, 32, 33, 34, 35, 36, R8(c))
+UNIT(128, 64, 65, 66, 67, 68, R8(c), R8(c + 8))
+UNIT(192, 96, 97, 98, 99, 100, R8(c), R8(c + 8), R8(c + 16))
+UNIT(256, 128, 129, 130, 131, 132, R8(c), R8(c + 8), R8(c + 16), R8(c + 24))
 
 /* What registers and shared memory hold is there for the unit */
 DEVICE void unit_fence(void)
@@ -82,43 +92,75 @@ DEVICE void unit_commit(void)
 #define unit_wait(n)                                                           \
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory")
 
-/* Copies that have arrived in shared memory are for the unit to see. */
-DEVICE void unit_show_copies(void)
+/* Registers of a thread of the group from now on, a constant */
+#define take_registers(n)                                                      \
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n))
+#define leave_registers(n)                                                     \
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n))
+
+/* ---- barriers in shared memory, by their address ---- */
+
+DEVICE void barrier_init(uint32_t barrier, uint32_t n)
 {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier),
+                 "r"(n)
+                 : "memory");
 }
 
-#else
-
-DEVICE void unit_multiply(float (*c)[4], const uint32_t *a, uint64_t b)
+/* All barriers are there for copies to see */
+DEVICE void barrier_fence(void)
 {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
-DEVICE void unit_fence(void)
+DEVICE void barrier_arrive(uint32_t barrier)
 {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier)
+                 : "memory");
 }
 
-DEVICE void unit_multiply_wide(float (*c)[4], const uint32_t *a, uint64_t b)
+/* The same when the thread's copies of 16 bytes have arrived */
+DEVICE void barrier_arrive_with_copies(uint32_t barrier)
 {
+    asm volatile(
+        "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier)
+        : "memory");
 }
 
-DEVICE void unit_commit(void)
+/* The barrier waits for n_bytes of copy_bulk(), too. */
+DEVICE void barrier_expect(uint32_t barrier, uint32_t n_bytes)
 {
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+        "r"(n_bytes)
+        : "memory");
 }
 
-#define unit_wait(n)
-
-DEVICE void unit_show_copies(void)
+DEVICE void copy_bulk(uint32_t to, const void *from, uint32_t n_bytes,
+                      uint32_t barrier)
 {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx"
+                 "::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(n_bytes), "r"(barrier)
+                 : "memory");
 }
 
-#endif
+/* Until the barrier has ended its phase of that parity */
+DEVICE void barrier_wait(uint32_t barrier, uint32_t parity)
+{
+    asm volatile("{ .reg .pred done;\n"
+                 "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], "
+                 "%1;\n"
+                 "@!done bra again; }" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
 
 /* A warp's 16 rows of a stage, 64 columns, as fragments */
-DEVICE void load_i8(uint32_t (*a)[4], uint32_t stage, uint32_t row)
+DEVICE void load_i8(uint32_t (*a)[4], uint32_t w, uint32_t row)
 {
     uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-    uint32_t at = stage + (row + g) * W_BYTES(WEIR_I8) + q * 16;
+    uint32_t at = w + (row + g) * W_BYTES(WEIR_I8) + q * 16;
     uint4 up = load_shared(at);
     uint4 down = load_shared(at + 8 * W_BYTES(WEIR_I8));
     const uint32_t u[4] = {up.x, up.y, up.z, up.w};
@@ -133,156 +175,224 @@ DEVICE void load_i8(uint32_t (*a)[4], uint32_t stage, uint32_t row)
     }
 }
 
-DEVICE void load_bf16(uint32_t (*a)[4], uint32_t stage, uint32_t row)
+DEVICE void load_bf16(uint32_t (*a)[4], uint32_t w, uint32_t row)
 {
     uint32_t lane = threadIdx.x % WARP, r = row + lane % 16;
 
 #pragma unroll
     for (int j = 0; j < 4; j++)
-        load_matrices(a[j], stage + r * W_BYTES(WEIR_BF16) +
+        load_matrices(a[j], w + r * W_BYTES(WEIR_BF16) +
                                 ((j * 2 + lane / 16) ^ (r & 7)) * 16);
 }
 
-/* Stages of a ring, which takes up to 200 KiB */
-#define STAGES(dtype, n_tok) ((200 << 10) / STAGE_BYTES(dtype, n_tok))
+/* ---- the ring ---- */
 
-/* copy_wait() of a number that only inlining makes a constant */
-DEVICE void wait_copies(int n)
-{
-    switch (n) {
-    case 1:
-        copy_wait(1);
-        break;
-    case 2:
-        copy_wait(2);
-        break;
-    case 3:
-        copy_wait(3);
-        break;
-    case 5:
-        copy_wait(5);
-        break;
-    default:
-        copy_wait(0);
-    }
-}
-
-/* What the threads of a tile go through */
-struct way {
-    uint32_t stage, next, end; /* in the ring: now, to be filled; behind it */
-    uint32_t ring, row;
-    struct feed feed;
+struct ring {
+    uint32_t data, full, empty; /* addresses; barriers have 8 bytes */
+    uint32_t slot, parity;
 };
 
-DEVICE uint32_t after(const struct way *way, uint32_t stage, uint32_t bytes)
+DEVICE uint8_t *ring_data(void)
 {
-    stage += bytes;
-    return stage == way->end ? way->ring : stage;
+    extern __shared__ __align__(1024) uint8_t shared[];
+
+    return shared;
+}
+
+DEVICE void ring_step(uint32_t dtype, struct ring *ring)
+{
+    if (++ring->slot < STAGES(dtype))
+        return;
+    ring->slot = 0;
+    ring->parity ^= 1;
+}
+
+DEVICE uint32_t ring_stage(uint32_t dtype, const struct ring *ring)
+{
+    return ring->data + ring->slot * STAGE_BYTES(dtype, TILE_TOK);
+}
+
+/* By the group that brings: a stage after the other */
+DEVICE void bring(const struct gemm *p, uint32_t dtype, const struct span *span,
+                  struct ring *ring)
+{
+    uint32_t thread = threadIdx.x % GROUP, n_bytes = (span->n + 7) / 8 * 1024;
+    struct feed feed;
+
+    feed_start(p, span, dtype, GROUP, thread, &feed);
+    for (; feed.n_left; feed_step(p, &feed)) {
+        uint32_t stage = ring_stage(dtype, ring), full = ring->full;
+
+        full += ring->slot * 8;
+        barrier_wait(ring->empty + ring->slot * 8, ring->parity ^ 1);
+        if (thread == 0) {
+            barrier_expect(full, n_bytes);
+            copy_bulk(stage, feed.x, n_bytes, full);
+        }
+        feed_weights(p, dtype, GROUP, thread, stage + X_STAGE, &feed);
+        barrier_arrive_with_copies(full);
+        ring_step(dtype, ring);
+    }
+    copy_commit();
+    copy_wait(0);
 }
 
 /*
  * One stage.  The unit is still at the one before while weights become
- * fragments, so `a` is another one's in turn; the slot that is filled again is
- * that of the stage before that, which all warps have seen ended.
+ * fragments, so `a` is another one's in turn; that one may be filled again when
+ * the unit has come to this one.
  */
-DEVICE void multiply_stage(const struct gemm *p, uint32_t dtype, int tile_tok,
-                           struct way *way, uint32_t (*a)[4], float (*c)[4])
+DEVICE void multiply_stage(uint32_t dtype, int n_tok, uint32_t row,
+                           int is_first, struct ring *ring, uint32_t (*a)[4],
+                           float (*c)[4])
 {
-    uint32_t bytes = STAGE_BYTES(dtype, tile_tok);
-    uint32_t xs = way->stage + TILE_ROWS * W_BYTES(dtype);
+    uint32_t stage = ring_stage(dtype, ring), slot = ring->slot;
 
-    wait_copies(STAGES(dtype, tile_tok) - 3);
-    unit_show_copies();
-    __syncthreads();
+    barrier_wait(ring->full + slot * 8, ring->parity);
     if (dtype == WEIR_I8)
-        load_i8(a, way->stage, way->row);
+        load_i8(a, stage + X_STAGE, row);
     else
-        load_bf16(a, way->stage, way->row);
+        load_bf16(a, stage + X_STAGE, row);
     unit_fence();
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-        if (tile_tok == 256)
-            unit_multiply_wide(c, a[j], describe(xs + j * 32));
+    for (int j = 0; j < 4; j++) {
+        uint64_t b = describe(stage + j * 32);
+
+        if (n_tok == 64)
+            unit_64(c, a[j], b);
+        else if (n_tok == 128)
+            unit_128(c, a[j], b);
+        else if (n_tok == 192)
+            unit_192(c, a[j], b);
         else
-            unit_multiply(c, a[j], describe(xs + j * 32));
-    unit_commit();
-    feed_next(p, dtype, tile_tok / 32, way->next, &way->feed);
-    way->stage = after(way, way->stage, bytes);
-    way->next = after(way, way->next, bytes);
-    unit_wait(1);
-}
-
-DEVICE void way_start(const struct gemm *p, uint32_t dtype, int tile_tok,
-                      const struct span *span, struct way *way)
-{
-    extern __shared__ __align__(1024) uint8_t shared[];
-    uint32_t bytes = STAGE_BYTES(dtype, tile_tok);
-
-    way->ring = way->stage = way->next = shared_address(shared);
-    way->end = way->ring + STAGES(dtype, tile_tok) * bytes;
-    way->row = threadIdx.x / WARP * 16;
-    feed_start(p, span, dtype, tile_tok / 32, &way->feed);
-}
-
-DEVICE void multiply_tile(const struct gemm *p, uint32_t dtype, int tile_tok)
-{
-    float c[32][4] = {{0}};
-    uint32_t a[2][4][4], n_steps;
-    struct finish finish;
-    struct span span;
-    struct way way;
-
-    weir_let_next_start();
-    weir_after_others();
-    if (!find_span(p, tile_tok, &span))
-        return;
-    way_start(p, dtype, tile_tok, &span, &way);
-    n_steps = way.feed.n_left;
-#pragma unroll
-    for (int i = 0; i < STAGES(dtype, tile_tok) - 2; i++) {
-        feed_next(p, dtype, tile_tok / 32, way.next, &way.feed);
-        way.next += STAGE_BYTES(dtype, tile_tok);
+            unit_256(c, a[j], b);
     }
+    unit_commit();
+    ring_step(dtype, ring);
+    unit_wait(1);
+    slot = slot ? slot - 1 : STAGES(dtype) - 1;
+    if (!is_first && threadIdx.x % WARP == 0)
+        barrier_arrive(ring->empty + slot * 8);
+}
+
+/* The unit is not at these any more: nothing may be done with them before. */
+DEVICE void unit_leave(int nt, float (*c)[4])
+{
+#pragma unroll
+    for (int i = 0; i < nt; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            asm volatile("" : "+f"(c[i][j])::"memory");
+}
+
+/* Both groups that multiply have come here: the ring is free. */
+DEVICE void multipliers_meet(void)
+{
+    asm volatile("bar.sync 1, %0;" ::"n"(2 * GROUP) : "memory");
+}
+
+/* By the groups that multiply */
+DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
+                     const struct span *span, struct ring *ring)
+{
+    uint32_t row = threadIdx.x / WARP * 16, a[2][4][4];
+    uint32_t n_steps =
+        p->shape.n_blocks * (p->shape.block_pad / GEMM_STEP) * p->shape.terms;
+    float c[32][4];
+
+#pragma unroll
+    for (int i = 0; i < n_tok / 8; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            c[i][j] = 0.0f;
+    unit_leave(n_tok / 8, c);
     for (uint32_t i = 0; i < n_steps; i += 2) {
-        multiply_stage(p, dtype, tile_tok, &way, a[0], c);
+        multiply_stage(dtype, n_tok, row, i == 0, ring, a[0], c);
         if (i + 1 == n_steps)
             break;
-        multiply_stage(p, dtype, tile_tok, &way, a[1], c);
+        multiply_stage(dtype, n_tok, row, 0, ring, a[1], c);
     }
     unit_wait(0);
-    finish = finish_rows(p, &span, way.row);
-#pragma unroll
-    for (int i = 0; i < tile_tok / 8; i++)
-        put_fragment(p, &span, &finish, i * 8, c[i]);
+    unit_leave(n_tok / 8, c);
+    multipliers_meet();
+    put_results(
+        p, span, row, 0, n_tok / 8, c,
+        (float *)(ring_data() + threadIdx.x / WARP * RESULT_BYTES(TILE_TOK)));
 }
 
-#define KERNEL(name, dtype, tile_tok)                                          \
-    static __global__ void __launch_bounds__(THREADS, 1)                       \
+DEVICE void ring_start(uint32_t dtype, struct ring *ring)
+{
+    __shared__ __align__(8) uint64_t barriers[2][N_BARRIER];
+
+    ring->data = shared_address(ring_data());
+    ring->full = shared_address(barriers[0]);
+    ring->empty = shared_address(barriers[1]);
+    ring->slot = ring->parity = 0;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES(dtype); i++) {
+            barrier_init(ring->full + i * 8, GROUP + 1);
+            barrier_init(ring->empty + i * 8, 2 * GROUP / WARP);
+        }
+        barrier_fence();
+    }
+    __syncthreads();
+}
+
+DEVICE void multiply_tile(const struct gemm *p, uint32_t dtype)
+{
+    struct span span;
+    struct ring ring;
+
+    weir_let_next_start();
+    ring_start(dtype, &ring);
+    weir_after_others();
+    if (!find_span(p, &span))
+        return;
+    if (threadIdx.x >= 2 * GROUP) {
+        leave_registers(56);
+        bring(p, dtype, &span, &ring);
+        return;
+    }
+    take_registers(224);
+    if (span.n <= 64)
+        multiply(p, dtype, 64, &span, &ring);
+    else if (span.n <= 128)
+        multiply(p, dtype, 128, &span, &ring);
+    else if (span.n <= 192)
+        multiply(p, dtype, 192, &span, &ring);
+    else
+        multiply(p, dtype, 256, &span, &ring);
+}
+
+#else
+
+DEVICE void multiply_tile(const struct gemm *p, uint32_t dtype)
+{
+}
+
+#endif
+
+#define KERNEL(name, dtype)                                                    \
+    static __global__ void __launch_bounds__(3 * GROUP, 1)                     \
         name(const __grid_constant__ struct gemm gemm)                         \
     {                                                                          \
-        multiply_tile(&gemm, dtype, tile_tok);                                 \
+        multiply_tile(&gemm, dtype);                                           \
     }
-KERNEL(hopper_i8_128, WEIR_I8, 128)
-KERNEL(hopper_i8_256, WEIR_I8, 256)
-KERNEL(hopper_bf16_128, WEIR_BF16, 128)
-KERNEL(hopper_bf16_256, WEIR_BF16, 256)
+KERNEL(hopper_i8, WEIR_I8)
+KERNEL(hopper_bf16, WEIR_BF16)
 
-/* Of so many tokens, as struct gemm_kernel */
+/* A tile of at most so many tokens, as struct gemm_kernel */
 #define ENTRY(n)                                                               \
     {                                                                          \
-        n, (const void *)hopper_i8_##n, (const void *)hopper_bf16_##n,         \
-            STAGES(WEIR_I8, n) * STAGE_BYTES(WEIR_I8, n),                      \
-            STAGES(WEIR_BF16, n) * STAGE_BYTES(WEIR_BF16, n)                   \
+        n, 3 * GROUP, (const void *)hopper_i8, (const void *)hopper_bf16,      \
+            SHARED(WEIR_I8), SHARED(WEIR_BF16)                                 \
     }
 
 const struct gemm_kernel *weir_cuda_hopper_gemm(
     const struct weir_device *device)
 {
     static const struct gemm_kernel kernels[GEMM_KERNELS] = {
-        ENTRY(128),
-        ENTRY(128),
-        ENTRY(256),
-    };
+        ENTRY(64), ENTRY(128), ENTRY(192), ENTRY(256)};
 
 #ifdef WEIR_CUDA_HOPPER
     return device->cc_major == 9 ? kernels : NULL;

@@ -3,11 +3,11 @@
  * What kernels for many tokens have in common: how a tile's operands come into
  * shared memory, and where its results go.
  *
- * A tile is TILE_ROWS rows of weights and so many tokens.  A stage of it is 64
- * columns: of int8 rows of 64 bytes as they lie, of bf16 and of activations
- * rows of 128 bytes whose 16-byte pieces are exchanged by their number and the
- * row's, exclusive or, as the matrix units want them.  Of a gated pair 8 rows
- * of one follow 8 of the other, so that a lane has what belongs together.
+ * A tile is TILE_ROWS rows of weights and so many tokens.  A stage of it is a
+ * chunk of activations as they are packed and its 64 columns of weights: of
+ * int8 rows of 64 bytes as they lie, of bf16 rows of 128 bytes whose pieces are
+ * exchanged as those of activations.  Of a gated pair 8 rows of one follow 8 of
+ * the other, so that a lane has what belongs together.
  */
 #ifndef WEIR_KERNELS_CUDA_GEMM_PARTS_H
 #define WEIR_KERNELS_CUDA_GEMM_PARTS_H
@@ -15,9 +15,7 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/parts.h"
 
-#define THREADS   256
 #define TILE_ROWS 128
-#define RING      4
 #define X_BYTES   128 /* of a token in a stage */
 
 #define W_BYTES(dtype)            ((dtype) == WEIR_I8 ? 64 : 128) /* of a row */
@@ -31,78 +29,100 @@ DEVICE uint32_t place_i8(uint32_t c)
     return j * 16 + odd * 8 + 2 * q + second;
 }
 
-/* Where column c of term 0 of a row lies */
-DEVICE size_t packed_at(const struct gemm_shape *shape, uint32_t c)
+/* Where element `c` of the 64 of a row lies among them */
+DEVICE uint32_t place_in_row(uint32_t is_i8, uint32_t row, uint32_t c)
+{
+    c = is_i8 ? place_i8(c) : c;
+    return c ^ (row & 7) << 3;
+}
+
+/* The chunk of term 0 of column c of a matrix */
+DEVICE uint32_t chunk_of(const struct gemm_shape *shape, uint32_t c)
 {
     uint32_t block = c / shape->block_cols, in = c % shape->block_cols;
 
-    if (shape->is_i8)
-        in = (in & ~63u) | place_i8(in & 63);
-    return (size_t)block * shape->block_pad + in;
+    return (block * shape->block_pad + in) / GEMM_STEP * shape->terms;
 }
 
-DEVICE void put_packed(const struct gemm_shape *shape, uint16_t *at, float v)
+/* The row of place `place` in order, which is expert e's */
+DEVICE uint32_t gemm_row(const struct weir_device_routing *routing, uint32_t e,
+                         uint32_t place)
 {
-    for (uint32_t i = 0; i < shape->terms; i++) {
-        __nv_bfloat16 term = __float2bfloat16_rn(v);
+    uint32_t first = routing->first[e];
 
-        *(__nv_bfloat16 *)at = term;
-        v -= __bfloat162float(term);
-        at += (size_t)shape->n_blocks * shape->block_pad;
-    }
+    return (first / 8 + e) * 8 + place - first;
 }
 
-/* Tokens of a tile: rows first to first + n - 1 of the result */
+/*
+ * Tokens of a tile: rows first to first + n - 1 of the result, `row` and on of
+ * packed x; and which tile of rows of weights it is
+ */
 struct span {
-    uint32_t first, n, expert;
+    uint32_t first, n, row, expert, tile;
 };
 
-/* Tile `i` of the choices, tile_tok of one expert at a time; 0: none */
-DEVICE int find_choices(const struct gemm *p, uint32_t i, uint32_t tile_tok,
-                        struct span *span)
+DEVICE uint32_t n_spans(uint32_t n, uint32_t most)
+{
+    return (n + most - 1) / most;
+}
+
+/* The i-th of the equal spans, but for rounding, that n tokens are cut into */
+DEVICE void cut_span(uint32_t n, uint32_t most, uint32_t i, struct span *span)
+{
+    uint32_t k = n_spans(n, most), size = ((n + k - 1) / k + 7) / 8 * 8;
+
+    span->first = i * size;
+    span->n = span->first < n ? n - span->first : 0;
+    span->n = span->n < size ? span->n : size;
+}
+
+/*
+ * Tile `i` of the choices; 0: none.  Those of an expert follow each other, of
+ * these such that have the same rows: weights come from memory once.
+ */
+DEVICE int find_choices(const struct gemm *p, uint32_t i, struct span *span)
 {
     uint32_t lane = threadIdx.x % WARP;
 
     for (uint32_t from = 0; from < p->n_experts; from += WARP) {
-        uint32_t e = from + lane, first = 0, n = 0, tiles, sum, hit;
+        uint32_t e = from + lane, n = 0, spans, sum, hit;
 
         if (e < p->n_experts &&
-            is_wanted(p->expert, e, p->from_expert, p->to_expert)) {
-            first = p->routing.first[e];
-            n = p->routing.first[e + 1] - first;
-        }
-        tiles = sum = (n + tile_tok - 1) / tile_tok;
+            is_wanted(p->expert, e, p->from_expert, p->to_expert))
+            n = p->routing.first[e + 1] - p->routing.first[e];
+        spans = sum = n_spans(n, p->tile_tok);
         for (uint32_t step = 1; step < WARP; step *= 2) {
             uint32_t before = __shfl_up_sync(ALL, sum, step);
 
             sum += lane >= step ? before : 0;
         }
-        hit = __ballot_sync(ALL, i < sum);
+        hit = __ballot_sync(ALL, i < sum * p->n_tiles);
         if (hit) {
             int at = __ffs((int)hit) - 1;
-            uint32_t skip = (i - (__shfl_sync(ALL, sum, at) -
-                                  __shfl_sync(ALL, tiles, at))) *
-                            tile_tok;
 
+            spans = __shfl_sync(ALL, spans, at);
+            i -= (__shfl_sync(ALL, sum, at) - spans) * p->n_tiles;
+            cut_span(__shfl_sync(ALL, n, at), p->tile_tok, i % spans, span);
+            span->tile = i / spans;
             span->expert = from + at;
-            span->first = __shfl_sync(ALL, first, at) + skip;
-            n = __shfl_sync(ALL, n, at) - skip;
-            span->n = n < tile_tok ? n : tile_tok;
-            return 1;
+            span->first += p->routing.first[span->expert];
+            span->row = gemm_row(&p->routing, span->expert, span->first);
+            return span->n > 0;
         }
-        i -= __shfl_sync(ALL, sum, WARP - 1);
+        i -= __shfl_sync(ALL, sum, WARP - 1) * p->n_tiles;
     }
     return 0;
 }
 
 /* Matrix and row of row r of a tile */
-DEVICE uint32_t find_row(const struct gemm *p, uint32_t r, uint32_t *m)
+DEVICE uint32_t find_row(const struct gemm *p, const struct span *span,
+                         uint32_t r, uint32_t *m)
 {
     *m = 0;
     if (p->out != WEIR_OUT_GATED)
-        return blockIdx.y * TILE_ROWS + r;
+        return span->tile * TILE_ROWS + r;
     *m = r / 8 % 2;
-    return blockIdx.y * (TILE_ROWS / 2) + r / 16 * 8 + r % 8;
+    return span->tile * (TILE_ROWS / 2) + r / 16 * 8 + r % 8;
 }
 
 DEVICE const void *tiles_of(const struct gemm *p, const struct span *span,
@@ -127,79 +147,94 @@ DEVICE const float *scale_of(const struct gemm *p, const struct span *span,
                       : expert->gate_scale;
 }
 
-/* A thread's share of a stage: 16 bytes of so many rows and tokens */
+/* What one of n_threads copies of the weights of each stage: 16 bytes of so
+ * many rows; and where a tile's activations are */
 struct feed {
-    const uint8_t *w[4];
-    uint32_t x[8]; /* rows of packed x */
+    const uint8_t *w; /* of the one matrix that the thread has rows of */
+    uint32_t row[8];  /* bytes before each */
+    const uint16_t *x;
     uint32_t block, in, term, n_left;
 };
 
 DEVICE void feed_start(const struct gemm *p, const struct span *span,
-                       uint32_t dtype, int n_x, struct feed *f)
+                       uint32_t dtype, int n_threads, uint32_t thread,
+                       struct feed *f)
 {
-    uint32_t chunks = W_BYTES(dtype) / 16, tid = threadIdx.x;
+    uint32_t chunks = W_BYTES(dtype) / 16, m;
 
+    find_row(p, span, thread / chunks, &m);
+    f->w = (const uint8_t *)tiles_of(p, span, m);
 #pragma unroll
-    for (int i = 0; i < TILE_ROWS * (int)chunks / THREADS; i++) {
-        uint32_t m, row = find_row(p, tid / chunks + THREADS / chunks * i, &m);
+    for (int i = 0; i < TILE_ROWS * (int)chunks / n_threads; i++) {
+        uint32_t r = (thread + n_threads * i) / chunks;
+        uint32_t row = find_row(p, span, r, &m);
         const struct weir_matrix *w = &p->to[m].w;
 
         row = row < w->rows ? row : w->rows - 1;
-        f->w[i] = matrix_row(w, tiles_of(p, span, m), row) + tid % chunks * 16;
+        f->row[i] = (uint32_t)row_offset(w, row) + thread % chunks * 16;
     }
-#pragma unroll
-    for (int i = 0; i < n_x; i++) {
-        uint32_t t = tid / 8 + THREADS / 8 * i;
-
-        t = span->first + (t < span->n ? t : span->n - 1);
-        if (p->expert && !p->is_down)
-            t = p->routing.order[t] / p->n_top;
-        f->x[i] = t;
-    }
+    f->x = p->x + (size_t)span->row * GEMM_STEP;
     f->block = f->in = f->term = 0;
     f->n_left =
         p->shape.n_blocks * (p->shape.block_pad / GEMM_STEP) * p->shape.terms;
 }
 
-DEVICE void feed_next(const struct gemm *p, uint32_t dtype, int n_x,
-                      uint32_t stage, struct feed *f)
+/* A stage's weights, to `to` in shared memory; behind a row's end come zeros */
+DEVICE void feed_weights(const struct gemm *p, uint32_t dtype, int n_threads,
+                         uint32_t thread, uint32_t to, const struct feed *f)
 {
-    uint32_t chunks = W_BYTES(dtype) / 16, tid = threadIdx.x, c = tid % chunks;
+    uint32_t chunks = W_BYTES(dtype) / 16, c = thread % chunks;
     uint32_t at = f->in * W_BYTES(dtype), n_bytes = 16;
     const struct weir_matrix *w = &p->to[0].w;
-    uint32_t xs = stage + TILE_ROWS * W_BYTES(dtype);
-    size_t x_at =
-        ((size_t)f->term * p->shape.n_blocks + f->block) * p->shape.block_pad +
-        f->in * GEMM_STEP + tid % 8 * 8;
+    const uint8_t *from;
 
-    if (f->n_left) {
-        if (at + c * 16 >= w->row_bytes)
-            n_bytes = at = 0;
+    if (at + c * 16 >= w->row_bytes)
+        n_bytes = at = 0;
+    from = f->w + f->block * w->tile_stride + at;
 #pragma unroll
-        for (int i = 0; i < TILE_ROWS * (int)chunks / THREADS; i++) {
-            uint32_t r = tid / chunks + THREADS / chunks * i;
-            uint32_t swizzle = dtype == WEIR_I8 ? c : c ^ (r & 7);
+    for (int i = 0; i < TILE_ROWS * (int)chunks / n_threads; i++) {
+        uint32_t r = (thread + n_threads * i) / chunks;
+        uint32_t piece = dtype == WEIR_I8 ? c : c ^ (r & 7);
 
-            copy_async(stage + r * W_BYTES(dtype) + swizzle * 16,
-                       f->w[i] + f->block * w->tile_stride + at, n_bytes);
-        }
-#pragma unroll
-        for (int i = 0; i < n_x; i++) {
-            uint32_t t = tid / 8 + THREADS / 8 * i;
-
-            copy_async(xs + t * X_BYTES + (tid % 8 ^ (t & 7)) * 16,
-                       p->x + f->x[i] * p->shape.ld + x_at, 16);
-        }
-        f->n_left--;
-        if (++f->term == p->shape.terms) {
-            f->term = 0;
-            if (++f->in == p->shape.block_pad / GEMM_STEP) {
-                f->in = 0;
-                f->block++;
-            }
-        }
+        copy_async(to + r * W_BYTES(dtype) + piece * 16, from + f->row[i],
+                   n_bytes);
     }
-    copy_commit();
+}
+
+DEVICE void feed_step(const struct gemm *p, struct feed *f)
+{
+    f->n_left--;
+    f->x += (size_t)p->shape.n_rows * GEMM_STEP;
+    if (++f->term < p->shape.terms)
+        return;
+    f->term = 0;
+    if (++f->in < p->shape.block_pad / GEMM_STEP)
+        return;
+    f->in = 0;
+    f->block++;
+}
+
+/* ---- results ---- */
+
+/*
+ * A warp's results go through shared memory, where each token has its 16 rows:
+ * as loops they are code that stays in the instruction cache.
+ */
+#define RESULT_PITCH        20 /* floats: lanes do not meet in a bank */
+#define RESULT_BYTES(n_tok) ((n_tok)*RESULT_PITCH * 4) /* of a warp */
+
+/* Fragments of 16 rows and 8 tokens each, to `to` of RESULT_BYTES */
+DEVICE void put_fragments(int nt, float (*c)[4], float *to)
+{
+    uint32_t lane = threadIdx.x % WARP;
+
+    to += lane % 4 * 2 * RESULT_PITCH + lane / 4;
+#pragma unroll
+    for (int i = 0; i < nt; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            to[(i * 8 + j % 2) * RESULT_PITCH + j / 2 * 8] = c[i][j];
+    __syncwarp();
 }
 
 /* A row's scale and bias, 1 and 0 where there are none */
@@ -216,77 +251,124 @@ DEVICE float2 finish_of(const struct gemm *p, const struct span *span,
     return f;
 }
 
-DEVICE void put_result(const struct gemm *p, uint32_t row, size_t t, float v)
+#define RESULTS 8 /* of a lane that are on their way together */
+
+/* n tokens from `first` on; lanes have rows, and every other token each */
+DEVICE void put_rows(const struct gemm *p, const struct span *span,
+                     uint32_t row, uint32_t first, uint32_t n,
+                     const float *from)
 {
-    float *y;
+    uint32_t lane = threadIdx.x % WARP, r = lane % 16, m;
+    uint32_t at = find_row(p, span, row + r, &m);
+    float2 f = finish_of(p, span, m, at);
+    size_t ld = p->to[0].ld_y;
+    float *y = p->to[0].y + (first + lane / 16) * ld + at;
 
-    if (p->packed) {
-        put_packed(&p->next,
-                   p->packed + t * p->next.ld + packed_at(&p->next, row), v);
-        return;
-    }
-    y = p->to[0].y + t * p->to[0].ld_y + row;
-    *y = p->out == WEIR_OUT_ADD ? *y + v : v;
-}
-
-/* Scales and biases of the rows that a lane has of 16, from row r of a tile */
-struct finish {
-    uint32_t row[2];
-    float2 f[2];
-};
-
-DEVICE struct finish finish_rows(const struct gemm *p, const struct span *span,
-                                 uint32_t r)
-{
-    struct finish finish;
+    n = at < p->to[0].w.rows ? n : 0;
+    from += lane / 16 * RESULT_PITCH + r;
+#pragma unroll 1
+    for (uint32_t t = lane / 16; t < n; t += 2 * RESULTS) {
+        float v[RESULTS], old[RESULTS];
 
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        uint32_t m;
-
-        finish.row[h] = find_row(p, r + threadIdx.x % WARP / 4 + h * 8, &m);
-        finish.f[h] = finish_of(p, span, m, finish.row[h]);
-    }
-    return finish;
-}
-
-/* A fragment of 16 rows and 8 tokens, from token `tok` of the tile on */
-DEVICE void put_fragment(const struct gemm *p, const struct span *span,
-                         const struct finish *finish, uint32_t tok,
-                         const float *c)
-{
-    const float2 *f = finish->f;
-
-    tok += threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int k = 0; k < 2; k++) {
-        float v = c[k] * f[0].x + f[0].y, other = c[k + 2] * f[1].x + f[1].y;
-        size_t t = span->first + tok + k;
-
-        if (tok + k >= span->n)
-            continue;
-        if (p->out == WEIR_OUT_GATED) {
-            if (finish->row[0] < p->to[0].w.rows)
-                put_result(p, finish->row[0], t, silu(v) * other);
-            continue;
+        for (int i = 0; i < RESULTS; i++) {
+            v[i] = from[2 * i * RESULT_PITCH] * f.x + f.y;
+            old[i] =
+                p->out == WEIR_OUT_ADD && t + 2 * i < n ? y[2 * i * ld] : 0.0f;
         }
-        if (finish->row[0] < p->to[0].w.rows)
-            put_result(p, finish->row[0], t, v);
-        if (finish->row[1] < p->to[0].w.rows)
-            put_result(p, finish->row[1], t, other);
+#pragma unroll
+        for (int i = 0; i < RESULTS; i++)
+            if (t + 2 * i < n)
+                y[2 * i * ld] = old[i] + v[i];
+        y += 2 * RESULTS * ld;
+        from += 2 * RESULTS * RESULT_PITCH;
     }
+}
+
+DEVICE void put_packed(const struct gemm_shape *shape, size_t ld, uint16_t *to,
+                       float v)
+{
+    for (uint32_t i = 0; i < shape->terms; i++) {
+        __nv_bfloat16 term = __float2bfloat16_rn(v);
+
+        *(__nv_bfloat16 *)(to + i * ld) = term;
+        v -= __bfloat162float(term);
+    }
+}
+
+/* Of a gated pair: lanes have one of 8 results, and every fourth token each.
+ * They may be packed for the product that follows, from row `packed_row` on. */
+DEVICE void put_gated(const struct gemm *p, const struct span *span,
+                      uint32_t row, uint32_t first, uint32_t packed_row,
+                      uint32_t n, const float *from)
+{
+    uint32_t lane = threadIdx.x % WARP, r = lane % 8, m, in = 0;
+    uint32_t at = find_row(p, span, row + r, &m);
+    float2 f = finish_of(p, span, 0, at), g = finish_of(p, span, 1, at);
+    const struct gemm_shape *next = &p->next;
+    size_t ld = (size_t)next->n_rows * GEMM_STEP, ld_y = p->to[0].ld_y;
+    uint16_t *to = p->packed;
+    float *y = p->to[0].y + (first + lane / 8) * ld_y + at;
+
+    n = at < p->to[0].w.rows ? n : 0;
+    if (to) {
+        in = at % next->block_cols % GEMM_STEP;
+        in = place_in_row(next->is_i8, packed_row + lane / 8, in);
+        to += chunk_of(next, at) * ld +
+              (size_t)(packed_row + lane / 8) * GEMM_STEP;
+    }
+    from += lane / 8 * RESULT_PITCH + r;
+#pragma unroll 1
+    for (uint32_t t = lane / 8; t < n; t += 4 * RESULTS) {
+        float v[RESULTS];
+
+#pragma unroll
+        for (int i = 0; i < RESULTS; i++) {
+            const float *pair = from + 4 * i * RESULT_PITCH;
+
+            v[i] = silu(pair[0] * f.x + f.y) * (pair[8] * g.x + g.y);
+        }
+        /* with the row's number the place changes: by 4, and back */
+#pragma unroll
+        for (int i = 0; i < RESULTS; i++)
+            if (t + 4 * i < n && to)
+                put_packed(next, ld, to + 4 * i * GEMM_STEP + (in ^ i % 2 << 5),
+                           v[i]);
+            else if (t + 4 * i < n)
+                y[4 * i * ld_y] = v[i];
+        y += 4 * RESULTS * ld_y;
+        to += to ? 4 * RESULTS * GEMM_STEP : 0;
+        from += 4 * RESULTS * RESULT_PITCH;
+    }
+}
+
+/* Results of a warp: 16 rows from row `row` of the tile, nt * 8 tokens from its
+ * token `tok` on; `staging` is the warp's */
+DEVICE void put_results(const struct gemm *p, const struct span *span,
+                        uint32_t row, uint32_t tok, int nt, float (*c)[4],
+                        float *staging)
+{
+    uint32_t n = span->n > tok ? span->n - tok : 0;
+
+    n = n < nt * 8 ? n : nt * 8;
+    put_fragments(nt, c, staging);
+    if (p->out == WEIR_OUT_GATED)
+        put_gated(p, span, row, span->first + tok, span->row + tok, n, staging);
+    else
+        put_rows(p, span, row, span->first + tok, n, staging);
+    __syncwarp();
 }
 
 /* The tokens of this block's tile; 0: none */
-DEVICE int find_span(const struct gemm *p, uint32_t tile_tok, struct span *span)
+DEVICE int find_span(const struct gemm *p, struct span *span)
 {
-    span->first = blockIdx.x * tile_tok;
-    span->expert = 0;
     if (p->expert)
-        return find_choices(p, blockIdx.x, tile_tok, span);
-    span->n = p->n_tok - span->first;
-    span->n = span->n < tile_tok ? span->n : tile_tok;
-    return 1;
+        return find_choices(p, blockIdx.y * gridDim.x + blockIdx.x, span);
+    cut_span(p->n_tok, p->tile_tok, blockIdx.x, span);
+    span->tile = blockIdx.y;
+    span->row = span->first;
+    span->expert = 0;
+    return span->n > 0;
 }
 
 #endif

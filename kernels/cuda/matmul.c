@@ -10,10 +10,10 @@ static uint64_t align(uint64_t n)
     return (n + 255) / 256 * 256;
 }
 
-/* Sums of the parts of n_slots tiles */
-static uint64_t few_bytes(uint64_t n_slots)
+/* Sums of parts, of all tiles together, for n_rows tokens or choices */
+static uint64_t few_bytes(uint64_t n_parts, uint64_t n_rows)
 {
-    return align(n_slots * 8 * FEW_ROWS * FEW_TOK * sizeof(float));
+    return align(n_parts * n_rows * FEW_ROWS * sizeof(float));
 }
 
 static uint64_t n_groups_of(uint64_t n_tok)
@@ -30,17 +30,12 @@ static uint32_t n_choice_groups(uint32_t n_choices, uint32_t n_experts)
     return most < n_choices ? most : n_choices;
 }
 
-static uint64_t dense_slots(uint64_t rows, uint64_t n_tok)
-{
-    return (rows / (FEW_ROWS / 2) + WEIR_DEVICE_MATRICES) * n_groups_of(n_tok);
-}
-
 uint64_t weir_cuda_matmul_bytes(const struct weir_device_limits *limits)
 {
     uint64_t n_tok = limits->n_tok < ROUND_TOK ? limits->n_tok : ROUND_TOK;
-    uint64_t few = few_bytes(dense_slots(limits->rows, n_tok));
+    uint64_t few = few_bytes(few_most_parts(limits->rows), n_tok);
     uint64_t cols = limits->cols + 8 * GEMM_STEP;
-    uint64_t many = align(limits->n_tok * cols * 2 * sizeof(uint16_t));
+    uint64_t many = align((limits->n_tok + 7) * cols * 2 * sizeof(uint16_t));
 
     return few > many ? few : many;
 }
@@ -49,11 +44,12 @@ static void few_round(struct weir_device *device,
                       const struct weir_device_matmul *matmul, uint32_t from,
                       uint32_t n_tok)
 {
-    uint64_t rows = 0;
+    uint64_t n_parts;
     struct few few = {
         .kind = FEW_DENSE,
         .out = matmul->out,
         .n_tok = n_tok,
+        .n_rows = n_tok,
         .n_mat = matmul->n_mat,
         .n_groups = (uint32_t)n_groups_of(n_tok),
         .x = matmul->x + from * matmul->ld_x,
@@ -70,30 +66,39 @@ static void few_round(struct weir_device *device,
         few.to[m].bias = matmul->to[m].bias;
         few.to[m].y = matmul->to[m].y + from * matmul->to[m].ld_y;
         few.to[m].ld_y = matmul->to[m].ld_y;
-        rows += matmul->to[m].w.rows;
     }
-    if (weir_cuda_has_scratch(device, few_bytes(dense_slots(rows, n_tok)),
-                              "a product"))
+    n_parts = few_n_parts(&few.to[0].w, weir_cuda_few_tiles(&few));
+    if (weir_cuda_has_scratch(device, few_bytes(n_parts, n_tok), "a product"))
         weir_cuda_few(device, &few);
 }
 
 static void many(struct weir_device *device,
                  const struct weir_device_matmul *matmul)
 {
+    const struct gemm_shape shape =
+        gemm_shape_of(&matmul->to[0].w, matmul->terms, matmul->n_tok);
+    const struct gemm_pack pack = {
+        .shape = shape,
+        .n = matmul->n_tok,
+        .x = matmul->x,
+        .ld_x = matmul->ld_x,
+        .norm = matmul->norm,
+        .factor = matmul->factor,
+        .eps = matmul->eps,
+        .packed = (uint16_t *)device->scratch,
+    };
     struct gemm gemm = {
-        .shape = gemm_shape_of(&matmul->to[0].w, matmul->terms),
+        .shape = shape,
         .out = matmul->out,
         .n_tok = matmul->n_tok,
         .x = (uint16_t *)device->scratch,
     };
-    uint64_t n_bytes = matmul->n_tok * gemm.shape.ld * sizeof(uint16_t);
     uint32_t n = matmul->out == WEIR_OUT_GATED ? 2 : 1;
 
-    if (!weir_cuda_has_scratch(device, n_bytes, "a product of many tokens"))
+    if (!weir_cuda_has_scratch(device, gemm_packed_bytes(&shape),
+                               "a product of many tokens"))
         return;
-    weir_cuda_pack(device, &gemm.shape, matmul->x, matmul->ld_x, matmul->n_tok,
-                   matmul->norm, matmul->factor, matmul->eps,
-                   (uint16_t *)device->scratch);
+    weir_cuda_pack(device, &pack);
     for (uint32_t m = 0; m < matmul->n_mat; m += n) {
         for (uint32_t i = 0; i < n; i++) {
             gemm.to[i].w = matmul->to[m + i].w;
@@ -129,27 +134,25 @@ struct experts_scratch {
 };
 
 static struct experts_scratch few_scratch(uint64_t n_choices, uint64_t inter,
-                                          uint64_t hidden, uint64_t n_groups)
+                                          uint64_t hidden, uint64_t n_parts)
 {
     struct experts_scratch at = {0, 0, 0, 0};
-    uint64_t rows = 2 * inter > hidden ? 2 * inter : hidden;
 
     at.sums = align(n_choices * inter * sizeof(float));
     at.other = at.sums + align(n_choices * hidden * sizeof(float));
-    at.end = at.other + few_bytes((rows / FEW_ROWS + 2) * n_groups);
+    at.end = at.other + few_bytes(n_parts, n_choices);
     return at;
 }
 
-/* inter and hidden: elements of a packed row */
-static struct experts_scratch many_scratch(uint64_t n_tok, uint64_t n_choices,
-                                           uint64_t inter, uint64_t packed,
-                                           uint64_t hidden)
+/* act and x: bytes of packed rows */
+static struct experts_scratch many_scratch(uint64_t n_choices, uint64_t act,
+                                           uint64_t x, uint64_t hidden)
 {
     struct experts_scratch at = {0, 0, 0, 0};
 
-    at.sums = align(n_choices * inter * sizeof(uint16_t));
+    at.sums = align(act);
     at.other = at.sums + align(n_choices * hidden * sizeof(float));
-    at.end = at.other + align(n_tok * packed * sizeof(uint16_t));
+    at.end = at.other + align(x);
     return at;
 }
 
@@ -158,17 +161,19 @@ uint64_t weir_cuda_experts_bytes(const struct weir_device_limits *limits)
     uint32_t few =
         limits->n_tok < WEIR_DEVICE_FEW ? limits->n_tok : WEIR_DEVICE_FEW;
     uint64_t inter = limits->inter, hidden = limits->hidden;
-    uint64_t pad = 8 * GEMM_STEP, n_few, n_many;
+    uint64_t pad = 8 * GEMM_STEP, n_few, n_many, n_choices, rows, row_bytes;
 
     if (!limits->n_experts)
         return 0;
     n_few = few_scratch((uint64_t)few * limits->n_top, inter, hidden,
-                        n_choice_groups(few * limits->n_top, limits->n_experts))
+                        few_most_parts(inter > hidden ? inter : hidden))
                 .end;
-    n_many =
-        many_scratch(limits->n_tok, (uint64_t)limits->n_tok * limits->n_top,
-                     2 * (inter + pad), 2 * (hidden + pad), hidden)
-            .end;
+    n_choices = (uint64_t)limits->n_tok * limits->n_top;
+    rows = gemm_choice_rows(n_choices, limits->n_experts) + 7;
+    row_bytes = 2 * sizeof(uint16_t);
+    n_many = many_scratch(n_choices, rows * row_bytes * (inter + pad),
+                          rows * row_bytes * (hidden + pad), hidden)
+                 .end;
     return n_few > n_many ? n_few : n_many;
 }
 
@@ -181,6 +186,7 @@ static void few_experts(struct weir_device *device,
         .kind = FEW_GATES,
         .out = WEIR_OUT_GATED,
         .n_tok = experts->n_tok,
+        .n_rows = n_choices,
         .n_mat = 2,
         .n_groups = n_choice_groups(n_choices, experts->n_experts),
         .x = experts->x,
@@ -198,8 +204,12 @@ static void few_experts(struct weir_device *device,
         .ld_sum = experts->ld_y,
         .in_order = experts->in_order,
     };
+    uint64_t gates =
+        few_n_parts(&experts->gate, weir_cuda_parts(inter, FEW_ROWS / 2));
+    uint64_t downs =
+        few_n_parts(&experts->down, weir_cuda_parts(hidden, FEW_ROWS));
     struct experts_scratch at =
-        few_scratch(n_choices, inter, hidden, few.n_groups);
+        few_scratch(n_choices, inter, hidden, gates > downs ? gates : downs);
     float *act = (float *)(device->scratch + at.act);
 
     if (!weir_cuda_has_scratch(device, at.end, "a layer's experts"))
@@ -228,11 +238,12 @@ static void many_experts(struct weir_device *device,
     uint32_t terms = experts->terms == WEIR_DEVICE_ROUNDED ? WEIR_DEVICE_ROUNDED
                                                            : WEIR_DEVICE_FINE;
     uint32_t hidden = experts->down.rows;
+    uint64_t rows = gemm_choice_rows(n_choices, experts->n_experts);
     struct gemm gemm = {
-        .shape = gemm_shape_of(&experts->gate, terms),
+        .shape = gemm_shape_of(&experts->gate, terms, rows),
         .out = WEIR_OUT_GATED,
         .n_tok = n_choices,
-        .next = gemm_shape_of(&experts->down, terms),
+        .next = gemm_shape_of(&experts->down, terms, rows),
         .expert = experts->expert,
         .routing = experts->routing,
         .n_experts = experts->n_experts,
@@ -240,21 +251,33 @@ static void many_experts(struct weir_device *device,
         .from_expert = experts->from,
         .to_expert = experts->to,
     };
-    struct experts_scratch at = many_scratch(
-        experts->n_tok, n_choices, gemm.next.ld, gemm.shape.ld, hidden);
+    struct experts_scratch at =
+        many_scratch(n_choices, gemm_packed_bytes(&gemm.next),
+                     gemm_packed_bytes(&gemm.shape), hidden);
     float *sums = (float *)(device->scratch + at.sums);
+    const struct gemm_pack pack = {
+        .shape = gemm.shape,
+        .n = n_choices,
+        .x = experts->x,
+        .ld_x = experts->ld_x,
+        .norm = experts->norm,
+        .factor = experts->factor,
+        .packed = (uint16_t *)(device->scratch + at.other),
+        .expert = experts->expert,
+        .routing = experts->routing,
+        .n_top = experts->n_top,
+        .from_expert = experts->from,
+        .to_expert = experts->to,
+    };
 
     if (!weir_cuda_has_scratch(device, at.end, "a layer's experts"))
         return;
-    gemm.x = (uint16_t *)(device->scratch + at.other);
+    weir_cuda_pack(device, &pack);
+    gemm.x = pack.packed;
     gemm.packed = (uint16_t *)(device->scratch + at.act);
-    weir_cuda_pack(device, &gemm.shape, experts->x, experts->ld_x,
-                   experts->n_tok, experts->norm, experts->factor, 0,
-                   (uint16_t *)(device->scratch + at.other));
     gemm.to[0].w = gemm.to[1].w = experts->gate;
     if (gemm.next.block_pad != gemm.next.block_cols)
-        weir_cuda_fill(device, gemm.packed,
-                       n_choices * gemm.next.ld * sizeof(*gemm.packed));
+        weir_cuda_fill(device, gemm.packed, gemm_packed_bytes(&gemm.next));
     weir_cuda_gemm(device, &gemm);
     gemm.x = gemm.packed;
     gemm.packed = NULL;

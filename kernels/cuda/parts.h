@@ -167,18 +167,23 @@ DEVICE int is_wanted(const struct weir_device_expert *expert, uint32_t e,
     return e >= from && e < to && expert[e].gate;
 }
 
-/* Row `row` of block 0 of the matrix whose tiles are at `data` */
-DEVICE const uint8_t *matrix_row(const struct weir_matrix *w, const void *data,
-                                 uint32_t row)
+/* Bytes before row `row` of block 0 of a matrix */
+DEVICE uint64_t row_offset(const struct weir_matrix *w, uint32_t row)
 {
     uint32_t part_rows = w->rows / w->row_parts;
     uint32_t groups = (part_rows + w->tile_rows - 1) / w->tile_rows;
     uint32_t in_part = row % part_rows;
     uint32_t group = row / part_rows * groups + in_part / w->tile_rows;
 
-    return (const uint8_t *)data +
-           (uint64_t)group * w->col_blocks * w->tile_stride +
+    return (uint64_t)group * w->col_blocks * w->tile_stride +
            (uint64_t)(in_part % w->tile_rows) * w->row_bytes;
+}
+
+/* That row of the matrix whose tiles are at `data` */
+DEVICE const uint8_t *matrix_row(const struct weir_matrix *w, const void *data,
+                                 uint32_t row)
+{
+    return (const uint8_t *)data + row_offset(w, row);
 }
 
 /*

@@ -38,19 +38,24 @@ DEVICE float dot(const struct weir_matrix *w, uint32_t row, const float *a)
     return warp_sum(sum[0] + sum[1]);
 }
 
-/* p[e] of the softmax of the logits in p, by one thread */
+/* p[e] of the softmax of the logits in p, by one warp */
 DEVICE void softmax(float *p, uint32_t n)
 {
+    uint32_t lane = threadIdx.x % WARP;
     float largest = p[0], sum = 0.0f;
 
-    for (uint32_t e = 1; e < n; e++)
+    for (uint32_t e = lane; e < n; e += WARP)
         largest = p[e] > largest ? p[e] : largest;
-    for (uint32_t e = 0; e < n; e++) {
+    for (int i = WARP / 2; i; i /= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, i));
+    for (uint32_t e = lane; e < n; e += WARP) {
         p[e] = expf(p[e] - largest);
         sum += p[e];
     }
-    for (uint32_t e = 0; e < n; e++)
+    sum = warp_sum(sum);
+    for (uint32_t e = lane; e < n; e += WARP)
         p[e] /= sum;
+    __syncwarp();
 }
 
 /*
@@ -122,17 +127,36 @@ struct order {
     uint32_t first[WEIR_DEVICE_EXPERTS + 1], group[WEIR_DEVICE_EXPERTS + 1];
 };
 
+/* What the lanes below this one have together */
+DEVICE uint32_t sum_below(uint32_t v)
+{
+    uint32_t sum = v;
+
+    for (uint32_t step = 1; step < WARP; step *= 2) {
+        uint32_t before = __shfl_up_sync(ALL, sum, step);
+
+        sum += threadIdx.x % WARP >= step ? before : 0;
+    }
+    return sum - v;
+}
+
+/* Numbers of choices become places, by one warp. */
 DEVICE void count_up(struct order *order, uint32_t n_experts)
 {
     uint32_t first = 0, group = 0;
 
-    for (uint32_t e = 0; e <= n_experts; e++) {
+    for (uint32_t from = 0; from <= n_experts; from += WARP) {
+        uint32_t e = from + threadIdx.x % WARP;
         uint32_t n = e < n_experts ? order->first[e] : 0;
+        uint32_t n_groups = (n + FEW_TOK - 1) / FEW_TOK;
+        uint32_t before = sum_below(n), groups_before = sum_below(n_groups);
 
-        order->first[e] = first;
-        order->group[e] = group;
-        first += n;
-        group += (n + FEW_TOK - 1) / FEW_TOK;
+        if (e <= n_experts) {
+            order->first[e] = first + before;
+            order->group[e] = group + groups_before;
+        }
+        first += __reduce_add_sync(ALL, n);
+        group += __reduce_add_sync(ALL, n_groups);
     }
 }
 
@@ -145,7 +169,7 @@ DEVICE void put_in_order(const struct weir_device_route *route,
     for (uint32_t e = warp; e < route->n_experts; e += N_WARPS)
         order->first[e] = count(to->expert, n, e);
     __syncthreads();
-    if (threadIdx.x == 0)
+    if (warp == 0)
         count_up(order, route->n_experts);
     __syncthreads();
     for (uint32_t e = warp; e < route->n_experts; e += N_WARPS)
@@ -192,11 +216,10 @@ static __global__ void __launch_bounds__(THREADS)
             route.logits[t * route.n_experts + e] = v;
     }
     __syncthreads();
-    if (threadIdx.x == 0)
+    if (warp == 0) {
         softmax(p, route.n_experts);
-    __syncthreads();
-    if (warp == 0)
         choose(&route, p);
+    }
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
