@@ -16,262 +16,14 @@
  * a token gets depends on nothing but the shape of the matrix, as every column
  * of a matrix product stands alone.
  *
+ * Of up to 8 tokens a block of threads splits the activations that it needs;
+ * more are split once, before, into rows as they are to lie in shared memory.
+ *
  * Lane q of the four that share a row takes 16 bytes of it that are neighbours
  * in memory, and takes the activations in the same order: a sum over columns
  * does not mind.
  */
-#include "kernels/cuda/few.h"
-
-#include "kernels/cuda/parts.h"
-
-#define N_WARPS 8
-#define THREADS (N_WARPS * WARP)
-#define RING    4   /* stages */
-#define STAGE   128 /* bytes of a row */
-#define COLUMNS 256 /* whose activations are in shared memory at a time */
-#define TERMS   3
-
-#define STAGE_BYTES (16 * STAGE)
-#define RING_BYTES  (N_WARPS * RING * STAGE_BYTES)
-
-/* Rows of activations are padded so that lanes do not meet in a bank. */
-#define PITCH(dtype) (COLUMNS * 2 + ((dtype) == WEIR_I8 ? 16 : 64))
-
-/* Columns are put in one of two places while others are used, if tokens are not
- * so many that there is only one. */
-#define PLACES(nt)        ((nt) < 6 ? 2 : 1)
-#define SHARED(dtype, nt) (RING_BYTES + PLACES(nt) * (nt)*8 * PITCH(dtype))
-#define SUM_PITCH         (FEW_ROWS + 4)
-
-/* What a block of threads is to do, the same for all of them */
-struct item {
-    uint32_t tile, part, slot; /* slot: of its counter */
-    uint32_t n_tok;
-    uint32_t first;  /* token, or place among the choices */
-    uint32_t expert; /* or UINT32_MAX */
-    uint32_t m;      /* matrix; GATED: 0 */
-    int is_wanted;   /* 0: it is counted, and no more */
-};
-
-/* 0: there is no such item.  Blocks of threads are in the order in which those
- * that share weights are neighbours (weir_cuda_few()). */
-DEVICE int find_item(const struct few *few, struct item *item)
-{
-    uint32_t group, left;
-
-    item->m = 0;
-    item->expert = UINT32_MAX;
-    item->is_wanted = 1;
-    if (few->kind == FEW_DENSE) {
-        group = blockIdx.x;
-        item->part = blockIdx.y;
-        item->tile = blockIdx.z;
-        item->first = group * FEW_TOK;
-        left = few->n_tok - item->first;
-        if (few->out != WEIR_OUT_GATED)
-#pragma unroll
-            for (uint32_t m = 1; m < WEIR_DEVICE_MATRICES; m++)
-                if (m < few->n_mat && item->tile >= few->to[m].first_tile)
-                    item->m = m;
-    } else {
-        item->part = blockIdx.x;
-        item->tile = blockIdx.y;
-        group = blockIdx.z;
-        item->expert = __ldcg(few->routing.group + 2 * group);
-        if (item->expert == UINT32_MAX)
-            return 0;
-        item->is_wanted = is_wanted(few->expert, item->expert, few->from_expert,
-                                    few->to_expert);
-        item->first = __ldcg(few->routing.group + 2 * group + 1);
-        left = __ldcg(few->routing.first + item->expert + 1) - item->first;
-    }
-    item->slot = item->tile * few->n_groups + group;
-    item->n_tok = left < FEW_TOK ? left : FEW_TOK;
-    return 1;
-}
-
-/* Rows of the tile that begin at its row 0 in matrix `m` */
-DEVICE uint32_t tile_row(const struct few *few, const struct item *item)
-{
-    if (few->out == WEIR_OUT_GATED)
-        return item->tile * (FEW_ROWS / 2);
-    return (item->tile - few->to[item->m].first_tile) * FEW_ROWS;
-}
-
-DEVICE const void *tiles_of(const struct few *few, const struct item *item,
-                            uint32_t m)
-{
-    const struct weir_device_expert *expert = few->expert + item->expert;
-
-    if (few->kind == FEW_GATES)
-        return m ? expert->up : expert->gate;
-    return few->kind == FEW_DOWNS ? expert->down : few->to[m].w.data;
-}
-
-DEVICE const float *scale_of(const struct few *few, const struct item *item,
-                             uint32_t m)
-{
-    const struct weir_device_expert *expert = few->expert + item->expert;
-
-    if (few->kind == FEW_GATES)
-        return m ? expert->up_scale : expert->gate_scale;
-    return few->kind == FEW_DOWNS ? expert->down_scale : few->to[m].w.scale;
-}
-
-/* The weights of a warp as they come: row and 16 bytes of a lane's copies */
-struct stream {
-    const uint8_t *row[4];
-    uint32_t to[4], n_bytes, at;
-};
-
-DEVICE void stream_start(const struct few *few, const struct item *item,
-                         uint32_t ring, struct stream *s)
-{
-    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    uint32_t m = item->m, row = tile_row(few, item) + warp * 16;
-    const struct weir_matrix *w;
-    uint32_t in = item->part % few->n_sub * few->part_bytes;
-    uint64_t before, at;
-
-    if (few->out == WEIR_OUT_GATED) {
-        m = warp / (N_WARPS / 2);
-        row -= m * (FEW_ROWS / 2);
-    }
-    w = &few->to[m].w;
-    before = item->part / few->n_sub * w->tile_stride + in;
-    s->n_bytes = in < w->row_bytes ? w->row_bytes - in : 0;
-    s->n_bytes = s->n_bytes < few->part_bytes ? s->n_bytes : few->part_bytes;
-    s->at = lane % 8 * 16;
-    /* a row is found by one lane, for all that want it */
-    row += lane % 16;
-    at = (uint64_t)(matrix_row(w, tiles_of(few, item, m),
-                               row < w->rows ? row : w->rows - 1) +
-                    before);
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-        uint32_t r = lane / 8 + 4 * j;
-
-        s->row[j] = (const uint8_t *)__shfl_sync(ALL, at, r);
-        s->to[j] = ring + r * STAGE + (lane % 8 ^ (r & 1) << 2) * 16;
-    }
-}
-
-/* Behind the end come zeros: a row may end in the middle of a stage. */
-DEVICE void stream_next(struct stream *s, uint32_t slot)
-{
-    uint32_t n_bytes = s->at < s->n_bytes ? 16 : 0, at = n_bytes ? s->at : 0;
-
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-        copy_async(s->to[j] + slot * STAGE_BYTES, s->row[j] + at, n_bytes);
-    s->at += STAGE;
-    copy_commit();
-}
-
-/* Three terms of v as columns that lie `pitch` bytes apart */
-DEVICE void put_terms(uint8_t *at, uint32_t pitch, float v)
-{
-#pragma unroll
-    for (int i = 0; i < TERMS; i++) {
-        __nv_bfloat16 term = __float2bfloat16_rn(v);
-
-        *(__nv_bfloat16 *)(at + i * pitch) = term;
-        v -= __bfloat162float(term);
-    }
-}
-
-/* A thread's column of the next COLUMNS, on its way while others are used */
-struct columns {
-    uint64_t before; /* columns before the part */
-    uint32_t n;      /* of the part; behind them come zeros */
-    float norm, v[FEW_TOK];
-};
-
-DEVICE void fetch_columns(const struct few *few, const struct item *item,
-                          const uint32_t *row, int most, uint32_t from,
-                          struct columns *x)
-{
-    uint32_t c = from + threadIdx.x;
-    int is_in = c < x->n;
-
-    x->norm = is_in && few->norm ? few->norm[x->before + c] : 1.0f;
-#pragma unroll
-    for (int t = 0; t < most; t++)
-        x->v[t] = is_in && t < item->n_tok
-                      ? few->x[row[t] * few->ld_x + x->before + c]
-                      : 0.0f;
-}
-
-DEVICE void put_columns(const struct item *item, uint32_t dtype, int most,
-                        const struct columns *x, uint8_t *xs)
-{
-    uint32_t c = threadIdx.x, at = c, pitch = PITCH(dtype);
-
-    if (dtype == WEIR_I8)
-        at = (c & ~3u) | (c & 1) << 1 | (c >> 1 & 1);
-#pragma unroll
-    for (int t = 0; t < most; t++)
-        if (t < item->n_tok)
-            put_terms(xs + t * TERMS * pitch + at * 2, pitch,
-                      x->v[t] * x->norm);
-}
-
-/* 16 rows of one stage times the columns of all tokens */
-DEVICE void multiply_i8(float (*c)[4], int nt, uint32_t stage, uint32_t xs)
-{
-    uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        uint32_t at = stage + g * STAGE + ((q + 4 * half) ^ (g & 1) << 2) * 16;
-        uint32_t x = xs + g * PITCH(WEIR_I8) + half * 128 + q * 32;
-        uint4 up = load_shared(at), down = load_shared(at + 8 * STAGE);
-        const uint32_t u[4] = {up.x, up.y, up.z, up.w};
-        const uint32_t d[4] = {down.x, down.y, down.z, down.w};
-
-#pragma unroll
-        for (int j = 0; j < 4; j += 2) {
-            uint32_t a[8];
-
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                a[4 * i] = widen_even(u[j + i]);
-                a[4 * i + 1] = widen_even(d[j + i]);
-                a[4 * i + 2] = widen_odd(u[j + i]);
-                a[4 * i + 3] = widen_odd(d[j + i]);
-            }
-#pragma unroll
-            for (int i = 0; i < nt; i++) {
-                uint4 b = load_shared(x + i * 8 * PITCH(WEIR_I8) + j * 8);
-
-                mma(c[i], a, &b.x);
-                mma(c[i], a + 4, &b.z);
-            }
-        }
-    }
-}
-
-DEVICE void multiply_bf16(float (*c)[4], int nt, uint32_t stage, uint32_t xs)
-{
-    uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
-
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        uint32_t at = stage + g * STAGE + ((q + 4 * half) ^ (g & 1) << 2) * 16;
-        uint32_t x = xs + g * PITCH(WEIR_BF16) + half * 64 + q * 16;
-        uint4 up = load_shared(at), down = load_shared(at + 8 * STAGE);
-        const uint32_t a[8] = {up.x, down.x, up.y, down.y,
-                               up.z, down.z, up.w, down.w};
-
-#pragma unroll
-        for (int i = 0; i < nt; i++) {
-            uint4 b = load_shared(x + i * 8 * PITCH(WEIR_BF16));
-
-            mma(c[i], a, &b.x);
-            mma(c[i], a + 4, &b.z);
-        }
-    }
-}
+#include "kernels/cuda/few_parts.h"
 
 /* Rows of the result and what belongs to them, for one token and row */
 DEVICE void put_result(const struct few *few, const struct item *item,
@@ -463,49 +215,140 @@ DEVICE void find_tokens(const struct few *few, const struct item *item,
     }
 }
 
+/* Stages in COLUMNS */
+#define CHUNK(dtype) (COLUMNS * ((dtype) == WEIR_I8 ? 1 : 2) / STAGE)
+
+DEVICE void multiply_stage(uint32_t dtype, int nt, uint32_t stage, uint32_t xs,
+                           uint32_t in_chunk, float (*c)[4])
+{
+    if (dtype == WEIR_I8)
+        multiply_i8(c, nt, stage, xs + in_chunk * STAGE * 2);
+    else
+        multiply_bf16(c, nt, stage, xs + in_chunk * STAGE);
+}
+
 DEVICE void multiply_part(const struct few *few, const struct item *item,
                           struct stream *s, uint32_t dtype, int nt,
                           const uint32_t *row, uint8_t *ring, float (*c)[4])
 {
-    const struct weir_matrix *w = &few->to[item->m].w;
-    const uint32_t size = dtype == WEIR_I8 ? 1 : 2;
-    const uint32_t chunk = COLUMNS * size / STAGE;  /* stages */
     const int most = nt == 6 ? 16 : nt * 8 / TERMS; /* tokens */
-    uint32_t warp = threadIdx.x / WARP, n_stages, n = w->cols / w->col_blocks;
-    uint32_t in = item->part % few->n_sub * few->part_bytes / size;
+    uint32_t warp = threadIdx.x / WARP, n_stages;
     uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
     uint8_t *xs = ring + RING_BYTES;
     struct columns x;
 
-    x.before = (uint64_t)n * (item->part / few->n_sub) + in;
-    x.n = in < n ? n - in : 0; /* a part may have a row's padding alone */
-    x.n = x.n < few->part_bytes / size ? x.n : few->part_bytes / size;
+    find_columns(few, item->part, dtype, &x);
     fetch_columns(few, item, row, most, 0, &x);
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
 #pragma unroll 1
     for (uint32_t i = 0; i < n_stages; i++) {
-        uint32_t place = i / chunk % PLACES(nt) * nt * 8 * PITCH(dtype);
-        uint32_t stage = mine + i % RING * STAGE_BYTES;
+        uint32_t place = i / CHUNK(dtype) % 2 * nt * 8 * PITCH(dtype);
 
-        if (i % chunk == 0) {
-            if (PLACES(nt) == 1)
-                __syncthreads();
+        if (i % CHUNK(dtype) == 0) {
             put_columns(item, dtype, most, &x, xs + place);
             __syncthreads();
-            fetch_columns(few, item, row, most, i * STAGE / size + COLUMNS, &x);
+            fetch_columns(few, item, row, most,
+                          (i / CHUNK(dtype) + 1) * COLUMNS, &x);
         }
         copy_wait(RING - 2);
         __syncwarp();
-        if (dtype == WEIR_I8)
-            multiply_i8(c, nt, stage,
-                        shared_address(xs) + place + i % chunk * STAGE * 2);
-        else
-            multiply_bf16(c, nt, stage,
-                          shared_address(xs) + place + i % chunk * STAGE);
+        multiply_stage(dtype, nt, mine + i % RING * STAGE_BYTES,
+                       shared_address(xs) + place, i % CHUNK(dtype), c);
         __syncwarp();
         stream_next(s, (i + RING - 1) % RING);
     }
     copy_wait(0);
+}
+
+/* COLUMNS of a group's tokens, split: chunk `k` of a part */
+DEVICE uint8_t *split_at(const struct few *few, uint32_t dtype, uint32_t group,
+                         uint32_t part, uint32_t k)
+{
+    uint32_t n = few->part_bytes / (STAGE * CHUNK(dtype)) + 1;
+
+    return few->split + ((uint64_t)(group * few->n_parts + part) * n + k) *
+                            FEW_TOK * TERMS * PITCH(dtype);
+}
+
+/* A chunk on its way to `to` in shared memory */
+DEVICE void copy_split(const struct few *few, const struct item *item,
+                       uint32_t dtype, uint32_t k, uint32_t to)
+{
+    const uint8_t *from =
+        split_at(few, dtype, item->first / FEW_TOK, item->part, k);
+
+    for (uint32_t at = threadIdx.x * 16;
+         at < item->n_tok * TERMS * PITCH(dtype); at += THREADS * 16)
+        copy_async(to + at, from + at, 16);
+}
+
+/* The same of activations that are split: a chunk comes with a stage. */
+DEVICE void multiply_split(const struct few *few, const struct item *item,
+                           struct stream *s, uint32_t dtype, int nt,
+                           uint8_t *ring, float (*c)[4])
+{
+    uint32_t warp = threadIdx.x / WARP, n_stages;
+    uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
+    uint32_t xs = shared_address(ring + RING_BYTES);
+    const uint32_t place = nt * 8 * PITCH(dtype);
+
+    n_stages = (s->n_bytes + STAGE - 1) / STAGE;
+    copy_split(few, item, dtype, 0, xs);
+    copy_commit();
+#pragma unroll 1
+    for (uint32_t i = 0; i < n_stages; i++) {
+        uint32_t k = i / CHUNK(dtype);
+
+        if (i == 0)
+            copy_wait(0);
+        else
+            copy_wait(RING - 2);
+        __syncwarp();
+        if (i % CHUNK(dtype) == 0) {
+            __syncthreads();
+            if (i + CHUNK(dtype) < n_stages)
+                copy_split(few, item, dtype, k + 1, xs + (k + 1) % 2 * place);
+        }
+        multiply_stage(dtype, nt, mine + i % RING * STAGE_BYTES,
+                       xs + k % 2 * place, i % CHUNK(dtype), c);
+        __syncwarp();
+        stream_next(s, (i + RING - 1) % RING);
+    }
+    copy_wait(0);
+}
+
+/* Splits a token for a part of the columns. */
+DEVICE void split(const struct few *few, uint32_t dtype)
+{
+    uint32_t t = blockIdx.x, part = blockIdx.y, n;
+    struct columns x;
+
+    weir_let_next_start();
+    weir_after_others();
+    find_columns(few, part, dtype, &x);
+    n = few->part_bytes / (STAGE * CHUNK(dtype)) + 1;
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t c = k * COLUMNS + threadIdx.x;
+        float v = c < x.n ? few->x[t * few->ld_x + x.before + c] : 0.0f;
+
+        v *= c < x.n && few->norm ? few->norm[x.before + c] : 1.0f;
+        put_terms(split_at(few, dtype, t / FEW_TOK, part, k) +
+                      t % FEW_TOK * TERMS * PITCH(dtype) +
+                      column_at(dtype, threadIdx.x),
+                  PITCH(dtype), v);
+    }
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    split_i8(const __grid_constant__ struct few few)
+{
+    split(&few, WEIR_I8);
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    split_bf16(const __grid_constant__ struct few few)
+{
+    split(&few, WEIR_BF16);
 }
 
 DEVICE void multiply_tokens(const struct few *few, const struct item *item,
@@ -515,7 +358,10 @@ DEVICE void multiply_tokens(const struct few *few, const struct item *item,
 {
     float c[6][4] = {{0}};
 
-    multiply_part(few, item, s, dtype, nt, row, ring, c);
+    if (nt == 6 && few->split)
+        multiply_split(few, item, s, dtype, nt, ring, c);
+    else
+        multiply_part(few, item, s, dtype, nt, row, ring, c);
     __syncthreads();
     gather_terms(c, nt, item->n_tok, (float *)ring);
     finish(few, item, factor, (float *)ring);
@@ -602,6 +448,12 @@ uint32_t weir_cuda_few_tiles(struct few *few)
     return n;
 }
 
+uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups)
+{
+    return n_groups * (cols / COLUMNS + 3 * FEW_PARTS) * FEW_TOK * TERMS *
+           PITCH(WEIR_BF16);
+}
+
 void weir_cuda_few(struct weir_device *device, struct few *few)
 {
     const struct weir_matrix *w = &few->to[0].w;
@@ -618,6 +470,13 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
         weir_cuda_fail(device, WEIR_ELIMIT, "too many tiles in a product");
         return;
     }
+    if (few->n_tok <= FEW_SPLIT)
+        few->split = NULL;
+    if (few->split)
+        weir_cuda_launch(device,
+                         w->dtype == WEIR_I8 ? (const void *)split_i8
+                                             : (const void *)split_bf16,
+                         dim3{few->n_tok, few->n_parts, 1}, THREADS, 0, args);
     while (kernels[i].n_tok < (most < FEW_TOK ? most : FEW_TOK))
         i++;
     grid = few->kind == FEW_DENSE

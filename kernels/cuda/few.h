@@ -7,8 +7,9 @@
 
 #include "kernels/cuda/cuda.h"
 
-#define FEW_TOK  16  /* of a group */
-#define FEW_ROWS 128 /* of a tile: 16 for each of 8 warps */
+#define FEW_TOK   16  /* of a group */
+#define FEW_ROWS  128 /* of a tile: 16 for each of 8 warps */
+#define FEW_SPLIT 8   /* more tokens are split before */
 
 enum few_kind {
     FEW_DENSE,
@@ -34,6 +35,7 @@ struct few {
     const float *norm, *factor;
     float eps;
     struct few_matrix to[WEIR_DEVICE_MATRICES];
+    uint8_t *split;  /* room for activations, or NULL: each block splits them */
     float *partial;  /* [tile][n_parts][n_rows][FEW_ROWS] */
     uint32_t n_rows; /* tokens, or choices */
     uint32_t
@@ -91,6 +93,9 @@ extern "C" {
 
 /* Tiles of all matrices; sets which is the first of each. */
 uint32_t weir_cuda_few_tiles(struct few *few);
+
+/* What tokens of at most so many columns take up when they are split */
+uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups);
 
 /* All but the operands of an operation are set here. */
 void weir_cuda_few(struct weir_device *device, struct few *few);

@@ -33,7 +33,8 @@ static uint32_t n_choice_groups(uint32_t n_choices, uint32_t n_experts)
 uint64_t weir_cuda_matmul_bytes(const struct weir_device_limits *limits)
 {
     uint64_t n_tok = limits->n_tok < ROUND_TOK ? limits->n_tok : ROUND_TOK;
-    uint64_t few = few_bytes(few_most_parts(limits->rows), n_tok);
+    uint64_t few = few_bytes(few_most_parts(limits->rows), n_tok) +
+                   weir_cuda_few_split_bytes(limits->cols, n_groups_of(n_tok));
     uint64_t cols = limits->cols + 8 * GEMM_STEP;
     uint64_t many = align((limits->n_tok + 7) * cols * 2 * sizeof(uint16_t));
 
@@ -44,7 +45,7 @@ static void few_round(struct weir_device *device,
                       const struct weir_device_matmul *matmul, uint32_t from,
                       uint32_t n_tok)
 {
-    uint64_t n_parts;
+    uint64_t n_bytes;
     struct few few = {
         .kind = FEW_DENSE,
         .out = matmul->out,
@@ -67,8 +68,11 @@ static void few_round(struct weir_device *device,
         few.to[m].y = matmul->to[m].y + from * matmul->to[m].ld_y;
         few.to[m].ld_y = matmul->to[m].ld_y;
     }
-    n_parts = few_n_parts(&few.to[0].w, weir_cuda_few_tiles(&few));
-    if (weir_cuda_has_scratch(device, few_bytes(n_parts, n_tok), "a product"))
+    n_bytes =
+        few_bytes(few_n_parts(&few.to[0].w, weir_cuda_few_tiles(&few)), n_tok);
+    few.split = device->scratch + n_bytes;
+    n_bytes += weir_cuda_few_split_bytes(few.to[0].w.cols, few.n_groups);
+    if (weir_cuda_has_scratch(device, n_bytes, "a product"))
         weir_cuda_few(device, &few);
 }
 
