@@ -285,12 +285,6 @@ DEVICE void unit_leave(int nt, float (*c)[4])
             asm volatile("" : "+f"(c[i][j])::"memory");
 }
 
-/* Both groups that multiply have come here: the ring is free. */
-DEVICE void multipliers_meet(void)
-{
-    asm volatile("bar.sync 1, %0;" ::"n"(2 * GROUP) : "memory");
-}
-
 /* By the groups that multiply */
 DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
                      const struct span *span, struct ring *ring)
@@ -314,7 +308,7 @@ DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
     }
     unit_wait(0);
     unit_leave(n_tok / 8, c);
-    multipliers_meet();
+    meet(2 * GROUP); /* the ring is free */
     put_results(
         p, span, row, 0, n_tok / 8, c,
         (float *)(ring_data() + threadIdx.x / WARP * RESULT_BYTES(TILE_TOK)));

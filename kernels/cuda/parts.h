@@ -33,6 +33,12 @@ DEVICE void weir_let_next_start(void)
 #endif
 }
 
+/* n_threads of a block, whole warps, have come here; the others do not. */
+DEVICE void meet(uint32_t n_threads)
+{
+    asm volatile("bar.sync 1, %0;" ::"r"(n_threads) : "memory");
+}
+
 /* 16 bytes of global memory to shared memory, the last 16 - n_bytes zeros */
 DEVICE void copy_async(uint32_t to, const void *from, uint32_t n_bytes)
 {

@@ -105,16 +105,17 @@ void weir_cuda_conv(struct weir_device *device,
 }
 
 /*
- * The scan.  Four lanes share a channel, each with a quarter of its states.
- * Tokens come in stages: what does not depend on the state is computed for a
- * whole stage by all threads, the next stage's operands are on their way
- * meanwhile, and then the states pass its tokens one by one.
+ * The scan.  Half of the threads have the states: four lanes share a channel,
+ * each with a quarter of them.  Tokens come in stages, which the other half
+ * prepares: what does not depend on states is computed for the next stage, and
+ * what is made of a stage is written, while states pass the tokens of this one.
  */
 #define SCAN_STATE   16
 #define SCAN_CH      32
-#define SCAN_THREADS (SCAN_CH * 4)
+#define SCAN_HALF    (SCAN_CH * 4)
+#define SCAN_THREADS (2 * SCAN_HALF)
 #define SCAN_TOK     16
-#define SCAN_EACH    (SCAN_TOK * SCAN_CH / SCAN_THREADS)
+#define SCAN_EACH    (SCAN_TOK * SCAN_CH / SCAN_HALF)
 
 struct scan_stage {
     float delta[SCAN_TOK][SCAN_CH], du[SCAN_TOK][SCAN_CH];
@@ -127,15 +128,21 @@ struct scan_fetch {
     float u[SCAN_EACH], dt[SCAN_EACH], z[SCAN_EACH], bc[SCAN_EACH];
 };
 
+/* The i-th token of a stage that a thread which prepares has */
+DEVICE uint32_t scan_token(int i)
+{
+    return i * (SCAN_HALF / WARP) + threadIdx.x / WARP % (SCAN_HALF / WARP);
+}
+
 DEVICE void scan_fetch(const struct weir_device_scan *p,
                        const struct weir_device_run *run, uint32_t from,
                        uint32_t c, struct scan_fetch *f)
 {
-    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    uint32_t lane = threadIdx.x % WARP;
 
 #pragma unroll
     for (int i = 0; i < SCAN_EACH; i++) {
-        uint32_t t = from + i * (SCAN_THREADS / WARP) + warp;
+        uint32_t t = from + scan_token(i);
         size_t row = run->row + (size_t)t;
         int is_in = t < run->n_tok, has_c = is_in && c < p->n_ch;
         const float *bc = lane < SCAN_STATE ? p->b : p->c;
@@ -148,32 +155,48 @@ DEVICE void scan_fetch(const struct weir_device_scan *p,
 }
 
 /* B and C of a token are in the halves of a warp. */
-DEVICE float scan_norm(const struct weir_device_scan *p, float v)
+DEVICE float scan_norm(const struct weir_device_scan *p, float weight, float v)
 {
-    uint32_t lane = threadIdx.x % WARP;
     float sum = v * v;
 
 #pragma unroll
     for (int i = SCAN_STATE / 2; i; i /= 2)
         sum += __shfl_xor_sync(ALL, sum, i);
-    v *= 1.0f / sqrtf(sum / SCAN_STATE + p->eps);
-    return v * (lane < SCAN_STATE ? p->norm_b : p->norm_c)[lane % SCAN_STATE];
+    return v * (1.0f / sqrtf(sum / SCAN_STATE + p->eps)) * weight;
 }
 
+/* weight: of the lane's element of B or C */
 DEVICE void scan_put(const struct weir_device_scan *p,
-                     const struct scan_fetch *f, float dt_bias,
+                     const struct scan_fetch *f, float dt_bias, float weight,
                      struct scan_stage *s)
 {
-    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    uint32_t lane = threadIdx.x % WARP;
 
 #pragma unroll
     for (int i = 0; i < SCAN_EACH; i++) {
-        uint32_t t = i * (SCAN_THREADS / WARP) + warp;
+        uint32_t t = scan_token(i);
         float delta = softplus(f->dt[i] + dt_bias);
 
         s->delta[t][lane] = delta;
         s->du[t][lane] = delta * f->u[i];
-        s->bc[t][lane] = scan_norm(p, f->bc[i]);
+        s->bc[t][lane] = scan_norm(p, weight, f->bc[i]);
+    }
+}
+
+DEVICE void scan_write(const struct weir_device_scan *p,
+                       const struct weir_device_run *run, uint32_t from,
+                       uint32_t c, float d, const struct scan_fetch *f,
+                       const struct scan_stage *s)
+{
+    uint32_t lane = threadIdx.x % WARP;
+
+#pragma unroll
+    for (int i = 0; i < SCAN_EACH; i++) {
+        uint32_t in = scan_token(i), t = from + in;
+
+        if (t < run->n_tok && c < p->n_ch)
+            p->y[(run->row + (size_t)t) * p->ld_y + c] =
+                (s->y[in][lane] + d * f->u[i]) * silu(f->z[i]);
     }
 }
 
@@ -196,70 +219,85 @@ DEVICE float scan_step(const struct scan_stage *s, uint32_t t, uint32_t c,
     return y + __shfl_xor_sync(ALL, y, 2);
 }
 
-DEVICE void scan_write(const struct weir_device_scan *p,
-                       const struct weir_device_run *run, uint32_t from,
-                       uint32_t c, float d, const struct scan_fetch *f,
-                       const struct scan_stage *s)
+/* By the half that has the states; both halves meet behind each stage. */
+DEVICE void scan_pass(const struct weir_device_scan *p,
+                      const struct weir_device_run *run, struct scan_stage *s)
 {
-    uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    uint32_t in = threadIdx.x / 4, quarter = threadIdx.x % 4;
+    uint32_t mine = blockIdx.x * SCAN_CH + in;
+    uint32_t safe = mine < p->n_ch ? mine : 0;
+    float a[4], state[4], *at;
 
+    at = p->state + ((size_t)run->slot * p->n_ch + safe) * SCAN_STATE +
+         quarter * 4;
 #pragma unroll
-    for (int i = 0; i < SCAN_EACH; i++) {
-        uint32_t in = i * (SCAN_THREADS / WARP) + warp, t = from + in;
+    for (int i = 0; i < 4; i++) {
+        a[i] = p->a[safe * SCAN_STATE + quarter * 4 + i] * 1.4426950408889634f;
+        state[i] = at[i];
+    }
+    meet(SCAN_THREADS);
+    for (uint32_t from = 0; from < run->n_tok; from += SCAN_TOK) {
+        uint32_t left = run->n_tok - from;
+        uint32_t n = left < SCAN_TOK ? left : SCAN_TOK;
+        struct scan_stage *now = s + from / SCAN_TOK % 2;
 
-        if (t < run->n_tok && c < p->n_ch)
-            p->y[(run->row + (size_t)t) * p->ld_y + c] =
-                (s->y[in][lane] + d * f->u[i]) * silu(f->z[i]);
+#pragma unroll 4
+        for (uint32_t t = 0; t < n; t++) {
+            float y = scan_step(now, t, in, quarter, a, state);
+
+            if (quarter == 0)
+                now->y[t][in] = y;
+        }
+        meet(SCAN_THREADS);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        if (mine < p->n_ch && run->n_tok)
+            at[i] = state[i];
+}
+
+/* By the half that prepares and writes; s: two stages by turns */
+DEVICE void scan_prepare(const struct weir_device_scan *p,
+                         const struct weir_device_run *run,
+                         struct scan_stage *s)
+{
+    uint32_t lane = threadIdx.x % WARP, c = blockIdx.x * SCAN_CH + lane;
+    float dt_bias = c < p->n_ch ? p->dt_bias[c] : 0.0f;
+    float d = c < p->n_ch ? p->d[c] : 0.0f;
+    float weight =
+        (lane < SCAN_STATE ? p->norm_b : p->norm_c)[lane % SCAN_STATE];
+    struct scan_fetch now, next, then;
+
+    scan_fetch(p, run, 0, c, &now);
+    scan_put(p, &now, dt_bias, weight, s);
+    scan_fetch(p, run, SCAN_TOK, c, &next);
+    meet(SCAN_THREADS);
+    for (uint32_t from = 0; from < run->n_tok; from += SCAN_TOK) {
+        uint32_t turn = from / SCAN_TOK % 2;
+
+        scan_fetch(p, run, from + 2 * SCAN_TOK, c, &then);
+        if (from + SCAN_TOK < run->n_tok)
+            scan_put(p, &next, dt_bias, weight, s + !turn);
+        meet(SCAN_THREADS);
+        scan_write(p, run, from, c, d, &now, s + turn);
+        now = next;
+        next = then;
     }
 }
 
 static __global__ void __launch_bounds__(SCAN_THREADS)
     scan_channels(const __grid_constant__ struct weir_device_scan p)
 {
-    __shared__ __align__(16) struct scan_stage s;
-    uint32_t in = threadIdx.x / 4, quarter = threadIdx.x % 4;
-    uint32_t mine = blockIdx.x * SCAN_CH + in; /* whose states */
-    uint32_t c = blockIdx.x * SCAN_CH + threadIdx.x % WARP;
-    uint32_t safe = mine < p.n_ch ? mine : 0;
-    float a[4], state[4], dt_bias, d, *at;
+    __shared__ __align__(16) struct scan_stage s[2];
     struct weir_device_run run;
-    struct scan_fetch now, next;
 
     weir_let_next_start();
-    dt_bias = c < p.n_ch ? p.dt_bias[c] : 0.0f;
-    d = c < p.n_ch ? p.d[c] : 0.0f;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        a[i] = p.a[safe * SCAN_STATE + quarter * 4 + i] * 1.4426950408889634f;
     weir_after_others();
     run = p.runs.run[blockIdx.y];
-    at =
-        p.state + ((size_t)run.slot * p.n_ch + safe) * SCAN_STATE + quarter * 4;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        state[i] = at[i];
-    scan_fetch(&p, &run, 0, c, &now);
-    for (uint32_t from = 0; from < run.n_tok; from += SCAN_TOK) {
-        uint32_t n = run.n_tok - from < SCAN_TOK ? run.n_tok - from : SCAN_TOK;
-
-        scan_put(&p, &now, dt_bias, &s);
-        scan_fetch(&p, &run, from + SCAN_TOK, c, &next);
-        __syncthreads();
-#pragma unroll 4
-        for (uint32_t t = 0; t < n; t++) {
-            float y = scan_step(&s, t, in, quarter, a, state);
-
-            if (quarter == 0)
-                s.y[t][in] = y;
-        }
-        __syncthreads();
-        scan_write(&p, &run, from, c, d, &now, &s);
-        now = next;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (mine < p.n_ch && run.n_tok)
-            at[i] = state[i];
+    if (threadIdx.x < SCAN_HALF)
+        scan_pass(&p, &run, s);
+    else
+        scan_prepare(&p, &run, s);
 }
 
 void weir_cuda_scan(struct weir_device *device,
