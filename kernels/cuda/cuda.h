@@ -19,6 +19,7 @@ extern "C" {
 struct weir_device {
     unsigned ordinal;
     int cc_major, n_sm;
+    int shared_bytes; /* that a block of threads may take */
     cudaStream_t stream[2];
     struct weir_err failed; /* code 0: nothing has */
     struct weir_device_limits limits;

@@ -242,9 +242,12 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
 #pragma unroll 1
     for (uint32_t i = 0; i < n_stages; i++) {
-        uint32_t place = i / CHUNK(dtype) % 2 * nt * 8 * PITCH(dtype);
+        uint32_t place =
+            i / CHUNK(dtype) & (few->n_places - 1) ? PLACE_BYTES(dtype, nt) : 0;
 
         if (i % CHUNK(dtype) == 0) {
+            if (few->n_places == 1)
+                __syncthreads();
             put_columns(item, dtype, most, &x, xs + place);
             __syncthreads();
             fetch_columns(few, item, row, most,
@@ -290,7 +293,7 @@ DEVICE void multiply_split(const struct few *few, const struct item *item,
     uint32_t warp = threadIdx.x / WARP, n_stages;
     uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
     uint32_t xs = shared_address(ring + RING_BYTES);
-    const uint32_t place = nt * 8 * PITCH(dtype);
+    const uint32_t place = PLACE_BYTES(dtype, nt);
 
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
     copy_split(few, item, dtype, 0, xs);
@@ -457,7 +460,7 @@ uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups)
 void weir_cuda_few(struct weir_device *device, struct few *few)
 {
     const struct weir_matrix *w = &few->to[0].w;
-    uint32_t most = few->n_tok, i = 0, n_items;
+    uint32_t most = few->n_tok, i = 0, n_items, place_bytes;
     dim3 grid = {1, 1, 1};
     void *args[] = {few};
 
@@ -470,22 +473,25 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
         weir_cuda_fail(device, WEIR_ELIMIT, "too many tiles in a product");
         return;
     }
-    if (few->n_tok <= FEW_SPLIT)
+    while (kernels[i].n_tok < (most < FEW_TOK ? most : FEW_TOK))
+        i++;
+    place_bytes = w->dtype == WEIR_I8 ? PLACE_BYTES(WEIR_I8, kernels[i].nt)
+                                      : PLACE_BYTES(WEIR_BF16, kernels[i].nt);
+    few->n_places = RING_BYTES + 2 * place_bytes + OTHER_BYTES <=
+                            (uint32_t)device->shared_bytes
+                        ? 2
+                        : 1;
+    if (few->n_tok <= FEW_SPLIT || few->n_places == 1)
         few->split = NULL;
     if (few->split)
         weir_cuda_launch(device,
                          w->dtype == WEIR_I8 ? (const void *)split_i8
                                              : (const void *)split_bf16,
                          dim3{few->n_tok, few->n_parts, 1}, THREADS, 0, args);
-    while (kernels[i].n_tok < (most < FEW_TOK ? most : FEW_TOK))
-        i++;
     grid = few->kind == FEW_DENSE
                ? dim3{few->n_groups, few->n_parts, few->n_tiles}
                : dim3{few->n_parts, few->n_tiles, few->n_groups};
-    weir_cuda_launch(device,
-                     w->dtype == WEIR_I8 ? kernels[i].i8 : kernels[i].bf16,
-                     grid, THREADS,
-                     w->dtype == WEIR_I8 ? SHARED(WEIR_I8, kernels[i].nt)
-                                         : SHARED(WEIR_BF16, kernels[i].nt),
-                     args);
+    weir_cuda_launch(
+        device, w->dtype == WEIR_I8 ? kernels[i].i8 : kernels[i].bf16, grid,
+        THREADS, RING_BYTES + few->n_places * place_bytes, args);
 }

@@ -28,8 +28,8 @@ struct few_matrix {
 struct few {
     uint32_t kind, out;
     uint32_t n_tok, n_mat, n_tiles, n_groups;
-    uint32_t n_sub, n_parts; /* of a column block, and of a row */
-    uint32_t part_bytes;
+    uint32_t n_sub, n_parts;       /* of a column block, and of a row */
+    uint32_t part_bytes, n_places; /* n_places: for columns, 1 or 2 */
     const float *x;
     size_t ld_x;
     const float *norm, *factor;

@@ -23,10 +23,13 @@
 /* Rows of activations are padded so that lanes do not meet in a bank. */
 #define PITCH(dtype) (COLUMNS * 2 + ((dtype) == WEIR_I8 ? 16 : 64))
 
-/* Columns are in one of two places while those of the other come, or the next
- * are put there. */
-#define SHARED(dtype, nt) (RING_BYTES + 2 * (nt)*8 * PITCH(dtype))
-#define SUM_PITCH         (FEW_ROWS + 4)
+/*
+ * Columns are in one of two places while those of the other come, or the next
+ * are put there.  A card with less shared memory has one.
+ */
+#define OTHER_BYTES            1024 /* that kernels have beside, at most */
+#define PLACE_BYTES(dtype, nt) ((nt)*8 * PITCH(dtype))
+#define SUM_PITCH              (FEW_ROWS + 4)
 
 /* What a block of threads is to do, the same for all of them */
 struct item {

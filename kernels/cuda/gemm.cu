@@ -269,7 +269,7 @@ KERNEL(gemm_bf16_256, WEIR_BF16, 256)
 
 #define ENTRY(n)                                                               \
     {                                                                          \
-        n, THREADS, (const void *)gemm_i8_##n, (const void *)gemm_bf16_##n,    \
+        n, n, THREADS, (const void *)gemm_i8_##n, (const void *)gemm_bf16_##n, \
             RING *STAGE_BYTES(WEIR_I8, n), RING *STAGE_BYTES(WEIR_BF16, n)     \
     }
 
@@ -278,9 +278,10 @@ static const struct gemm_kernel kernels[GEMM_KERNELS] = {
 
 #define TILE_COST 48 /* of a tile, in tokens, beside those that it has */
 
-/* How long tiles take that have `most` tokens or fewer, in tokens of a tile */
+/* How long all tiles take, in tokens of a tile */
 static uint64_t cost_of(const struct weir_device *device,
-                        const struct gemm *gemm, uint32_t most)
+                        const struct gemm *gemm,
+                        const struct gemm_kernel *kernel)
 {
     uint64_t n = gemm->n_tok, n_parts = 1, n_spans, size;
 
@@ -288,13 +289,22 @@ static uint64_t cost_of(const struct weir_device *device,
         n_parts = gemm->n_tok < gemm->n_experts ? gemm->n_tok : gemm->n_experts;
         n = (n + n_parts - 1) / n_parts;
     }
-    n_spans = (n + most - 1) / most;
-    size = ((n + n_spans - 1) / n_spans + 63) / 64 * 64;
+    n_spans = (n + kernel->tok - 1) / kernel->tok;
+    size = (n + n_spans - 1) / n_spans;
+    size = (size + kernel->step - 1) / kernel->step * kernel->step;
     return weir_cuda_parts(gemm->n_tiles * n_parts * n_spans,
                            (uint64_t)device->n_sm) *
            (size + TILE_COST);
 }
 
+static uint32_t shared_of(const struct gemm *gemm,
+                          const struct gemm_kernel *kernel)
+{
+    return gemm->to[0].w.dtype == WEIR_I8 ? kernel->i8_shared
+                                          : kernel->bf16_shared;
+}
+
+/* The first one is for any card. */
 static const struct gemm_kernel *choose_kernel(const struct weir_device *device,
                                                const struct gemm *gemm)
 {
@@ -302,8 +312,8 @@ static const struct gemm_kernel *choose_kernel(const struct weir_device *device,
 
     set = best = set ? set : kernels;
     for (int i = 1; i < GEMM_KERNELS; i++)
-        if (cost_of(device, gemm, set[i].tok) <=
-            cost_of(device, gemm, best->tok))
+        if (shared_of(gemm, &set[i]) <= (uint32_t)device->shared_bytes &&
+            cost_of(device, gemm, &set[i]) <= cost_of(device, gemm, best))
             best = &set[i];
     return best;
 }
@@ -316,6 +326,10 @@ void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
     dim3 grid = {1, 1, 1};
     void *args[] = {gemm};
 
+    if ((uint64_t)w->rows * w->row_bytes * w->col_blocks > UINT32_MAX / 2) {
+        weir_cuda_fail(device, WEIR_ELIMIT, "a matrix of more than 2 GB");
+        return;
+    }
     gemm->n_tiles = weir_cuda_parts(
         w->rows, gemm->out == WEIR_OUT_GATED ? TILE_ROWS / 2 : TILE_ROWS);
     kernel = choose_kernel(device, gemm);
@@ -325,8 +339,7 @@ void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
     if (gemm->expert)
         grid.x += gemm->n_tok < gemm->n_experts ? gemm->n_tok : gemm->n_experts;
     weir_cuda_launch(device, is_i8 ? kernel->i8 : kernel->bf16, grid,
-                     kernel->threads,
-                     is_i8 ? kernel->i8_shared : kernel->bf16_shared, args);
+                     kernel->threads, shared_of(gemm, kernel), args);
 }
 
 static __global__ void sum_experts(

@@ -89,10 +89,11 @@ struct gemm_pack {
 extern "C" {
 #endif
 
-/* Kernels for tiles of at most so many tokens; GEMM_KERNELS of them */
+/* Kernels for tiles of at most so many tokens, which take the time of the next
+ * multiple of `step`; GEMM_KERNELS of them */
 #define GEMM_KERNELS 4
 struct gemm_kernel {
-    uint32_t tok, threads;
+    uint32_t tok, step, threads;
     const void *i8, *bf16;
     uint32_t i8_shared, bf16_shared; /* bytes */
 };

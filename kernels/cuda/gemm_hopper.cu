@@ -378,7 +378,7 @@ KERNEL(hopper_bf16, WEIR_BF16)
 /* A tile of at most so many tokens, as struct gemm_kernel */
 #define ENTRY(n)                                                               \
     {                                                                          \
-        n, 3 * GROUP, (const void *)hopper_i8, (const void *)hopper_bf16,      \
+        n, 64, 3 * GROUP, (const void *)hopper_i8, (const void *)hopper_bf16,  \
             SHARED(WEIR_I8), SHARED(WEIR_BF16)                                 \
     }
 

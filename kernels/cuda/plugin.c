@@ -120,7 +120,7 @@ static int cuda_reserve(struct weir_device *device,
 static int start(struct weir_device *device, struct weir_err *err)
 {
     static const struct weir_device_limits none;
-    int ordinal = (int)device->ordinal, major = 0, n_sm = 0;
+    int ordinal = (int)device->ordinal, major = 0, n_sm = 0, shared = 0;
     cudaError_t rc = cudaSetDevice(ordinal);
 
     if (rc == cudaSuccess)
@@ -129,6 +129,9 @@ static int start(struct weir_device *device, struct weir_err *err)
     if (rc == cudaSuccess)
         rc = cudaDeviceGetAttribute(&n_sm, cudaDevAttrMultiProcessorCount,
                                     ordinal);
+    if (rc == cudaSuccess)
+        rc = cudaDeviceGetAttribute(
+            &shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
     for (unsigned i = 0; i < 2 && rc == cudaSuccess; i++)
         rc = cudaStreamCreateWithFlags(&device->stream[i],
                                        cudaStreamNonBlocking);
@@ -141,6 +144,7 @@ static int start(struct weir_device *device, struct weir_err *err)
                             ordinal, major, LEAST_MAJOR);
     device->cc_major = major;
     device->n_sm = n_sm;
+    device->shared_bytes = shared;
     return cuda_reserve(device, &none, err);
 }
 
