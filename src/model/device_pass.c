@@ -286,19 +286,35 @@ static int run_kept(const struct weir_device_step *step)
 }
 
 /* Scores that are there, from the first wanted row on, to who wants them */
+struct delivery {
+    const struct weir_device_step *step;
+    uint32_t first;
+};
+
+static void hand_over(void *ctx, size_t item, unsigned worker)
+{
+    const struct delivery *delivery = ctx;
+    const struct weir_device_step *step = delivery->step;
+    size_t n_vocab = config_of(step)->n_vocab;
+
+    (void)worker;
+    memcpy(step->logits[delivery->first + item],
+           step->on->seen + item * n_vocab, n_vocab * sizeof(float));
+}
+
 static int deliver(const struct weir_device_step *step, uint32_t first,
                    uint32_t n)
 {
     const struct weir_on_device *on = step->on;
+    struct delivery delivery = {step, first};
     size_t n_vocab = config_of(step)->n_vocab;
     int rc;
 
     on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
                             on->logits, n * n_vocab * sizeof(float));
     rc = on->room.table->synchronize(on->room.device, step->err);
-    for (uint32_t i = 0; i < n && !rc; i++)
-        memcpy(step->logits[first + i], on->seen + i * n_vocab,
-               n_vocab * sizeof(float));
+    if (!rc)
+        weir_pool_run(on->jamba->pool, n, hand_over, &delivery);
     return rc;
 }
 
