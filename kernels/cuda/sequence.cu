@@ -219,9 +219,10 @@ DEVICE float scan_step(const struct scan_stage *s, uint32_t t, uint32_t c,
     return y + __shfl_xor_sync(ALL, y, 2);
 }
 
-/* By the half that has the states; both halves meet behind each stage. */
+/* By SCAN_HALF threads, with the states; n_threads meet around each stage. */
 DEVICE void scan_pass(const struct weir_device_scan *p,
-                      const struct weir_device_run *run, struct scan_stage *s)
+                      const struct weir_device_run *run, uint32_t n_threads,
+                      struct scan_stage *s)
 {
     uint32_t in = threadIdx.x / 4, quarter = threadIdx.x % 4;
     uint32_t mine = blockIdx.x * SCAN_CH + in;
@@ -235,7 +236,7 @@ DEVICE void scan_pass(const struct weir_device_scan *p,
         a[i] = p->a[safe * SCAN_STATE + quarter * 4 + i] * 1.4426950408889634f;
         state[i] = at[i];
     }
-    meet(SCAN_THREADS);
+    meet(n_threads);
     for (uint32_t from = 0; from < run->n_tok; from += SCAN_TOK) {
         uint32_t left = run->n_tok - from;
         uint32_t n = left < SCAN_TOK ? left : SCAN_TOK;
@@ -248,7 +249,7 @@ DEVICE void scan_pass(const struct weir_device_scan *p,
             if (quarter == 0)
                 now->y[t][in] = y;
         }
-        meet(SCAN_THREADS);
+        meet(n_threads);
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
@@ -295,9 +296,31 @@ static __global__ void __launch_bounds__(SCAN_THREADS)
     weir_after_others();
     run = p.runs.run[blockIdx.y];
     if (threadIdx.x < SCAN_HALF)
-        scan_pass(&p, &run, s);
+        scan_pass(&p, &run, SCAN_THREADS, s);
     else
         scan_prepare(&p, &run, s);
+}
+
+/* Runs of one stage, of which there may be many: one half does all. */
+static __global__ void __launch_bounds__(SCAN_HALF)
+    scan_stage_alone(const __grid_constant__ struct weir_device_scan p)
+{
+    __shared__ __align__(16) struct scan_stage s;
+    uint32_t lane = threadIdx.x % WARP, c = blockIdx.x * SCAN_CH + lane;
+    float dt_bias, d, weight;
+    struct weir_device_run run;
+    struct scan_fetch f;
+
+    weir_let_next_start();
+    dt_bias = c < p.n_ch ? p.dt_bias[c] : 0.0f;
+    d = c < p.n_ch ? p.d[c] : 0.0f;
+    weight = (lane < SCAN_STATE ? p.norm_b : p.norm_c)[lane % SCAN_STATE];
+    weir_after_others();
+    run = p.runs.run[blockIdx.y];
+    scan_fetch(&p, &run, 0, c, &f);
+    scan_put(&p, &f, dt_bias, weight, &s);
+    scan_pass(&p, &run, SCAN_HALF, &s);
+    scan_write(&p, &run, 0, c, d, &f, &s);
 }
 
 void weir_cuda_scan(struct weir_device *device,
@@ -308,7 +331,10 @@ void weir_cuda_scan(struct weir_device *device,
 
     if (scan->n_state != SCAN_STATE)
         weir_cuda_fail(device, WEIR_ENOTSUP, "a scan of other than 16 states");
-    else if (scan->runs.n && scan->runs.max_tok)
+    else if (scan->runs.n && scan->runs.max_tok > SCAN_TOK)
         weir_cuda_launch(device, (const void *)scan_channels, grid,
                          SCAN_THREADS, 0, args);
+    else if (scan->runs.n && scan->runs.max_tok)
+        weir_cuda_launch(device, (const void *)scan_stage_alone, grid,
+                         SCAN_HALF, 0, args);
 }
