@@ -36,6 +36,7 @@ struct weir_plan_unit {
     uint64_t row_bytes; /* WEIR_PLAN_ROWS: stored, that one token touches */
     double share;       /* of tokens that touch it; 1 but for experts */
     double flop;        /* for each token that does */
+    double prompt_flop; /* the same of a prompt's on a device; 0: flop */
 };
 
 #define WEIR_PLAN_CLASSES 8

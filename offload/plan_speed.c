@@ -56,6 +56,7 @@ struct pass {
     double step;   /* the same on a device */
     int brings;    /* what a device has no room for is copied there */
     double n_last; /* of them need logits at a time: the head runs once */
+    int is_prompt;
 };
 
 double weir_plan_touched(const struct weir_plan_unit *unit, double n_tok)
@@ -137,9 +138,11 @@ static void add_to_device(struct demand *demand, const struct weir_plan *plan,
     int is_head = unit->kind == WEIR_PLAN_HEAD;
     double uses = is_head ? 1 : times_wanted(unit, pass, pass->step);
     double bytes = (double)weir_plan_unpacked_bytes(unit), moved = uses;
+    double flop = pass->is_prompt && unit->prompt_flop > 0 ? unit->prompt_flop
+                                                           : unit->flop;
 
     demand->device_flop +=
-        (is_head ? pass->n_last : pass->n_tok) * unit->share * unit->flop;
+        (is_head ? pass->n_last : pass->n_tok) * unit->share * flop;
     demand->hbm += uses * bytes;
     if (plan->places[number] == WEIR_ON_DEVICE)
         return;
@@ -459,7 +462,8 @@ static void predict_prompt(struct weir_plan *plan,
                               .chunk = n < chunk ? n : chunk,
                               .step = budget->device_bytes ? chunk : 0,
                               .brings = 1,
-                              .n_last = 1};
+                              .n_last = 1,
+                              .is_prompt = 1};
     struct course course = {.machine = machine,
                             .model = model,
                             .pass = &pass,

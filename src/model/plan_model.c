@@ -137,14 +137,19 @@ static int describe_mixer(const struct describer *describer, uint32_t layer)
     int attention = weir_config_is_attention(c, layer);
     struct weir_plan_unit *unit;
     char name[64];
+    double scan;
 
     snprintf(name, sizeof(name), "layers.%u.mixer", layer);
     unit = describe(describer, name,
                     attention ? WEIR_PART_ATTENTION : WEIR_PART_MAMBA);
     if (!unit)
         return WEIR_EFORMAT;
-    if (!attention)
-        unit->flop += (double)c->n_inner * (7.0 * c->n_state + 2.0 * c->d_conv);
+    unit->prompt_flop = 2 * unit->flop; /* activations as two terms of bf16 */
+    if (!attention) {
+        scan = (double)c->n_inner * (7.0 * c->n_state + 2.0 * c->d_conv);
+        unit->flop += scan;
+        unit->prompt_flop += scan;
+    }
     return 0;
 }
 

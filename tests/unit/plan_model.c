@@ -83,6 +83,25 @@ static void test_bytes(const struct weir_plan_model *model)
            "K, V and state");
 }
 
+/* On a device, whose products keep two terms of a mixer's activations */
+static void test_prompts(const struct weir_plan_model *model)
+{
+    int more = 1, others = 1;
+
+    for (uint32_t i = 0; i < model->n_units; i++) {
+        const struct weir_plan_unit *unit = &model->units[i];
+        int is_mixer = unit->class == WEIR_PART_ATTENTION ||
+                       unit->class == WEIR_PART_MAMBA;
+
+        if (is_mixer)
+            more &= unit->prompt_flop > 1.5 * unit->flop &&
+                    unit->prompt_flop <= 2 * unit->flop;
+        else
+            others &= unit->prompt_flop == 0;
+    }
+    tap_ok(more && others, "prompts take mixers of a device twice as much");
+}
+
 static size_t usable(void *data)
 {
     return malloc_usable_size(data);
@@ -144,6 +163,7 @@ static void test_folder(const char *name)
     tap_ok(!rc, "%s: is described %s", name, err.message);
     if (!rc) {
         test_bytes(&model);
+        test_prompts(&model);
         test_memory(&model);
         test_missing();
     }
