@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Products of 1 to 16 tokens with weights of int8 and bf16, at the speed of
- * memory and without rounding an activation.
+ * Products of few tokens, in groups of 16, with weights of int8 and bf16, at
+ * the speed of memory and without rounding an activation.
  *
  * An f32 is the sum of three bf16: each is what the ones before it leave,
  * rounded.  So the matrix units, which take bf16, get three columns for a token
@@ -10,10 +10,10 @@
  * that plain arithmetic would need for every row.
  *
  * A block of threads does a tile of 128 rows for a part of the columns: a
- * column block where the file has some, else a fixed share.  Each warp has 16
- * of the rows and a ring of its own in shared memory, through which they come.
- * The last block to end with a tile adds up its parts, as a binary tree.  What
- * a token gets depends on nothing but the shape of the matrix, as every column
+ * column block of the file, or an equal part of one.  Each warp has 16 of the
+ * rows and a ring of its own in shared memory, through which they come.  The
+ * last block to end with a tile adds up its parts, as a binary tree.  What a
+ * token gets depends on nothing but the shapes of the matrices, as every column
  * of a matrix product stands alone.
  *
  * Of up to 8 tokens a block of threads splits the activations that it needs;
@@ -334,7 +334,7 @@ DEVICE void split(const struct few *few, uint32_t dtype)
         uint32_t c = k * COLUMNS + threadIdx.x;
         float v = c < x.n ? few->x[t * few->ld_x + x.before + c] : 0.0f;
 
-        v *= c < x.n && few->norm ? few->norm[x.before + c] : 1.0f;
+        v = __fmul_rn(v, c < x.n && few->norm ? few->norm[x.before + c] : 1.0f);
         put_terms(split_at(few, dtype, t / FEW_TOK, part, k) +
                       t % FEW_TOK * TERMS * PITCH(dtype) +
                       column_at(dtype, threadIdx.x),
@@ -453,6 +453,7 @@ uint32_t weir_cuda_few_tiles(struct few *few)
 
 uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups)
 {
+    /* of each part a chunk more, and what rounding to stages adds */
     return n_groups * (cols / COLUMNS + 3 * FEW_PARTS) * FEW_TOK * TERMS *
            PITCH(WEIR_BF16);
 }

@@ -38,10 +38,9 @@ struct few {
     uint8_t *split;  /* room for activations, or NULL: each block splits them */
     float *partial;  /* [tile][n_parts][n_rows][FEW_ROWS] */
     uint32_t n_rows; /* tokens, or choices */
-    uint32_t
-        *counter; /* [item / n_parts], behind them [n_tiles] of FEW_DOWNS */
+    uint32_t *counter; /* [n_tiles][n_groups]; of FEW_DOWNS [n_tiles] more */
     /* Experts */
-    uint32_t n_top, n_experts;
+    uint32_t n_top;
     uint32_t from_expert, to_expert;
     const struct weir_device_expert *expert;
     struct weir_device_routing routing;
@@ -55,8 +54,9 @@ struct few {
 #define FEW_BLOCKS 256  /* of threads, that are enough for a card */
 
 /*
- * Into how many parts a row of a column block is cut, a power of two.  The sums
- * of all parts are joined as a tree.
+ * Into how many parts a row of a column block is cut, a power of two, of all
+ * matrices of a product as of the first.  The sums of all parts are joined as a
+ * tree: the order is that of whole matrices on one card.
  */
 static inline uint32_t few_n_sub(const struct weir_matrix *w)
 {
@@ -69,15 +69,17 @@ static inline uint32_t few_n_sub(const struct weir_matrix *w)
     return n;
 }
 
-/* The parts of all tiles of a product, of which each has FEW_ROWS sums a token
- */
+/* The parts of all tiles of a product; each has FEW_ROWS sums of a token. */
 static inline uint64_t few_n_parts(const struct weir_matrix *w,
                                    uint32_t n_tiles)
 {
     return (uint64_t)n_tiles * w->col_blocks * few_n_sub(w);
 }
 
-/* The same of any product of matrices of at most so many rows */
+/*
+ * The same at most, of a product of matrices of which the first has the most
+ * rows, and all together at most twice as many as said
+ */
 static inline uint64_t few_most_parts(uint64_t rows)
 {
     uint64_t n_tiles = 2 * (rows / FEW_ROWS + 1) + WEIR_DEVICE_MATRICES;

@@ -219,7 +219,8 @@ DEVICE void put_columns(const struct item *item, uint32_t dtype, int most,
 #pragma unroll
     for (int t = 0; t < most; t++)
         if (t < item->n_tok)
-            put_terms(xs + t * TERMS * pitch + at, pitch, x->v[t] * x->norm);
+            put_terms(xs + t * TERMS * pitch + at, pitch,
+                      __fmul_rn(x->v[t], x->norm));
 }
 
 /* 16 rows of one stage times the columns of all tokens */

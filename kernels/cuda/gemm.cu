@@ -273,6 +273,7 @@ KERNEL(gemm_bf16_256, WEIR_BF16, 256)
             RING *STAGE_BYTES(WEIR_I8, n), RING *STAGE_BYTES(WEIR_BF16, n)     \
     }
 
+/* The last one twice, as there are only three */
 static const struct gemm_kernel kernels[GEMM_KERNELS] = {
     ENTRY(64), ENTRY(128), ENTRY(256), ENTRY(256)};
 
@@ -326,10 +327,6 @@ void weir_cuda_gemm(struct weir_device *device, struct gemm *gemm)
     dim3 grid = {1, 1, 1};
     void *args[] = {gemm};
 
-    if ((uint64_t)w->rows * w->row_bytes * w->col_blocks > UINT32_MAX / 2) {
-        weir_cuda_fail(device, WEIR_ELIMIT, "a matrix of more than 2 GB");
-        return;
-    }
     gemm->n_tiles = weir_cuda_parts(
         w->rows, gemm->out == WEIR_OUT_GATED ? TILE_ROWS / 2 : TILE_ROWS);
     kernel = choose_kernel(device, gemm);

@@ -39,7 +39,7 @@ struct gemm {
     /* Experts, or NULL: rows of x are choices, as gemm_row() has them */
     const struct weir_device_expert *expert;
     struct weir_device_routing routing;
-    uint32_t n_experts, n_top, is_down;
+    uint32_t n_experts, is_down;
     uint32_t from_expert, to_expert;
 };
 
@@ -64,8 +64,7 @@ static inline uint64_t gemm_packed_bytes(const struct gemm_shape *shape)
            shape->n_rows * sizeof(uint16_t);
 }
 
-/* Rows for the choices of a step: those of an expert begin at a multiple of 8
- */
+/* Rows for choices: those of an expert begin at a multiple of 8 */
 static inline uint64_t gemm_choice_rows(uint64_t n_choices, uint64_t n_experts)
 {
     return n_choices + 8 * n_experts;
@@ -89,8 +88,10 @@ struct gemm_pack {
 extern "C" {
 #endif
 
-/* Kernels for tiles of at most so many tokens, which take the time of the next
- * multiple of `step`; GEMM_KERNELS of them */
+/*
+ * Kernels for tiles of at most so many tokens, which take the time of the next
+ * multiple of `step`; GEMM_KERNELS of them
+ */
 #define GEMM_KERNELS 4
 struct gemm_kernel {
     uint32_t tok, step, threads;

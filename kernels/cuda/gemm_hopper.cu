@@ -18,6 +18,13 @@
 #define TILE_TOK  256
 #define N_BARRIER 8 /* more than stages */
 
+/* The ring: activations of a stage, weights behind them */
+#define STAGES(dtype) ((dtype) == WEIR_I8 ? 5 : 4)
+#define SHARED(dtype) (STAGES(dtype) * STAGE_BYTES(dtype, TILE_TOK))
+#define X_STAGE       (TILE_TOK * X_BYTES)
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
 /*
  * What the unit wants to know of tokens' activations in shared memory: the
  * address, 1024 bytes from 8 tokens to the next, the exchange of pieces.
@@ -27,13 +34,6 @@ DEVICE uint64_t describe(uint32_t address)
     return (uint64_t)(address >> 4 & 0x3fff) | 1ull << 16 |
            (uint64_t)(1024 >> 4) << 32 | 1ull << 62;
 }
-
-/* The ring: activations of a stage, weights behind them */
-#define STAGES(dtype) ((dtype) == WEIR_I8 ? 5 : 4)
-#define SHARED(dtype) (STAGES(dtype) * STAGE_BYTES(dtype, TILE_TOK))
-#define X_STAGE       (TILE_TOK * X_BYTES)
-
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 #define R(c) "+f"((c)[0]), "+f"((c)[1]), "+f"((c)[2]), "+f"((c)[3])
 #define R8(c)                                                                  \

@@ -151,7 +151,7 @@ DEVICE const float *scale_of(const struct gemm *p, const struct span *span,
  * many rows; and where a tile's activations are */
 struct feed {
     const uint8_t *w; /* of the one matrix that the thread has rows of */
-    uint32_t row[8];  /* bytes before each */
+    uint32_t row[8];  /* 16-byte pieces before each */
     const uint16_t *x;
     uint32_t block, in, term, n_left;
 };
@@ -171,7 +171,7 @@ DEVICE void feed_start(const struct gemm *p, const struct span *span,
         const struct weir_matrix *w = &p->to[m].w;
 
         row = row < w->rows ? row : w->rows - 1;
-        f->row[i] = (uint32_t)row_offset(w, row) + thread % chunks * 16;
+        f->row[i] = (uint32_t)(row_offset(w, row) / 16) + thread % chunks;
     }
     f->x = p->x + (size_t)span->row * GEMM_STEP;
     f->block = f->in = f->term = 0;
@@ -196,8 +196,8 @@ DEVICE void feed_weights(const struct gemm *p, uint32_t dtype, int n_threads,
         uint32_t r = (thread + n_threads * i) / chunks;
         uint32_t piece = dtype == WEIR_I8 ? c : c ^ (r & 7);
 
-        copy_async(to + r * W_BYTES(dtype) + piece * 16, from + f->row[i],
-                   n_bytes);
+        copy_async(to + r * W_BYTES(dtype) + piece * 16,
+                   from + (size_t)f->row[i] * 16, n_bytes);
     }
 }
 
@@ -272,7 +272,8 @@ DEVICE void put_rows(const struct gemm *p, const struct span *span,
 
 #pragma unroll
         for (int i = 0; i < RESULTS; i++) {
-            v[i] = from[2 * i * RESULT_PITCH] * f.x + f.y;
+            if (t + 2 * i < n)
+                v[i] = from[2 * i * RESULT_PITCH] * f.x + f.y;
             old[i] =
                 p->out == WEIR_OUT_ADD && t + 2 * i < n ? y[2 * i * ld] : 0.0f;
         }
@@ -326,7 +327,8 @@ DEVICE void put_gated(const struct gemm *p, const struct span *span,
         for (int i = 0; i < RESULTS; i++) {
             const float *pair = from + 4 * i * RESULT_PITCH;
 
-            v[i] = silu(pair[0] * f.x + f.y) * (pair[8] * g.x + g.y);
+            if (t + 4 * i < n)
+                v[i] = silu(pair[0] * f.x + f.y) * (pair[8] * g.x + g.y);
         }
         /* with the row's number the place changes: by 4, and back */
 #pragma unroll

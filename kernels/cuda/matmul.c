@@ -199,7 +199,6 @@ static void few_experts(struct weir_device *device,
         .factor = experts->factor,
         .counter = device->counters,
         .n_top = experts->n_top,
-        .n_experts = experts->n_experts,
         .expert = experts->expert,
         .routing = experts->routing,
         .from_expert = experts->from,
@@ -223,6 +222,7 @@ static void few_experts(struct weir_device *device,
     few.to[0].y = act;
     few.to[0].ld_y = inter;
     weir_cuda_few(device, &few);
+    /* the kernel behind it must be this one: multiply_item() relies on that */
     few.kind = FEW_DOWNS;
     few.out = WEIR_OUT_STORE;
     few.n_mat = 1;
@@ -251,7 +251,6 @@ static void many_experts(struct weir_device *device,
         .expert = experts->expert,
         .routing = experts->routing,
         .n_experts = experts->n_experts,
-        .n_top = experts->n_top,
         .from_expert = experts->from,
         .to_expert = experts->to,
     };

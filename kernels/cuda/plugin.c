@@ -56,7 +56,8 @@ int weir_cuda_has_scratch(struct weir_device *device, uint64_t n_bytes,
     return 0;
 }
 
-#define SHARED_FREE 49152 /* what a kernel may take without asking */
+/* What a kernel may take without asking, beside what it has a name for */
+#define SHARED_FREE 32768
 
 void weir_cuda_launch(struct weir_device *device, const void *kernel, dim3 grid,
                       unsigned block, size_t shared_bytes, void **args)
