@@ -8,6 +8,10 @@ void chat_interrupt_catch(void);
 
 /* Whether there was one since it was last cleared */
 int chat_interrupt_seen(void);
+
+/* Readable from then on, whichever thread it came to; -1 without a pipe */
+int chat_interrupt_fd(void);
+
 void chat_interrupt_clear(void);
 
 #endif

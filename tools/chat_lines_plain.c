@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -35,19 +33,14 @@ void chat_lines_free(struct chat_lines *lines)
  */
 static void wait_for_line(const char *prompt)
 {
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    sigset_t interrupt, before;
+    struct pollfd from[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                            {.fd = chat_interrupt_fd(), .events = POLLIN}};
 
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
     chat_interrupt_clear();
     fputs(prompt, stdout);
     fflush(stdout);
-    while (ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR &&
-           !chat_interrupt_seen())
+    while (poll(from, 2, -1) < 0 && errno == EINTR && !chat_interrupt_seen())
         ;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 int chat_lines_read(struct chat_lines *lines, const char *prompt,
