@@ -274,8 +274,8 @@ struct weir_device_attention {
 /* The most that the operations of a device will have; 0: none of that kind */
 struct weir_device_limits {
     uint32_t n_tok;             /* of a step */
-    uint32_t rows, cols;        /* of a matrix, of which those of a product have
-                                   twice the rows at most */
+    uint32_t rows, cols;        /* of a matrix; those of one product
+                                   have together 2 * rows at most */
     uint32_t n_experts, n_top;  /* and */
     uint32_t hidden, inter;     /* rows of down and of gate */
     uint32_t n_heads, head_dim; /* and */

@@ -263,11 +263,17 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
     copy_wait(0);
 }
 
+/* Room for the chunks of a part, when they are split */
+DEVICE uint32_t n_chunks(const struct few *few, uint32_t dtype)
+{
+    return few->part_bytes / (STAGE * CHUNK(dtype)) + 1;
+}
+
 /* COLUMNS of a group's tokens, split: chunk `k` of a part */
 DEVICE uint8_t *split_at(const struct few *few, uint32_t dtype, uint32_t group,
                          uint32_t part, uint32_t k)
 {
-    uint32_t n = few->part_bytes / (STAGE * CHUNK(dtype)) + 1;
+    uint32_t n = n_chunks(few, dtype);
 
     return few->split + ((uint64_t)(group * few->n_parts + part) * n + k) *
                             FEW_TOK * TERMS * PITCH(dtype);
@@ -329,7 +335,7 @@ DEVICE void split(const struct few *few, uint32_t dtype)
     weir_let_next_start();
     weir_after_others();
     find_columns(few, part, dtype, &x);
-    n = few->part_bytes / (STAGE * CHUNK(dtype)) + 1;
+    n = n_chunks(few, dtype);
     for (uint32_t k = 0; k < n; k++) {
         uint32_t c = k * COLUMNS + threadIdx.x;
         float v = c < x.n ? few->x[t * few->ld_x + x.before + c] : 0.0f;

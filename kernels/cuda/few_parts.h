@@ -223,6 +223,16 @@ DEVICE void put_columns(const struct item *item, uint32_t dtype, int most,
                       __fmul_rn(x->v[t], x->norm));
 }
 
+/* Half of a stage: what a lane has of rows g and g + 8 */
+DEVICE void load_rows(uint32_t stage, int half, uint4 *up, uint4 *down)
+{
+    uint32_t lane = threadIdx.x % WARP, g = lane / 4, q = lane % 4;
+    uint32_t at = stage + g * STAGE + ((q + 4 * half) ^ (g & 1) << 2) * 16;
+
+    *up = load_shared(at);
+    *down = load_shared(at + 8 * STAGE);
+}
+
 /* 16 rows of one stage times the columns of all tokens */
 DEVICE void multiply_i8(float (*c)[4], int nt, uint32_t stage, uint32_t xs)
 {
@@ -230,9 +240,10 @@ DEVICE void multiply_i8(float (*c)[4], int nt, uint32_t stage, uint32_t xs)
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        uint32_t at = stage + g * STAGE + ((q + 4 * half) ^ (g & 1) << 2) * 16;
         uint32_t x = xs + g * PITCH(WEIR_I8) + half * 128 + q * 32;
-        uint4 up = load_shared(at), down = load_shared(at + 8 * STAGE);
+        uint4 up, down;
+
+        load_rows(stage, half, &up, &down);
         const uint32_t u[4] = {up.x, up.y, up.z, up.w};
         const uint32_t d[4] = {down.x, down.y, down.z, down.w};
 
@@ -264,9 +275,10 @@ DEVICE void multiply_bf16(float (*c)[4], int nt, uint32_t stage, uint32_t xs)
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        uint32_t at = stage + g * STAGE + ((q + 4 * half) ^ (g & 1) << 2) * 16;
         uint32_t x = xs + g * PITCH(WEIR_BF16) + half * 64 + q * 16;
-        uint4 up = load_shared(at), down = load_shared(at + 8 * STAGE);
+        uint4 up, down;
+
+        load_rows(stage, half, &up, &down);
         const uint32_t a[8] = {up.x, down.x, up.y, down.y,
                                up.z, down.z, up.w, down.w};
 

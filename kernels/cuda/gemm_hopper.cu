@@ -290,8 +290,7 @@ DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
                      const struct span *span, struct ring *ring)
 {
     uint32_t row = threadIdx.x / WARP * 16, a[2][4][4];
-    uint32_t n_steps =
-        p->shape.n_blocks * (p->shape.block_pad / GEMM_STEP) * p->shape.terms;
+    uint32_t n_steps = n_stages(p);
     float c[32][4];
 
 #pragma unroll

@@ -90,12 +90,8 @@ DEVICE int find_choices(const struct gemm *p, uint32_t i, struct span *span)
         if (e < p->n_experts &&
             is_wanted(p->expert, e, p->from_expert, p->to_expert))
             n = p->routing.first[e + 1] - p->routing.first[e];
-        spans = sum = n_spans(n, p->tile_tok);
-        for (uint32_t step = 1; step < WARP; step *= 2) {
-            uint32_t before = __shfl_up_sync(ALL, sum, step);
-
-            sum += lane >= step ? before : 0;
-        }
+        spans = n_spans(n, p->tile_tok);
+        sum = sum_below(spans) + spans;
         hit = __ballot_sync(ALL, i < sum * p->n_tiles);
         if (hit) {
             int at = __ffs((int)hit) - 1;
@@ -147,6 +143,13 @@ DEVICE const float *scale_of(const struct gemm *p, const struct span *span,
                       : expert->gate_scale;
 }
 
+/* Of a tile: one for each chunk of activations */
+DEVICE uint32_t n_stages(const struct gemm *p)
+{
+    return p->shape.n_blocks * (p->shape.block_pad / GEMM_STEP) *
+           p->shape.terms;
+}
+
 /* What one of n_threads copies of the weights of each stage: 16 bytes of so
  * many rows; and where a tile's activations are */
 struct feed {
@@ -175,8 +178,7 @@ DEVICE void feed_start(const struct gemm *p, const struct span *span,
     }
     f->x = p->x + (size_t)span->row * GEMM_STEP;
     f->block = f->in = f->term = 0;
-    f->n_left =
-        p->shape.n_blocks * (p->shape.block_pad / GEMM_STEP) * p->shape.terms;
+    f->n_left = n_stages(p);
 }
 
 /* A stage's weights, to `to` in shared memory; behind a row's end come zeros */

@@ -166,6 +166,19 @@ DEVICE float warp_sum(float v)
     return v;
 }
 
+/* What the lanes below this one have together */
+DEVICE uint32_t sum_below(uint32_t v)
+{
+    uint32_t sum = v;
+
+    for (uint32_t step = 1; step < WARP; step *= 2) {
+        uint32_t before = __shfl_up_sync(ALL, sum, step);
+
+        sum += threadIdx.x % WARP >= step ? before : 0;
+    }
+    return sum - v;
+}
+
 /* Expert e is on the card, and of those whose turn it is. */
 DEVICE int is_wanted(const struct weir_device_expert *expert, uint32_t e,
                      uint32_t from, uint32_t to)

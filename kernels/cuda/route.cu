@@ -127,19 +127,6 @@ struct order {
     uint32_t first[WEIR_DEVICE_EXPERTS + 1], group[WEIR_DEVICE_EXPERTS + 1];
 };
 
-/* What the lanes below this one have together */
-DEVICE uint32_t sum_below(uint32_t v)
-{
-    uint32_t sum = v;
-
-    for (uint32_t step = 1; step < WARP; step *= 2) {
-        uint32_t before = __shfl_up_sync(ALL, sum, step);
-
-        sum += threadIdx.x % WARP >= step ? before : 0;
-    }
-    return sum - v;
-}
-
 /* Numbers of choices become places, by one warp. */
 DEVICE void count_up(struct order *order, uint32_t n_experts)
 {

@@ -154,6 +154,24 @@ DEVICE void scan_fetch(const struct weir_device_scan *p,
     }
 }
 
+/* What a lane needs of its channel, and of its element of B or C */
+struct scan_lane {
+    uint32_t c;
+    float dt_bias, d, weight;
+};
+
+DEVICE struct scan_lane scan_lane_of(const struct weir_device_scan *p)
+{
+    uint32_t lane = threadIdx.x % WARP, c = blockIdx.x * SCAN_CH + lane;
+    struct scan_lane l;
+
+    l.c = c;
+    l.dt_bias = c < p->n_ch ? p->dt_bias[c] : 0.0f;
+    l.d = c < p->n_ch ? p->d[c] : 0.0f;
+    l.weight = (lane < SCAN_STATE ? p->norm_b : p->norm_c)[lane % SCAN_STATE];
+    return l;
+}
+
 /* B and C of a token are in the halves of a warp. */
 DEVICE float scan_norm(const struct weir_device_scan *p, float weight, float v)
 {
@@ -165,9 +183,8 @@ DEVICE float scan_norm(const struct weir_device_scan *p, float weight, float v)
     return v * (1.0f / sqrtf(sum / SCAN_STATE + p->eps)) * weight;
 }
 
-/* weight: of the lane's element of B or C */
 DEVICE void scan_put(const struct weir_device_scan *p,
-                     const struct scan_fetch *f, float dt_bias, float weight,
+                     const struct scan_fetch *f, const struct scan_lane *l,
                      struct scan_stage *s)
 {
     uint32_t lane = threadIdx.x % WARP;
@@ -175,17 +192,17 @@ DEVICE void scan_put(const struct weir_device_scan *p,
 #pragma unroll
     for (int i = 0; i < SCAN_EACH; i++) {
         uint32_t t = scan_token(i);
-        float delta = softplus(f->dt[i] + dt_bias);
+        float delta = softplus(f->dt[i] + l->dt_bias);
 
         s->delta[t][lane] = delta;
         s->du[t][lane] = delta * f->u[i];
-        s->bc[t][lane] = scan_norm(p, weight, f->bc[i]);
+        s->bc[t][lane] = scan_norm(p, l->weight, f->bc[i]);
     }
 }
 
 DEVICE void scan_write(const struct weir_device_scan *p,
                        const struct weir_device_run *run, uint32_t from,
-                       uint32_t c, float d, const struct scan_fetch *f,
+                       const struct scan_lane *l, const struct scan_fetch *f,
                        const struct scan_stage *s)
 {
     uint32_t lane = threadIdx.x % WARP;
@@ -194,9 +211,9 @@ DEVICE void scan_write(const struct weir_device_scan *p,
     for (int i = 0; i < SCAN_EACH; i++) {
         uint32_t in = scan_token(i), t = from + in;
 
-        if (t < run->n_tok && c < p->n_ch)
-            p->y[(run->row + (size_t)t) * p->ld_y + c] =
-                (s->y[in][lane] + d * f->u[i]) * silu(f->z[i]);
+        if (t < run->n_tok && l->c < p->n_ch)
+            p->y[(run->row + (size_t)t) * p->ld_y + l->c] =
+                (s->y[in][lane] + l->d * f->u[i]) * silu(f->z[i]);
     }
 }
 
@@ -262,25 +279,21 @@ DEVICE void scan_prepare(const struct weir_device_scan *p,
                          const struct weir_device_run *run,
                          struct scan_stage *s)
 {
-    uint32_t lane = threadIdx.x % WARP, c = blockIdx.x * SCAN_CH + lane;
-    float dt_bias = c < p->n_ch ? p->dt_bias[c] : 0.0f;
-    float d = c < p->n_ch ? p->d[c] : 0.0f;
-    float weight =
-        (lane < SCAN_STATE ? p->norm_b : p->norm_c)[lane % SCAN_STATE];
+    const struct scan_lane l = scan_lane_of(p);
     struct scan_fetch now, next, then;
 
-    scan_fetch(p, run, 0, c, &now);
-    scan_put(p, &now, dt_bias, weight, s);
-    scan_fetch(p, run, SCAN_TOK, c, &next);
+    scan_fetch(p, run, 0, l.c, &now);
+    scan_put(p, &now, &l, s);
+    scan_fetch(p, run, SCAN_TOK, l.c, &next);
     meet(SCAN_THREADS);
     for (uint32_t from = 0; from < run->n_tok; from += SCAN_TOK) {
         uint32_t turn = from / SCAN_TOK % 2;
 
-        scan_fetch(p, run, from + 2 * SCAN_TOK, c, &then);
+        scan_fetch(p, run, from + 2 * SCAN_TOK, l.c, &then);
         if (from + SCAN_TOK < run->n_tok)
-            scan_put(p, &next, dt_bias, weight, s + !turn);
+            scan_put(p, &next, &l, s + !turn);
         meet(SCAN_THREADS);
-        scan_write(p, run, from, c, d, &now, s + turn);
+        scan_write(p, run, from, &l, &now, s + turn);
         now = next;
         next = then;
     }
@@ -306,21 +319,18 @@ static __global__ void __launch_bounds__(SCAN_HALF)
     scan_stage_alone(const __grid_constant__ struct weir_device_scan p)
 {
     __shared__ __align__(16) struct scan_stage s;
-    uint32_t lane = threadIdx.x % WARP, c = blockIdx.x * SCAN_CH + lane;
-    float dt_bias, d, weight;
     struct weir_device_run run;
+    struct scan_lane l;
     struct scan_fetch f;
 
     weir_let_next_start();
-    dt_bias = c < p.n_ch ? p.dt_bias[c] : 0.0f;
-    d = c < p.n_ch ? p.d[c] : 0.0f;
-    weight = (lane < SCAN_STATE ? p.norm_b : p.norm_c)[lane % SCAN_STATE];
+    l = scan_lane_of(&p);
     weir_after_others();
     run = p.runs.run[blockIdx.y];
-    scan_fetch(&p, &run, 0, c, &f);
-    scan_put(&p, &f, dt_bias, weight, &s);
+    scan_fetch(&p, &run, 0, l.c, &f);
+    scan_put(&p, &f, &l, &s);
     scan_pass(&p, &run, SCAN_HALF, &s);
-    scan_write(&p, &run, 0, c, d, &f, &s);
+    scan_write(&p, &run, 0, &l, &f, &s);
 }
 
 void weir_cuda_scan(struct weir_device *device,
