@@ -209,17 +209,23 @@ static int score(const struct weir_device_step *step, const float *x,
     return leave(step, slot);
 }
 
+/* What the step is about, to the device, and all that follows from it */
 static int run_layers(const struct weir_device_step *step)
 {
+    const struct weir_on_device *on = step->on;
     uint32_t n_layers = config_of(step)->n_layers;
-    int rc = embed(step);
+    int rc;
 
+    on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
+                              on->told.data, on->telling.data,
+                              on->told.n_bytes);
+    rc = embed(step);
     for (uint32_t i = 0; i < n_layers && !rc; i++)
         rc = run_layer(step, i);
     if (!rc && step->n_ends)
         gather_ends(step);
     if (!rc && step->n_ends && step->n_ends <= WEIR_HEAD_TOK)
-        rc = score(step, step->on->ends, step->n_ends);
+        rc = score(step, on->ends, step->n_ends);
     return rc;
 }
 
@@ -285,21 +291,33 @@ static int run_kept(const struct weir_device_step *step)
     return rc;
 }
 
-/* Scores that are there, from the first wanted row on, to who wants them */
+/*
+ * Scores that are there, from the first wanted row on, to who wants them: each
+ * row in pieces, for as many threads
+ */
 struct delivery {
     const struct weir_device_step *step;
     uint32_t first;
 };
 
+#define PIECE 8192 /* scores */
+
+static size_t n_pieces(const struct weir_device_step *step)
+{
+    return (config_of(step)->n_vocab + PIECE - 1) / PIECE;
+}
+
 static void hand_over(void *ctx, size_t item, unsigned worker)
 {
     const struct delivery *delivery = ctx;
     const struct weir_device_step *step = delivery->step;
-    size_t n_vocab = config_of(step)->n_vocab;
+    size_t n_vocab = config_of(step)->n_vocab, row = item / n_pieces(step);
+    size_t at = item % n_pieces(step) * PIECE, left = n_vocab - at;
 
     (void)worker;
-    memcpy(step->logits[delivery->first + item],
-           step->on->seen + item * n_vocab, n_vocab * sizeof(float));
+    memcpy(step->logits[delivery->first + row] + at,
+           step->on->seen + row * n_vocab + at,
+           (left < PIECE ? left : PIECE) * sizeof(float));
 }
 
 static int deliver(const struct weir_device_step *step, uint32_t first,
@@ -314,7 +332,8 @@ static int deliver(const struct weir_device_step *step, uint32_t first,
                             on->logits, n * n_vocab * sizeof(float));
     rc = on->room.table->synchronize(on->room.device, step->err);
     if (!rc)
-        weir_pool_run(on->jamba->pool, n, hand_over, &delivery);
+        weir_pool_run(on->jamba->pool, n * n_pieces(step), hand_over,
+                      &delivery);
     return rc;
 }
 
@@ -364,13 +383,8 @@ static int show_ends(const struct weir_device_step *step)
 
 static int run_step(const struct weir_device_step *step)
 {
-    const struct weir_on_device *on = step->on;
-    int rc;
+    int rc = is_kept(step) ? run_kept(step) : run_layers(step);
 
-    on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
-                              on->told.data, on->telling.data,
-                              on->told.n_bytes);
-    rc = is_kept(step) ? run_kept(step) : run_layers(step);
     if (!rc)
         rc = deliver_all(step);
     return rc ? rc : show_ends(step);
