@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this file that a compiled module would feel. */
-#define WEIR_DEVICE_ABI 2
+#define WEIR_DEVICE_ABI 3
 
 #define WEIR_DEVICE_PAGE     256  /* positions in a page of K or V */
 #define WEIR_DEVICE_MATRICES 3    /* that one product may have */
@@ -105,7 +105,7 @@ enum weir_device_terms {
  *
  *   norm NULL:   a[t][c] = x[t][c]
  *   else:        a[t][c] = x[t][c] * norm[c] * factor[t]
- *   factor NULL: factor[t] = 1 / sqrt(mean of x[t]^2 + eps), cols <= 1024
+ *                factor[t] = 1 / sqrt(mean of x[t]^2 + eps)
  *
  * A sum over column blocks is the binary tree of block_fold() in kernels.h.
  * GATED: n_mat is 2, of equal rows, to[0].y receives the result.
@@ -117,8 +117,7 @@ struct weir_device_matmul {
     uint32_t out;   /* enum weir_device_out */
     const float *x; /* [n_tok][ld_x] */
     size_t ld_x;
-    const float *norm;   /* [cols], or NULL */
-    const float *factor; /* [n_tok], or NULL */
+    const float *norm; /* [cols], or NULL */
     float eps;
     struct {
         struct weir_matrix w;
@@ -153,16 +152,19 @@ struct weir_device_routing {
 };
 
 /*
- * The router: logits[t][e] = W[e] . a[t], a as above (norm and factor given),
- * then softmax over all experts in f32 and the n_top most probable, as route()
- * of kernels.h, and the order of all choices.  Logits are summed in f32.
+ * The router: logits[t][e] = W[e] . a[t], a as above, its factors left in
+ * `factor`, then softmax over all experts in f32 and the n_top most probable,
+ * as route() of kernels.h, and the order of all choices.  Logits are summed in
+ * f32.
  */
 struct weir_device_route {
     uint32_t n_tok, n_experts, n_top;
     const float *x; /* [n_tok][ld_x] */
     size_t ld_x;
-    const float *norm, *factor;
+    const float *norm; /* [cols], or NULL: then there are no factors */
+    float eps;
     struct weir_matrix w; /* [n_experts][cols], one column block */
+    float *factor;        /* [n_tok] */
     float *logits;        /* [n_tok][n_experts], left there */
     struct weir_device_routing to;
 };
@@ -171,7 +173,7 @@ struct weir_device_route {
  * y[t] += sum over the experts e of t, ascending, of
  *         prob[t][e] * down_e(silu(gate_e a[t]) * (up_e a[t]))
  *
- * with a as above (norm and factor given), for those of them that are here and
+ * with a as above, its factors given, for those of them that are here and
  * whose number is from `from` to to - 1.  The sum is made apart from y, or, if
  * in_order, it begins with y and is left there: then operations with ascending
  * ranges, on a y of zeros at first, leave the bits of the sum that one makes
@@ -389,10 +391,6 @@ struct weir_device_table {
                  const struct weir_device_scan *scan);
     void (*attention)(struct weir_device *device,
                       const struct weir_device_attention *attention);
-
-    /* factor[t] = 1 / sqrt(mean of x[t]^2 + eps) */
-    void (*norm_factor)(struct weir_device *device, const float *x, size_t ld_x,
-                        size_t n_tok, size_t n, float eps, float *factor);
 
     /* As rms_norm() of kernels.h; y may be x */
     void (*rms_norm)(struct weir_device *device, const float *x, size_t ld_x,

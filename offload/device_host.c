@@ -334,7 +334,6 @@ const struct weir_device_table weir_device_host = {
     .conv = weir_host_conv,
     .scan = weir_host_scan,
     .attention = weir_host_attention,
-    .norm_factor = weir_host_norm_factor,
     .rms_norm = weir_host_rms_norm,
     .add = weir_host_add,
     .rows = weir_host_rows,

@@ -47,9 +47,6 @@ void weir_host_scan(struct weir_device *device,
                     const struct weir_device_scan *args);
 void weir_host_attention(struct weir_device *device,
                          const struct weir_device_attention *args);
-void weir_host_norm_factor(struct weir_device *device, const float *x,
-                           size_t ld_x, size_t n_tok, size_t n, float eps,
-                           float *factor);
 void weir_host_rms_norm(struct weir_device *device, const float *x, size_t ld_x,
                         size_t n_tok, size_t n, const float *weight, float eps,
                         float *y, size_t ld_y);

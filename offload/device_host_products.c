@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products, and experts, of the CPU as a device */
+#include <math.h>
 #include <string.h>
 
 #include "offload/device_host.h"
 
 /* a of a token, as weir_device_matmul has it */
 static void prepare(const struct weir_device *device, const float *x,
-                    const float *norm, const float *factor, float eps, size_t n)
+                    const float *norm, float factor, size_t n)
 {
-    float *a = row_of(device, ROW_A), own;
+    float *a = row_of(device, ROW_A);
 
     memcpy(a, x, n * sizeof(*a));
-    if (!norm)
-        return;
-    if (!factor) {
-        device->kernels.rms_norm(x, n, 1, n, norm, eps, a, n);
-        return;
-    }
-    own = *factor;
-    for (size_t c = 0; c < n; c++)
-        a[c] = x[c] * norm[c] * own;
+    for (size_t c = 0; c < n && norm; c++)
+        a[c] = x[c] * norm[c] * factor;
+}
+
+static float factor_of(const float *x, size_t n, float eps)
+{
+    float sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return 1 / sqrtf(sum / (float)n + eps);
 }
 
 /* Rows of one group, times a, into `out` */
@@ -67,8 +70,11 @@ static void run_matmul(struct weir_device *device, const void *args)
     float *out = row_of(device, ROW_OUT), *other = row_of(device, ROW_OTHER);
 
     for (uint32_t t = 0; t < m->n_tok; t++) {
-        prepare(device, m->x + t * m->ld_x, m->norm,
-                m->factor ? m->factor + t : NULL, m->eps, m->to[0].w.cols);
+        const float *x = m->x + t * m->ld_x;
+        uint32_t cols = m->to[0].w.cols;
+
+        prepare(device, x, m->norm, m->norm ? factor_of(x, cols, m->eps) : 1,
+                cols);
         for (uint32_t i = 0; i < m->n_mat; i++) {
             uint32_t rows = m->to[i].w.rows;
             float *y = m->to[i].y + t * m->to[i].ld_y;
@@ -124,8 +130,11 @@ static void run_route(struct weir_device *device, const void *args)
     const struct weir_device_route *r = args;
 
     for (uint32_t t = 0; t < r->n_tok; t++) {
-        prepare(device, r->x + t * r->ld_x, r->norm, r->factor + t, 0,
-                r->w.cols);
+        const float *x = r->x + t * r->ld_x;
+
+        if (r->norm)
+            r->factor[t] = factor_of(x, r->w.cols, r->eps);
+        prepare(device, x, r->norm, r->norm ? r->factor[t] : 1, r->w.cols);
         multiply(device, &r->w, NULL, r->logits + t * r->n_experts);
     }
     device->kernels.route(r->logits, r->n_experts, r->n_tok, r->n_experts,
@@ -162,12 +171,12 @@ static void run_expert(const struct weir_device *device,
         matrix_at(&x->down, expert->down, expert->down_scale);
     float *gated = row_of(device, ROW_GATE), *other = row_of(device, ROW_OTHER);
 
-    prepare(device, x->x + token * x->ld_x, x->norm, x->factor + token, 0,
-            gate.cols);
+    prepare(device, x->x + token * x->ld_x, x->norm,
+            x->norm ? x->factor[token] : 1, gate.cols);
     multiply(device, &gate, NULL, gated);
     multiply(device, &up, NULL, other);
     device->kernels.silu_mul(gated, gate.rows, other, gate.rows, 1, gate.rows);
-    prepare(device, gated, NULL, NULL, 0, down.cols);
+    prepare(device, gated, NULL, 1, down.cols);
     multiply(device, &down, NULL, out);
 }
 

@@ -203,28 +203,6 @@ struct rows_args {
     struct weir_device_run *run;
 };
 
-static void run_norm_factor(struct weir_device *device, const void *args)
-{
-    const struct rows_args *a = args;
-
-    (void)device;
-    for (size_t t = 0; t < a->n_tok; t++) {
-        const float *x = a->x + t * a->ld_x;
-
-        a->y[t] = 1 / sqrtf(dot(x, x, a->n) / (float)a->n + a->eps);
-    }
-}
-
-void weir_host_norm_factor(struct weir_device *device, const float *x,
-                           size_t ld_x, size_t n_tok, size_t n, float eps,
-                           float *factor)
-{
-    const struct rows_args args = {
-        .x = x, .ld_x = ld_x, .n_tok = n_tok, .n = n, .eps = eps, .y = factor};
-
-    SUBMIT(run_norm_factor, &args);
-}
-
 static void run_rms_norm(struct weir_device *device, const void *args)
 {
     const struct rows_args *a = args;

@@ -24,6 +24,7 @@ struct weir_device {
     struct weir_err failed; /* code 0: nothing has */
     struct weir_device_limits limits;
     uint32_t *counters; /* [CUDA_COUNTERS], behind them: */
+    float *factors;     /* [limits.n_tok] */
     uint8_t *scratch;   /* what one operation needs, not the next */
     uint64_t scratch_bytes;
 };

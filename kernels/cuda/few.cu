@@ -227,14 +227,24 @@ DEVICE void multiply_stage(uint32_t dtype, int nt, uint32_t stage, uint32_t xs,
         multiply_bf16(c, nt, stage, xs + in_chunk * STAGE);
 }
 
+/* The oldest of all but one that the ring holds has come, for a warp. */
+DEVICE void wait_for_stage(int n_ring)
+{
+    if (n_ring == 3)
+        copy_wait(1);
+    else
+        copy_wait(3);
+    __syncwarp();
+}
+
 DEVICE void multiply_part(const struct few *few, const struct item *item,
-                          struct stream *s, uint32_t dtype, int nt,
+                          struct stream *s, uint32_t dtype, int nt, int n_ring,
                           const uint32_t *row, uint8_t *ring, float (*c)[4])
 {
     const int most = nt == 6 ? 16 : nt * 8 / TERMS; /* tokens */
     uint32_t warp = threadIdx.x / WARP, n_stages;
-    uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
-    uint8_t *xs = ring + RING_BYTES;
+    uint32_t mine = shared_address(ring) + warp * n_ring * STAGE_BYTES;
+    uint8_t *xs = ring + N_WARPS * n_ring * STAGE_BYTES;
     struct columns x;
 
     find_columns(few, item->part, dtype, &x);
@@ -253,12 +263,11 @@ DEVICE void multiply_part(const struct few *few, const struct item *item,
             fetch_columns(few, item, row, most,
                           (i / CHUNK(dtype) + 1) * COLUMNS, &x);
         }
-        copy_wait(RING - 2);
-        __syncwarp();
-        multiply_stage(dtype, nt, mine + i % RING * STAGE_BYTES,
+        wait_for_stage(n_ring);
+        multiply_stage(dtype, nt, mine + i % n_ring * STAGE_BYTES,
                        shared_address(xs) + place, i % CHUNK(dtype), c);
         __syncwarp();
-        stream_next(s, (i + RING - 1) % RING);
+        stream_next(s, (i + n_ring - 1) % n_ring);
     }
     copy_wait(0);
 }
@@ -293,12 +302,12 @@ DEVICE void copy_split(const struct few *few, const struct item *item,
 
 /* The same of activations that are split: a chunk comes with a stage. */
 DEVICE void multiply_split(const struct few *few, const struct item *item,
-                           struct stream *s, uint32_t dtype, int nt,
+                           struct stream *s, uint32_t dtype, int nt, int n_ring,
                            uint8_t *ring, float (*c)[4])
 {
     uint32_t warp = threadIdx.x / WARP, n_stages;
-    uint32_t mine = shared_address(ring) + warp * RING * STAGE_BYTES;
-    uint32_t xs = shared_address(ring + RING_BYTES);
+    uint32_t mine = shared_address(ring) + warp * n_ring * STAGE_BYTES;
+    uint32_t xs = shared_address(ring) + N_WARPS * n_ring * STAGE_BYTES;
     const uint32_t place = PLACE_BYTES(dtype, nt);
 
     n_stages = (s->n_bytes + STAGE - 1) / STAGE;
@@ -310,18 +319,16 @@ DEVICE void multiply_split(const struct few *few, const struct item *item,
 
         if (i == 0)
             copy_wait(0);
-        else
-            copy_wait(RING - 2);
-        __syncwarp();
+        wait_for_stage(n_ring);
         if (i % CHUNK(dtype) == 0) {
             __syncthreads();
             if (i + CHUNK(dtype) < n_stages)
                 copy_split(few, item, dtype, k + 1, xs + (k + 1) % 2 * place);
         }
-        multiply_stage(dtype, nt, mine + i % RING * STAGE_BYTES,
+        multiply_stage(dtype, nt, mine + i % n_ring * STAGE_BYTES,
                        xs + k % 2 * place, i % CHUNK(dtype), c);
         __syncwarp();
-        stream_next(s, (i + RING - 1) % RING);
+        stream_next(s, (i + n_ring - 1) % n_ring);
     }
     copy_wait(0);
 }
@@ -362,15 +369,15 @@ static __global__ void __launch_bounds__(THREADS)
 
 DEVICE void multiply_tokens(const struct few *few, const struct item *item,
                             struct stream *s, uint32_t dtype, int nt,
-                            const uint32_t *row, const float *factor,
-                            uint8_t *ring)
+                            int n_ring, const uint32_t *row,
+                            const float *factor, uint8_t *ring)
 {
     float c[6][4] = {{0}};
 
     if (nt == 6 && few->split)
-        multiply_split(few, item, s, dtype, nt, ring, c);
+        multiply_split(few, item, s, dtype, nt, n_ring, ring, c);
     else
-        multiply_part(few, item, s, dtype, nt, row, ring, c);
+        multiply_part(few, item, s, dtype, nt, n_ring, row, ring, c);
     __syncthreads();
     gather_terms(c, nt, item->n_tok, (float *)ring);
     finish(few, item, factor, (float *)ring);
@@ -382,7 +389,7 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
     __shared__ uint32_t row[FEW_TOK];
     __shared__ float factor[FEW_TOK];
     uint32_t warp = threadIdx.x / WARP;
-    uint32_t ring = shared_address(shared) + warp * RING * STAGE_BYTES;
+    uint32_t ring = shared_address(shared) + warp * RING(nt) * STAGE_BYTES;
     struct stream s;
     struct item item;
 
@@ -403,19 +410,23 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
     }
     stream_start(few, &item, ring, &s);
 #pragma unroll
-    for (int i = 0; i < RING - 1; i++)
+    for (int i = 0; i < RING(nt) - 1; i++)
         stream_next(&s, i);
     weir_after_others();
     find_tokens(few, &item, row, factor);
     __syncthreads();
     if (nt == 6 && item.n_tok <= 2)
-        multiply_tokens(few, &item, &s, dtype, 1, row, factor, shared);
+        multiply_tokens(few, &item, &s, dtype, 1, RING(nt), row, factor,
+                        shared);
     else if (nt == 6 && item.n_tok <= 5)
-        multiply_tokens(few, &item, &s, dtype, 2, row, factor, shared);
+        multiply_tokens(few, &item, &s, dtype, 2, RING(nt), row, factor,
+                        shared);
     else if (nt == 6 && item.n_tok <= 8)
-        multiply_tokens(few, &item, &s, dtype, 3, row, factor, shared);
+        multiply_tokens(few, &item, &s, dtype, 3, RING(nt), row, factor,
+                        shared);
     else
-        multiply_tokens(few, &item, &s, dtype, nt, row, factor, shared);
+        multiply_tokens(few, &item, &s, dtype, nt, RING(nt), row, factor,
+                        shared);
 }
 
 #define KERNEL(name, dtype, nt, blocks)                                        \
@@ -424,11 +435,11 @@ DEVICE void multiply_item(const struct few *few, uint32_t dtype, int nt)
     {                                                                          \
         multiply_item(&few, dtype, nt);                                        \
     }
-KERNEL(few_i8_2, WEIR_I8, 1, 3)
+KERNEL(few_i8_2, WEIR_I8, 1, 2)
 KERNEL(few_i8_5, WEIR_I8, 2, 2)
 KERNEL(few_i8_8, WEIR_I8, 3, 2)
 KERNEL(few_i8_16, WEIR_I8, 6, 2)
-KERNEL(few_bf16_2, WEIR_BF16, 1, 3)
+KERNEL(few_bf16_2, WEIR_BF16, 1, 2)
 KERNEL(few_bf16_5, WEIR_BF16, 2, 2)
 KERNEL(few_bf16_8, WEIR_BF16, 3, 2)
 KERNEL(few_bf16_16, WEIR_BF16, 6, 2)
@@ -467,11 +478,11 @@ uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups)
 void weir_cuda_few(struct weir_device *device, struct few *few)
 {
     const struct weir_matrix *w = &few->to[0].w;
-    uint32_t most = few->n_tok, i = 0, n_items, place_bytes;
+    uint32_t most = few->n_tok, i = 0, n_items, ring_bytes, place_bytes;
     dim3 grid = {1, 1, 1};
     void *args[] = {few};
 
-    few->n_sub = few_n_sub(w);
+    few->n_sub = few_n_sub(w, few_tile_rows(few->out));
     few->n_parts = few->n_sub * w->col_blocks;
     few->part_bytes = (w->row_bytes / few->n_sub + STAGE - 1) / STAGE * STAGE;
     few->n_tiles = weir_cuda_few_tiles(few);
@@ -482,9 +493,10 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
     }
     while (kernels[i].n_tok < (most < FEW_TOK ? most : FEW_TOK))
         i++;
+    ring_bytes = RING_BYTES(kernels[i].nt);
     place_bytes = w->dtype == WEIR_I8 ? PLACE_BYTES(WEIR_I8, kernels[i].nt)
                                       : PLACE_BYTES(WEIR_BF16, kernels[i].nt);
-    few->n_places = RING_BYTES + 2 * place_bytes + OTHER_BYTES <=
+    few->n_places = ring_bytes + 2 * place_bytes + OTHER_BYTES <=
                             (uint32_t)device->shared_bytes
                         ? 2
                         : 1;
@@ -500,5 +512,5 @@ void weir_cuda_few(struct weir_device *device, struct few *few)
                : dim3{few->n_parts, few->n_tiles, few->n_groups};
     weir_cuda_launch(
         device, w->dtype == WEIR_I8 ? kernels[i].i8 : kernels[i].bf16, grid,
-        THREADS, RING_BYTES + few->n_places * place_bytes, args);
+        THREADS, ring_bytes + few->n_places * place_bytes, args);
 }

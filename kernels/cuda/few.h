@@ -32,7 +32,7 @@ struct few {
     uint32_t part_bytes, n_places; /* n_places: for columns, 1 or 2 */
     const float *x;
     size_t ld_x;
-    const float *norm, *factor;
+    const float *norm, *factor; /* factor NULL: it is found, of short rows */
     float eps;
     struct few_matrix to[WEIR_DEVICE_MATRICES];
     uint8_t *split;  /* room for activations, or NULL: each block splits them */
@@ -51,16 +51,24 @@ struct few {
 
 #define FEW_PARTS  32   /* of a row, at most */
 #define FEW_PART   1024 /* bytes of one, at least */
-#define FEW_BLOCKS 256  /* of threads, that are enough for a card */
+#define FEW_BLOCKS 200  /* of threads, that are enough for a card */
+
+/* Rows of each matrix that a tile has */
+static inline uint32_t few_tile_rows(uint32_t out)
+{
+    return out == WEIR_OUT_GATED ? FEW_ROWS / 2 : FEW_ROWS;
+}
 
 /*
  * Into how many parts a row of a column block is cut, a power of two, of all
- * matrices of a product as of the first.  The sums of all parts are joined as a
- * tree: the order is that of whole matrices on one card.
+ * matrices of a product as of the first, of which a tile has tile_rows.  The
+ * sums of all parts are joined as a tree: the order is that of whole matrices
+ * on one card.
  */
-static inline uint32_t few_n_sub(const struct weir_matrix *w)
+static inline uint32_t few_n_sub(const struct weir_matrix *w,
+                                 uint32_t tile_rows)
 {
-    uint32_t n = 1, n_tiles = weir_cuda_parts(w->rows, FEW_ROWS);
+    uint32_t n = 1, n_tiles = weir_cuda_parts(w->rows, tile_rows);
 
     while (2 * n * w->col_blocks <= FEW_PARTS &&
            w->row_bytes >= 2 * n * FEW_PART &&
@@ -71,9 +79,9 @@ static inline uint32_t few_n_sub(const struct weir_matrix *w)
 
 /* The parts of all tiles of a product; each has FEW_ROWS sums of a token. */
 static inline uint64_t few_n_parts(const struct weir_matrix *w,
-                                   uint32_t n_tiles)
+                                   uint32_t tile_rows, uint32_t n_tiles)
 {
-    return (uint64_t)n_tiles * w->col_blocks * few_n_sub(w);
+    return (uint64_t)n_tiles * w->col_blocks * few_n_sub(w, tile_rows);
 }
 
 /*
@@ -102,9 +110,10 @@ uint64_t weir_cuda_few_split_bytes(uint64_t cols, uint64_t n_groups);
 /* All but the operands of an operation are set here. */
 void weir_cuda_few(struct weir_device *device, struct few *few);
 
-/* Weights of f32 and f16, any number of tokens */
+/* Weights of f32 and f16, any number of tokens; factor: as in struct few */
 void weir_cuda_plain(struct weir_device *device,
-                     const struct weir_device_matmul *matmul);
+                     const struct weir_device_matmul *matmul,
+                     const float *factor);
 
 #ifdef __cplusplus
 }

@@ -12,13 +12,17 @@
 
 #define N_WARPS 8
 #define THREADS (N_WARPS * WARP)
-#define RING    3   /* stages */
 #define STAGE   128 /* bytes of a row */
 #define COLUMNS 256 /* whose activations are in shared memory at a time */
 #define TERMS   3
 
-#define STAGE_BYTES (16 * STAGE)
-#define RING_BYTES  (N_WARPS * RING * STAGE_BYTES)
+/*
+ * Stages of a ring, such that two blocks of threads fill a multiprocessor of
+ * 90: three would lie unevenly on the card, and those that share one end later.
+ */
+#define RING(nt)       ((nt) == 6 ? 3 : 5)
+#define STAGE_BYTES    (16 * STAGE)
+#define RING_BYTES(nt) (N_WARPS * RING(nt) * STAGE_BYTES)
 
 /* Rows of activations are padded so that lanes do not meet in a bank. */
 #define PITCH(dtype) (COLUMNS * 2 + ((dtype) == WEIR_I8 ? 16 : 64))

@@ -3,7 +3,8 @@
 #include "kernels/cuda/few.h"
 #include "kernels/cuda/gemm.h"
 
-#define ROUND_TOK 32 /* of few tokens, in one launch */
+#define ROUND_TOK 32   /* of few tokens, in one launch */
+#define SHORT_ROW 1024 /* columns whose norm is found where it is used */
 
 static uint64_t align(uint64_t n)
 {
@@ -42,8 +43,8 @@ uint64_t weir_cuda_matmul_bytes(const struct weir_device_limits *limits)
 }
 
 static void few_round(struct weir_device *device,
-                      const struct weir_device_matmul *matmul, uint32_t from,
-                      uint32_t n_tok)
+                      const struct weir_device_matmul *matmul,
+                      const float *factor, uint32_t from, uint32_t n_tok)
 {
     uint64_t n_bytes;
     struct few few = {
@@ -56,7 +57,7 @@ static void few_round(struct weir_device *device,
         .x = matmul->x + from * matmul->ld_x,
         .ld_x = matmul->ld_x,
         .norm = matmul->norm,
-        .factor = matmul->factor ? matmul->factor + from : NULL,
+        .factor = factor ? factor + from : NULL,
         .eps = matmul->eps,
         .partial = (float *)device->scratch,
         .counter = device->counters,
@@ -68,8 +69,9 @@ static void few_round(struct weir_device *device,
         few.to[m].y = matmul->to[m].y + from * matmul->to[m].ld_y;
         few.to[m].ld_y = matmul->to[m].ld_y;
     }
-    n_bytes =
-        few_bytes(few_n_parts(&few.to[0].w, weir_cuda_few_tiles(&few)), n_tok);
+    n_bytes = few_bytes(few_n_parts(&few.to[0].w, few_tile_rows(few.out),
+                                    weir_cuda_few_tiles(&few)),
+                        n_tok);
     few.split = device->scratch + n_bytes;
     n_bytes += weir_cuda_few_split_bytes(few.to[0].w.cols, few.n_groups);
     if (weir_cuda_has_scratch(device, n_bytes, "a product"))
@@ -77,7 +79,7 @@ static void few_round(struct weir_device *device,
 }
 
 static void many(struct weir_device *device,
-                 const struct weir_device_matmul *matmul)
+                 const struct weir_device_matmul *matmul, const float *factor)
 {
     const struct gemm_shape shape =
         gemm_shape_of(&matmul->to[0].w, matmul->terms, matmul->n_tok);
@@ -87,7 +89,7 @@ static void many(struct weir_device *device,
         .x = matmul->x,
         .ld_x = matmul->ld_x,
         .norm = matmul->norm,
-        .factor = matmul->factor,
+        .factor = factor,
         .eps = matmul->eps,
         .packed = (uint16_t *)device->scratch,
     };
@@ -118,17 +120,28 @@ void weir_cuda_matmul(struct weir_device *device,
                       const struct weir_device_matmul *matmul)
 {
     uint32_t dtype = matmul->to[0].w.dtype, left = matmul->n_tok;
+    int is_plain = dtype != WEIR_I8 && dtype != WEIR_BF16;
+    float *factor = NULL;
 
     if (!left)
         return;
-    if (dtype != WEIR_I8 && dtype != WEIR_BF16) {
-        weir_cuda_plain(device, matmul);
+    if (left > device->limits.n_tok) {
+        weir_cuda_fail(device, WEIR_ELIMIT, "more tokens than were expected");
+        return;
+    }
+    if (matmul->norm && matmul->to[0].w.cols > SHORT_ROW) {
+        factor = device->factors;
+        weir_cuda_norm_factor(device, matmul->x, matmul->ld_x, left,
+                              matmul->to[0].w.cols, matmul->eps, factor);
+    }
+    if (is_plain) {
+        weir_cuda_plain(device, matmul, factor);
     } else if (left > FEW_TOK && matmul->terms != WEIR_DEVICE_EXACT) {
-        many(device, matmul);
+        many(device, matmul, factor);
     } else {
         for (; left > ROUND_TOK; left -= ROUND_TOK)
-            few_round(device, matmul, matmul->n_tok - left, ROUND_TOK);
-        few_round(device, matmul, matmul->n_tok - left, left);
+            few_round(device, matmul, factor, matmul->n_tok - left, ROUND_TOK);
+        few_round(device, matmul, factor, matmul->n_tok - left, left);
     }
 }
 
@@ -207,10 +220,10 @@ static void few_experts(struct weir_device *device,
         .ld_sum = experts->ld_y,
         .in_order = experts->in_order,
     };
-    uint64_t gates =
-        few_n_parts(&experts->gate, weir_cuda_parts(inter, FEW_ROWS / 2));
-    uint64_t downs =
-        few_n_parts(&experts->down, weir_cuda_parts(hidden, FEW_ROWS));
+    uint64_t gates = few_n_parts(&experts->gate, FEW_ROWS / 2,
+                                 weir_cuda_parts(inter, FEW_ROWS / 2));
+    uint64_t downs = few_n_parts(&experts->down, FEW_ROWS,
+                                 weir_cuda_parts(hidden, FEW_ROWS));
     struct experts_scratch at =
         few_scratch(n_choices, inter, hidden, gates > downs ? gates : downs);
     float *act = (float *)(device->scratch + at.act);

@@ -206,8 +206,8 @@ DEVICE const uint8_t *matrix_row(const struct weir_matrix *w, const void *data,
 }
 
 /*
- * 1 / sqrt(mean of x^2 + eps), by one warp and for all lanes.  Lane l takes
- * elements l mod 32, in 8 sums that are added up at the end.
+ * 1 / sqrt(mean of x^2 + eps), by one warp and for all lanes, of a row that is
+ * not long
  */
 DEVICE float row_factor(const float *x, uint32_t n, float eps, uint32_t lane)
 {
@@ -225,6 +225,40 @@ DEVICE float row_factor(const float *x, uint32_t n, float eps, uint32_t lane)
         for (int i = 0; i < half; i++)
             sum[i] += sum[i + half];
     return 1.0f / sqrtf(warp_sum(sum[0]) / (float)n + eps);
+}
+
+/*
+ * The same of a long one: NORM_LANES sums of squares, of elements that lie
+ * NORM_LANES apart, by however many threads, whole warps; then the sums of 32
+ * neighbours among them, which all threads of a block may add up when they have
+ * met.
+ */
+#define NORM_LANES 512
+#define NORM_SUMS  (NORM_LANES / WARP)
+
+DEVICE void put_squares(const float *x, uint32_t n, uint32_t thread,
+                        uint32_t n_threads, float *sums)
+{
+    for (uint32_t lane = thread; lane < NORM_LANES; lane += n_threads) {
+        float sum = 0.0f;
+
+#pragma unroll 8
+        for (uint32_t i = lane; i < n; i += NORM_LANES)
+            sum = __fmaf_rn(x[i], x[i], sum);
+        sum = warp_sum(sum);
+        if (lane % WARP == 0)
+            sums[lane / WARP] = sum;
+    }
+}
+
+DEVICE float norm_of(const float *sums, uint32_t n, float eps)
+{
+    float sum = 0.0f;
+
+#pragma unroll
+    for (int i = 0; i < NORM_SUMS; i++)
+        sum += sums[i];
+    return 1.0f / sqrtf(sum / (float)n + eps);
 }
 
 #endif

@@ -52,7 +52,8 @@ DEVICE float plain_result(const struct weir_device_matmul *p, uint32_t m,
 }
 
 static __global__ void plain(
-    const __grid_constant__ struct weir_device_matmul p, uint32_t m)
+    const __grid_constant__ struct weir_device_matmul p, uint32_t m,
+    const float *factors)
 {
     uint32_t row = blockIdx.x * N_WARPS + threadIdx.x / WARP, t = blockIdx.y;
     uint32_t lane = threadIdx.x % WARP;
@@ -65,7 +66,7 @@ static __global__ void plain(
         return;
     if (p.norm)
         factor =
-            p.factor ? p.factor[t] : row_factor(x, p.to[m].w.cols, p.eps, lane);
+            factors ? factors[t] : row_factor(x, p.to[m].w.cols, p.eps, lane);
     v = plain_result(&p, m, row, x, factor);
     if (p.out == WEIR_OUT_GATED)
         v = silu(v) * plain_result(&p, 1, row, x, factor);
@@ -77,7 +78,8 @@ static __global__ void plain(
 #define MOST_TOK 65535 /* of a grid */
 
 void weir_cuda_plain(struct weir_device *device,
-                     const struct weir_device_matmul *matmul)
+                     const struct weir_device_matmul *matmul,
+                     const float *factor)
 {
     uint32_t n_mat = matmul->out == WEIR_OUT_GATED ? 1 : matmul->n_mat;
 
@@ -86,7 +88,7 @@ void weir_cuda_plain(struct weir_device *device,
         return;
     }
     for (uint32_t m = 0; m < n_mat; m++) {
-        void *args[] = {(void *)matmul, &m};
+        void *args[] = {(void *)matmul, &m, &factor};
         dim3 grid = {1, matmul->n_tok, 1};
 
         grid.x = weir_cuda_parts(matmul->to[m].w.rows, N_WARPS);

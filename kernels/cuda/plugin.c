@@ -202,6 +202,11 @@ static int cuda_info(struct weir_device *device, struct weir_device_info *info,
 
 #define COUNTER_BYTES (CUDA_COUNTERS * sizeof(uint32_t))
 
+static uint64_t factor_bytes(const struct weir_device_limits *limits)
+{
+    return (limits->n_tok * sizeof(float) + 255) / 256 * 256;
+}
+
 static uint64_t cuda_workspace_bytes(const struct weir_device_limits *limits)
 {
     uint64_t most = weir_cuda_matmul_bytes(limits);
@@ -210,7 +215,7 @@ static uint64_t cuda_workspace_bytes(const struct weir_device_limits *limits)
 
     most = most > experts ? most : experts;
     most = most > attention ? most : attention;
-    return COUNTER_BYTES + most;
+    return COUNTER_BYTES + factor_bytes(limits) + most;
 }
 
 static int cuda_reserve(struct weir_device *device,
@@ -235,8 +240,9 @@ static int cuda_reserve(struct weir_device *device,
     if (rc != cudaSuccess)
         return set_err(err, rc, "its workspace");
     device->limits = *limits;
-    device->scratch = (uint8_t *)device->counters + COUNTER_BYTES;
-    device->scratch_bytes = n_bytes - COUNTER_BYTES;
+    device->factors = (float *)(device->counters + CUDA_COUNTERS);
+    device->scratch = (uint8_t *)device->factors + factor_bytes(limits);
+    device->scratch_bytes = n_bytes - COUNTER_BYTES - factor_bytes(limits);
     return 0;
 }
 
@@ -509,7 +515,6 @@ static const struct weir_device_table table = {
     .conv = weir_cuda_conv,
     .scan = weir_cuda_scan,
     .attention = weir_cuda_attention,
-    .norm_factor = weir_cuda_norm_factor,
     .rms_norm = weir_cuda_rms_norm,
     .add = weir_cuda_add,
     .rows = weir_cuda_rows,

@@ -3,7 +3,6 @@
 #include "kernels/cuda/parts.h"
 
 #define THREADS 512
-#define N_WARPS (THREADS / WARP)
 
 static dim3 one_each(size_t n_rows)
 {
@@ -12,30 +11,13 @@ static dim3 one_each(size_t n_rows)
     return grid;
 }
 
-/* The sum over a block of threads, for all: within warps, then warp by warp */
-DEVICE float block_sum(float v)
-{
-    __shared__ float sum[N_WARPS];
-
-    v = warp_sum(v);
-    if (threadIdx.x % WARP == 0)
-        sum[threadIdx.x / WARP] = v;
-    __syncthreads();
-    v = 0.0f;
-#pragma unroll
-    for (int i = 0; i < N_WARPS; i++)
-        v += sum[i];
-    return v;
-}
-
 DEVICE float factor_of(const float *x, uint32_t n, float eps)
 {
-    float sum = 0.0f;
+    __shared__ float sums[NORM_SUMS];
 
-#pragma unroll 8
-    for (uint32_t i = threadIdx.x; i < n; i += THREADS)
-        sum += x[i] * x[i];
-    return 1.0f / sqrtf(block_sum(sum) / (float)n + eps);
+    put_squares(x, n, threadIdx.x, THREADS, sums);
+    __syncthreads();
+    return norm_of(sums, n, eps);
 }
 
 static __global__ void norm_factor(const float *x, size_t ld_x, uint32_t n,

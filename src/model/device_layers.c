@@ -101,18 +101,7 @@ static struct weir_device_matmul product_of_hidden(
         product_of(step, step->on->hidden, config_of(step)->n_hidden, terms);
 
     product.norm = weir_device_vector(step, norm);
-    product.factor = step->on->factor;
     return product;
-}
-
-static void find_factor(const struct weir_device_step *step, const float *x,
-                        size_t n_tok)
-{
-    const struct weir_config *c = config_of(step);
-
-    step->on->room.table->norm_factor(step->on->room.device, x, c->n_hidden,
-                                      n_tok, c->n_hidden, c->rms_eps,
-                                      step->on->factor);
 }
 
 static struct weir_device_runs runs_of(const struct weir_device_step *step)
@@ -246,7 +235,6 @@ void weir_device_mlp(const struct weir_device_step *step, uint32_t layer)
     struct weir_device_matmul product =
         product_of_hidden(step, bind->pre_ff_norm, WEIR_DEVICE_ROUNDED);
 
-    find_factor(step, on->hidden, step->n_tok);
     product.out = WEIR_OUT_GATED;
     add_matrix(step, &product, &bind->mlps[0].gate, on->gated, c->n_inter);
     add_matrix(step, &product, &bind->mlps[0].up, NULL, 0);
@@ -267,13 +255,13 @@ void weir_device_route(const struct weir_device_step *step, uint32_t layer)
         .x = on->hidden,
         .ld_x = c->n_hidden,
         .norm = weir_device_vector(step, bind->pre_ff_norm),
-        .factor = on->factor,
+        .eps = c->rms_eps,
         .w = matrix_of(step, &bind->router),
+        .factor = on->factor,
         .logits = on->router,
         .to = on->routing,
     };
 
-    find_factor(step, on->hidden, step->n_tok);
     on->room.table->route(on->room.device, &route);
 }
 
@@ -308,7 +296,6 @@ void weir_device_experts(const struct weir_device_step *step, uint32_t layer,
 
 void weir_device_mixer(const struct weir_device_step *step, uint32_t layer)
 {
-    find_factor(step, step->on->hidden, step->n_tok);
     (weir_config_is_attention(config_of(step), layer) ? attention
                                                       : mamba)(step, layer);
 }
@@ -331,11 +318,9 @@ void weir_device_score(const struct weir_device_step *step, const float *x,
     struct weir_device_matmul product =
         product_of(step, x, c->n_hidden, WEIR_DEVICE_EXACT);
 
-    find_factor(step, x, n);
     product.terms = WEIR_DEVICE_EXACT;
     product.n_tok = n;
     product.norm = weir_device_vector(step, on->jamba->bind.final_norm);
-    product.factor = on->factor;
     add_matrix(step, &product, &on->jamba->bind.head, on->logits, c->n_vocab);
     multiply(step, &product);
 }

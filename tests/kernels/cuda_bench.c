@@ -126,12 +126,7 @@ static struct weir_device_matmul product(const struct kind *kind,
 static void with_norm(struct weir_device_matmul *p)
 {
     p->norm = m.ones;
-    p->factor = m.factor;
-}
-
-static void norm(void)
-{
-    gpu->norm_factor(card, m.h, HIDDEN, m.n_tok, HIDDEN, 1e-6f, m.factor);
+    p->eps = 1e-6f;
 }
 
 static void mamba(void)
@@ -162,7 +157,6 @@ static void mamba(void)
                                     .ld_z = 2 * INNER,
                                     .ld_y = INNER};
 
-    norm();
     p = product(&in_proj, m.h, HIDDEN, m.xz, 2 * INNER);
     with_norm(&p);
     gpu->matmul(card, &p);
@@ -221,7 +215,6 @@ static void attention(void)
 {
     struct weir_device_matmul p;
 
-    norm();
     qkv();
     attend();
     p = product(&o_proj, m.u, HIDDEN, m.h, HIDDEN);
@@ -232,7 +225,6 @@ static void mlp(void)
 {
     struct weir_device_matmul p;
 
-    norm();
     p = product(&gates, m.h, HIDDEN, m.act, INTER);
     with_norm(&p);
     gpu->matmul(card, &p);
@@ -249,6 +241,7 @@ static void route(void)
         .x = m.h,
         .ld_x = HIDDEN,
         .norm = m.ones,
+        .eps = 1e-6f,
         .factor = m.factor,
         .w = next_matrix(WEIR_BF16, EXPERTS, HIDDEN, 1, 1),
         .logits = m.router,
@@ -297,14 +290,12 @@ static void step(void *ctx, unsigned i)
         else
             mamba();
         if (layer % 2) {
-            norm();
             route();
             experts(layer / 2);
         } else {
             mlp();
         }
     }
-    norm();
     if (m.runs.n < m.n_tok)
         m.n_tok = m.runs.n;
     p = product(&lm_head, m.h, HIDDEN, m.logits, VOCAB);
@@ -505,7 +496,6 @@ static void bench_experts(void)
     struct weir_err err;
     uint32_t first[EXPERTS + 1];
 
-    norm();
     route();
     gpu->to_host(card, WEIR_STREAM_COMPUTE, first, m.routing.first,
                  sizeof(first));
@@ -531,7 +521,6 @@ static void only_argmax(void)
 
 static void bench_small(void)
 {
-    print("norm_factor", card_time(small, norm, 20), 0, 0);
     print("route", card_time(small, route, 20), 0, 0);
     print("append, attend, join", card_time(small, attend, 20), 0,
           m.n_tok > 64 ? 2.0 * m.n_tok * m.n_tok * HIDDEN : 0);

@@ -31,7 +31,7 @@ static struct weir_device_routing routing(size_t n, uint32_t n_experts)
 static void set_up(struct layer *l, enum weir_dtype dtype)
 {
     size_t n = (size_t)l->n_tok * HIDDEN;
-    float *norm = random_floats(HIDDEN), *factor, *x;
+    float *norm = random_floats(HIDDEN), *x;
 
     l->x = random_floats(n);
     l->a = hold(n * sizeof(float));
@@ -46,8 +46,6 @@ static void set_up(struct layer *l, enum weir_dtype dtype)
     }
     random_matrix(&l->router, WEIR_BF16, l->n_experts, HIDDEN, 1, 1, 3);
     x = floats_on_card(l->x, n);
-    factor = floats_on_card(NULL, l->n_tok);
-    gpu->norm_factor(card, x, HIDDEN, l->n_tok, HIDDEN, 1e-6f, factor);
     weir_kernels_ref.rms_norm(l->x, HIDDEN, l->n_tok, HIDDEN, norm, 1e-6f, l->a,
                               HIDDEN);
     l->route = (struct weir_device_route){
@@ -57,8 +55,9 @@ static void set_up(struct layer *l, enum weir_dtype dtype)
         .x = x,
         .ld_x = HIDDEN,
         .norm = floats_on_card(norm, HIDDEN),
-        .factor = factor,
+        .eps = 1e-6f,
         .w = l->router.card,
+        .factor = floats_on_card(NULL, l->n_tok),
         .logits = floats_on_card(NULL, (size_t)l->n_tok * l->n_experts),
         .to = routing((size_t)l->n_tok * l->n_top, l->n_experts),
     };
@@ -70,7 +69,7 @@ static void set_up(struct layer *l, enum weir_dtype dtype)
         .x = x,
         .ld_x = HIDDEN,
         .norm = l->route.norm,
-        .factor = factor,
+        .factor = l->route.factor,
         .gate = l->gate[0].card,
         .down = l->down[0].card,
         .expert = on_card(l->expert, l->n_experts * sizeof(l->expert[0])),

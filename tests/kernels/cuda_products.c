@@ -56,17 +56,13 @@ static void set_up(struct product *p, enum weir_dtype dtype, unsigned shape,
     }
 }
 
-static void add_norm(struct product *p, int with_factor)
+static void add_norm(struct product *p)
 {
     size_t n = p->on.n_tok;
-    float *norm = random_floats(p->cols), *factor;
+    float *norm = random_floats(p->cols);
 
     p->on.norm = floats_on_card(norm, p->cols);
     p->on.eps = 1e-5f;
-    if (with_factor) {
-        p->on.factor = factor = floats_on_card(NULL, n);
-        gpu->norm_factor(card, p->on.x, p->on.ld_x, n, p->cols, 1e-5f, factor);
-    }
     weir_kernels_ref.rms_norm(p->x, p->on.ld_x, n, p->cols, norm, 1e-5f, p->x,
                               p->on.ld_x);
 }
@@ -125,7 +121,6 @@ static int same_alone(struct product *p)
     on.n_tok = 1;
     on.n_mat = on.out == WEIR_OUT_GATED ? 2 : 1;
     on.x += t * on.ld_x;
-    on.factor = on.factor ? on.factor + t : NULL;
     on.to[0].y = floats_on_card(p->start[0] + t * ld, p->rows);
     gpu->matmul(card, &on);
     y = from_card(on.to[0].y, p->rows * sizeof(*y));
@@ -171,7 +166,7 @@ static void check_dtype(enum weir_dtype dtype)
 
             set_up(&p, dtype, s, toks[t], n_mats[k], outs[k]);
             if (n % 4)
-                add_norm(&p, p.cols > 1024 || n % 4 == 2);
+                add_norm(&p);
             far = run(&p);
             if (far >= 1e-5)
                 tap_diag("%u x %u, %u tokens, out %u: %.1e", p.rows, p.cols,
@@ -220,7 +215,7 @@ static void check_terms(enum weir_dtype dtype, uint32_t terms, double bound)
                             : WEIR_OUT_GATED);
             p.on.terms = terms;
             if (n % 2)
-                add_norm(&p, p.cols > 1024 || n % 4 == 1);
+                add_norm(&p);
             far = run(&p);
             if (far >= bound)
                 tap_diag("%u x %u, %u tokens: %.1e", p.rows, p.cols, p.on.n_tok,
