@@ -13,11 +13,17 @@
 
 /*
  * Parses all of `text`.  `what` names the source in messages.  Duplicate keys,
- * trailing text, invalid UTF-8 and nesting beyond 64 levels are refused.
+ * trailing text, NUL, invalid UTF-8 and nesting beyond 64 levels are refused.
  * Release *out with json_decref().
  */
 int weir_json_parse(const char *text, size_t n_bytes, const char *what,
                     json_t **out, struct weir_err *err);
+
+/*
+ * 1 if all of `text` is an object or an array, as above but that strings may
+ * hold \u0000, which tokens of single bytes can make; 0 also without memory.
+ */
+int weir_json_is_whole(const char *text, size_t n_bytes);
 
 /*
  * Integer at `key`, which must lie in [min, max].  A key that is absent or

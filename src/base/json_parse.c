@@ -24,6 +24,7 @@ struct parser {
     const char *what;
     struct weir_buf strings; /* keys of open objects, and what is being read */
     locale_t locale;         /* "C", where a point is a point */
+    int takes_nul;           /* in a string, as \u0000 */
     struct weir_err *err;
 };
 
@@ -119,7 +120,7 @@ static int read_unicode(struct parser *in)
 
     if (high < 0)
         return wrong(in, "\\u without four digits");
-    if (high == 0)
+    if (high == 0 && !in->takes_nul)
         return wrong(in, "a NUL in a string");
     if (high < 0xd800 || high > 0xdfff)
         return put_code_point(in, (uint32_t)high);
@@ -387,14 +388,15 @@ static int parse_text(struct parser *in, json_t **out)
     return rc;
 }
 
-int weir_json_parse(const char *text, size_t n_bytes, const char *what,
-                    json_t **out, struct weir_err *err)
+static int parse(const char *text, size_t n_bytes, const char *what,
+                 int takes_nul, json_t **out, struct weir_err *err)
 {
     struct parser in = {.text = text,
                         .n_bytes = n_bytes,
                         .what = what,
                         .strings = WEIR_BUF(n_bytes),
                         .locale = newlocale(LC_ALL_MASK, "C", (locale_t)0),
+                        .takes_nul = takes_nul,
                         .err = err};
     int rc;
 
@@ -408,4 +410,20 @@ int weir_json_parse(const char *text, size_t n_bytes, const char *what,
         freelocale(in.locale);
     weir_buf_fini(&in.strings);
     return rc;
+}
+
+int weir_json_parse(const char *text, size_t n_bytes, const char *what,
+                    json_t **out, struct weir_err *err)
+{
+    return parse(text, n_bytes, what, 0, out, err);
+}
+
+int weir_json_is_whole(const char *text, size_t n_bytes)
+{
+    json_t *value;
+
+    if (parse(text, n_bytes, "", 1, &value, NULL))
+        return 0;
+    json_decref(value);
+    return 1;
 }

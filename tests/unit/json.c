@@ -194,6 +194,10 @@ static void test_nul(void)
                parse("[1\0]", 4, NULL) == WEIR_EFORMAT &&
                parse("[\0]", 3, NULL) == WEIR_EFORMAT,
            "no NUL anywhere");
+    tap_ok(weir_json_is_whole("[\"\\u0000\"]", 10) &&
+               !weir_json_is_whole("[\"\\u0000\"", 9) &&
+               !weir_json_is_whole("[\"\0\"]", 5),
+           "but written as \\u0000, where text need only be whole");
 }
 
 int main(void)

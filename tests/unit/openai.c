@@ -393,6 +393,7 @@ static void test_answers(void)
                                        .shows_ids = 1,
                                        .finish_reason = "length"};
     json_t *choices = weir_openai_add(json_array(), weir_openai_text(&choice));
+    static const char nul[] = "{\"id\":\"batch_req_7\",\"a\":\"\\u0000b\"}";
     char *text = NULL;
     size_t n = 0;
 
@@ -418,6 +419,8 @@ static void test_answers(void)
                weir_batch_line_number(text, n - 2) == 0 &&
                weir_batch_line_number("{\"id\":\"a\"}", 10) == 0,
            "its number is found in it, and in nothing less");
+    tap_ok(weir_batch_line_number(nul, sizeof(nul) - 1) == 7,
+           "nor does a NUL in an answer's text hide it");
     free(text);
     refuses("{\"prompt\":\"a\",\"best\":1}", "best", "unknown_parameter");
     tap_ok(!weir_batch_line_print(3, "", 400, weir_openai_error(&fault), &text,
