@@ -49,7 +49,8 @@ is 0 "and as ExpertsInt8"
 n=0
 while read -r ctx stride tokens nll; do
     n=$((n + 1))
-    WEIR_CPU=avx512 weir eval bf16.weir -f chapter.txt --ctx "$ctx" --stride "$stride" --kv f32
+    WEIR_CPU=avx512 weir eval bf16.weir -f chapter.txt --ctx "$ctx" \
+        --stride "$stride" --kv f32
     is 0 "windows of $ctx every $stride tokens"
     [ "$(value tokens)" = "$tokens" ]
     tap_ok $? "as many tokens as in transformers, $tokens"
