@@ -228,15 +228,17 @@ struct weir_device_conv {
 /*
  * As struct weir_scan of kernels.h.  b and c of a token are normalised first:
  * b * norm_b / sqrt(mean of b^2 + eps).  state is [slot][n_ch][n_state],
- * n_state is 16.  y may be u.
+ * n_state is 16.  y may be u.  dt_of, a product, is done first, as part of the
+ * operation; it may leave its y, which is dt, as it was.
  */
 struct weir_device_scan {
     struct weir_device_runs runs;
     uint32_t n_ch, n_state;
-    const float *u;               /* [row][ld_u] */
-    const float *dt;              /* [row][ld_dt] */
-    const float *dt_bias;         /* [n_ch] */
-    const float *a;               /* [n_ch][n_state] */
+    const float *u;                         /* [row][ld_u] */
+    const float *dt;                        /* [row][ld_dt] */
+    const struct weir_device_matmul *dt_of; /* NULL: dt is there */
+    const float *dt_bias;                   /* [n_ch] */
+    const float *a;                         /* [n_ch][n_state] */
     const float *b, *c;           /* [row][ld_bc], before their norms */
     const float *norm_b, *norm_c; /* [n_state] */
     float eps;

@@ -84,6 +84,8 @@ static void run_scan(struct weir_device *device, const void *args)
 void weir_host_scan(struct weir_device *device,
                     const struct weir_device_scan *args)
 {
+    if (args->dt_of)
+        weir_host_matmul(device, args->dt_of);
     SUBMIT(run_scan, args);
 }
 

@@ -171,7 +171,8 @@ static void convolve(const struct weir_device_step *step, uint32_t layer)
     on->room.table->conv(on->room.device, &conv);
 }
 
-static void scan(const struct weir_device_step *step, uint32_t layer)
+static void scan(const struct weir_device_step *step, uint32_t layer,
+                 const struct weir_device_matmul *dt_of)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
@@ -183,6 +184,7 @@ static void scan(const struct weir_device_step *step, uint32_t layer)
         .n_state = c->n_state,
         .u = on->u,
         .dt = on->dt,
+        .dt_of = dt_of,
         .dt_bias = weir_device_vector(step, bind->dt_bias),
         .a = weir_device_vector(step, bind->a),
         .b = on->p + c->dt_rank,
@@ -221,8 +223,7 @@ static void mamba(const struct weir_device_step *step, uint32_t layer)
     product = product_of(step, on->p, ld_p, WEIR_DEVICE_FINE);
     product.norm = weir_device_vector(step, bind->mamba.dt_norm);
     add_matrix(step, &product, &bind->mamba.dt_proj, on->dt, inner);
-    multiply(step, &product);
-    scan(step, layer);
+    scan(step, layer, &product);
     apply(step, &bind->mamba.out_proj, on->u, inner, on->hidden, c->n_hidden,
           WEIR_OUT_ADD, WEIR_DEVICE_FINE);
 }

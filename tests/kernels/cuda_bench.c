@@ -166,7 +166,7 @@ static void mamba(void)
     p = product(&dt_proj, m.p, LD_P, m.dt, INNER);
     p.norm = m.ones;
     p.eps = 1e-6f;
-    gpu->matmul(card, &p);
+    scan.dt_of = &p;
     gpu->scan(card, &scan);
     p = product(&out_proj, m.u, INNER, m.h, HIDDEN);
     gpu->matmul(card, &p);
@@ -540,13 +540,12 @@ static void conv_scan(void)
 
 static void only_scan(void)
 {
-    struct weir_device_scan scan = {m.runs, INNER,        STATE,
-                                    m.u,    m.dt,         m.ones,
-                                    m.a,    m.p + RANK,   m.p + RANK + STATE,
-                                    m.ones, m.ones,       1e-6f,
-                                    m.ones, m.xz + INNER, m.scan_state,
-                                    m.u,    INNER,        INNER,
-                                    LD_P,   2 * INNER,    INNER};
+    struct weir_device_scan scan = {
+        m.runs,       INNER,  STATE, m.u,        m.dt,
+        NULL,         m.ones, m.a,   m.p + RANK, m.p + RANK + STATE,
+        m.ones,       m.ones, 1e-6f, m.ones,     m.xz + INNER,
+        m.scan_state, m.u,    INNER, INNER,      LD_P,
+        2 * INNER,    INNER};
 
     gpu->scan(card, &scan);
 }

@@ -64,80 +64,166 @@ static void check_conv(uint32_t n_ch, uint32_t k, int few, double *far,
     *clean &= card_is_clean();
 }
 
+/* Operands of a scan, in memory of the host */
+struct operands {
+    float *u, *dt, *z, *bc, *a, *bias, *d, *norm, *state;
+    uint32_t n_ch;
+    size_t n, n_tok, ld_bc, n_state;
+};
+
+static void set_up(struct operands *o, uint32_t n_ch, size_t n_tok)
+{
+    o->n_ch = n_ch;
+    o->n_tok = n_tok;
+    o->n = n_tok * n_ch;
+    o->ld_bc = 2 * STATE + 3;
+    o->n_state = (size_t)N_SLOTS * n_ch * STATE;
+    o->u = random_floats(o->n);
+    o->dt = random_floats(o->n);
+    o->z = random_floats(o->n);
+    o->bc = random_floats(n_tok * o->ld_bc);
+    o->a = random_floats(n_ch * STATE);
+    o->bias = random_floats(n_ch);
+    o->d = random_floats(n_ch);
+    o->norm = random_floats(2 * STATE);
+    o->state = random_floats(o->n_state);
+    for (size_t i = 0; i < n_ch * STATE; i++)
+        o->a[i] = -fabsf(o->a[i]) - 1e-3f;
+    for (size_t i = 0; i < o->n; i++) {
+        o->u[i] = any();
+        o->dt[i] = any() * 30;
+    }
+}
+
+/* The same on the card; y is u */
+static struct weir_device_scan scan_of(const struct operands *o, int few)
+{
+    const float *bc = floats_on_card(o->bc, o->n_tok * o->ld_bc);
+    struct weir_device_scan scan = {
+        .runs = runs_of(few),
+        .n_ch = o->n_ch,
+        .n_state = STATE,
+        .u = floats_on_card(o->u, o->n),
+        .dt = floats_on_card(o->dt, o->n),
+        .dt_bias = floats_on_card(o->bias, o->n_ch),
+        .a = floats_on_card(o->a, o->n_ch * STATE),
+        .b = bc,
+        .c = bc + STATE,
+        .norm_b = floats_on_card(o->norm, STATE),
+        .norm_c = floats_on_card(o->norm + STATE, STATE),
+        .eps = 1e-6f,
+        .d = floats_on_card(o->d, o->n_ch),
+        .z = floats_on_card(o->z, o->n),
+        .state = floats_on_card(o->state, o->n_state),
+        .ld_u = o->n_ch,
+        .ld_dt = o->n_ch,
+        .ld_bc = o->ld_bc,
+        .ld_z = o->n_ch,
+        .ld_y = o->n_ch};
+
+    scan.y = (float *)scan.u;
+    return scan;
+}
+
 static void check_scan(uint32_t n_ch, int few, double *far, int *clean)
 {
-    size_t n_tok = few ? 2 : 88, n = n_tok * n_ch, ld_bc = 2 * STATE + 3;
-    size_t n_state = (size_t)N_SLOTS * n_ch * STATE;
-    float *u = random_floats(n), *dt = random_floats(n), *z = random_floats(n);
-    float *bc = random_floats(n_tok * ld_bc), *a = random_floats(n_ch * STATE);
-    float *bias = random_floats(n_ch), *d = random_floats(n_ch);
-    float *norm = random_floats(2 * STATE), *state = random_floats(n_state);
     const struct weir_device_run *run = few ? single : mixed;
-    float *bcs, *y, *got;
     struct weir_device_scan scan;
+    struct operands o;
+    float *y, *got;
 
-    for (size_t i = 0; i < n_ch * STATE; i++)
-        a[i] = -fabsf(a[i]) - 1e-3f;
-    for (size_t i = 0; i < n; i++) {
-        u[i] = any();
-        dt[i] = any() * 30;
-    }
-    bcs = floats_on_card(bc, n_tok * ld_bc);
-    scan =
-        (struct weir_device_scan){.runs = runs_of(few),
-                                  .n_ch = n_ch,
-                                  .n_state = STATE,
-                                  .u = floats_on_card(u, n),
-                                  .dt = floats_on_card(dt, n),
-                                  .dt_bias = floats_on_card(bias, n_ch),
-                                  .a = floats_on_card(a, n_ch * STATE),
-                                  .b = bcs,
-                                  .c = bcs + STATE,
-                                  .norm_b = floats_on_card(norm, STATE),
-                                  .norm_c = floats_on_card(norm + STATE, STATE),
-                                  .eps = 1e-6f,
-                                  .d = floats_on_card(d, n_ch),
-                                  .z = floats_on_card(z, n),
-                                  .state = floats_on_card(state, n_state),
-                                  .ld_u = n_ch,
-                                  .ld_dt = n_ch,
-                                  .ld_bc = ld_bc,
-                                  .ld_z = n_ch,
-                                  .ld_y = n_ch};
-    scan.y = (float *)scan.u;
+    set_up(&o, n_ch, few ? 2 : 88);
+    scan = scan_of(&o, few);
     gpu->scan(card, &scan);
-    y = hold(n * sizeof(*y));
-    weir_kernels_ref.rms_norm(bc, ld_bc, n_tok, STATE, norm, 1e-6f, bc, ld_bc);
-    weir_kernels_ref.rms_norm(bc + STATE, ld_bc, n_tok, STATE, norm + STATE,
-                              1e-6f, bc + STATE, ld_bc);
+    y = hold(o.n * sizeof(*y));
+    weir_kernels_ref.rms_norm(o.bc, o.ld_bc, o.n_tok, STATE, o.norm, 1e-6f,
+                              o.bc, o.ld_bc);
+    weir_kernels_ref.rms_norm(o.bc + STATE, o.ld_bc, o.n_tok, STATE,
+                              o.norm + STATE, 1e-6f, o.bc + STATE, o.ld_bc);
     for (unsigned i = 0; i < scan.runs.n; i++) {
         size_t row = run[i].row, at = row * n_ch;
         struct weir_scan ref = {run[i].n_tok,
                                 n_ch,
                                 STATE,
-                                u + at,
-                                dt + at,
-                                bias,
-                                a,
-                                bc + row * ld_bc,
-                                bc + row * ld_bc + STATE,
-                                d,
-                                z + at,
-                                state + (size_t)run[i].slot * n_ch * STATE,
+                                o.u + at,
+                                o.dt + at,
+                                o.bias,
+                                o.a,
+                                o.bc + row * o.ld_bc,
+                                o.bc + row * o.ld_bc + STATE,
+                                o.d,
+                                o.z + at,
+                                o.state + (size_t)run[i].slot * n_ch * STATE,
                                 y + at,
                                 n_ch,
                                 n_ch,
-                                ld_bc,
+                                o.ld_bc,
                                 n_ch,
                                 n_ch};
 
         weir_kernels_ref.scan(&ref);
     }
-    got = from_card(scan.y, n * sizeof(*got));
-    *far = worst_of(*far, apart(got, y, n));
-    got = from_card(scan.state, n_state * sizeof(*got));
-    *far = worst_of(*far, apart(got, state, n_state));
+    got = from_card(scan.y, o.n * sizeof(*got));
+    *far = worst_of(*far, apart(got, y, o.n));
+    got = from_card(scan.state, o.n_state * sizeof(*got));
+    *far = worst_of(*far, apart(got, o.state, o.n_state));
     *clean &= card_is_clean();
+}
+
+/* Whether a scan with its product leaves the bits of one after the other */
+static int same_with_dt(uint32_t n_ch, uint32_t cols, int few)
+{
+    size_t n_tok = few ? 2 : 88, ld = cols + 3;
+    struct weir_device_matmul product = {.n_tok = (uint32_t)n_tok,
+                                         .terms = WEIR_DEVICE_EXACT,
+                                         .n_mat = 1,
+                                         .ld_x = ld,
+                                         .eps = 1e-6f};
+    struct weir_device_scan apart_from_it, with_it;
+    struct operands o;
+    struct both w;
+    int same;
+
+    set_up(&o, n_ch, n_tok);
+    random_matrix(&w, WEIR_BF16, n_ch, cols, n_ch % 8 ? 1 : 8, 1, 13);
+    product.x = floats_on_card(random_floats(n_tok * ld), n_tok * ld);
+    if (cols % 3)
+        product.norm = floats_on_card(random_floats(cols), cols);
+    product.to[0].w = w.card;
+    product.to[0].ld_y = n_ch;
+    apart_from_it = scan_of(&o, few);
+    with_it = scan_of(&o, few);
+    product.to[0].y = (float *)apart_from_it.dt;
+    gpu->matmul(card, &product);
+    gpu->scan(card, &apart_from_it);
+    product.to[0].y = (float *)with_it.dt;
+    with_it.dt_of = &product;
+    gpu->scan(card, &with_it);
+    same = !memcmp(from_card(apart_from_it.y, o.n * sizeof(float)),
+                   from_card(with_it.y, o.n * sizeof(float)),
+                   o.n * sizeof(float)) &&
+           !memcmp(from_card(apart_from_it.state, o.n_state * sizeof(float)),
+                   from_card(with_it.state, o.n_state * sizeof(float)),
+                   o.n_state * sizeof(float));
+    return card_is_clean() && same;
+}
+
+static void check_dt(const uint32_t *chs, unsigned n)
+{
+    static const struct weir_device_limits limits = {
+        .n_tok = 88, .rows = 1024, .cols = 1024};
+    struct weir_err err;
+    int same = 1;
+
+    if (gpu->reserve(card, &limits, &err))
+        tap_ok(0, "reserve: %s", err.message);
+    for (unsigned i = 0; i < n; i++)
+        for (int few = 0; few < 2; few++) {
+            same &= same_with_dt(chs[i], 256, few);
+            same &= same_with_dt(chs[i], 40 + 33 * i, few);
+            same &= same_with_dt(chs[i], 300, few);
+        }
+    tap_ok(same, "scan: the same with the product that its dt is");
 }
 
 void check_sequence(void)
@@ -156,4 +242,5 @@ void check_sequence(void)
     tap_ok(conv_clean, "conv: the windows are the reference's, and no more");
     tap_ok(scan < 1e-5, "scan: %.1e from the reference", scan);
     tap_ok(scan_clean, "scan: nothing else is written");
+    check_dt(chs, 4);
 }
