@@ -9,18 +9,19 @@
  * nothing, and can be captured into a graph: all that differs from token to
  * token (token ids, positions, page tables, which experts) is read from device
  * memory when the operation runs; what is in its struct is fixed when it is
- * captured.  An operation that cannot be done leaves a sticky error, which
+ * captured.  Weights of all kinds may be read earlier: none but copies may
+ * write them.  An operation that cannot be done leaves a sticky error, which
  * check() returns; operations after it may or may not have run.
  *
  * Matrices of activations are f32 and row-major, `ld_` is the distance between
  * rows in elements.  Operands do not overlap unless said.  Device pointers come
  * from alloc(), at offsets that are multiples of 16 bytes; weights of 64.
  *
- * Sums are f32, in an order that depends on the shapes of weights alone: a
- * token gets the same bits alone and beside others, and in every run.  Products
- * of WEIR_DEVICE_ROUNDED terms have an order of their own.  Exact operations
- * agree with the `ref` level of kernels.h to 1e-5 of the 2-norm; where they
- * round to bf16 it is said.
+ * Sums are f32, in an order that depends on the shapes of weights, and on what
+ * is done with a product, alone: a token gets the same bits alone and beside
+ * others, and in every run.  Products of WEIR_DEVICE_ROUNDED terms have an
+ * order of their own.  Exact operations agree with the `ref` level of kernels.h
+ * to 1e-5 of the 2-norm; where they round to bf16 it is said.
  *
  * One thread at a time uses a device; different devices are independent.
  */

@@ -85,13 +85,13 @@ static inline uint64_t few_n_parts(const struct weir_matrix *w,
 }
 
 /*
- * The same at most, of a product of matrices of which the first has the most
- * rows, and all together at most twice as many as said
+ * The same at most, of a product of matrices of which none has more rows than
+ * the first, and all together at most twice as many as said
  */
 static inline uint64_t few_most_parts(uint64_t rows)
 {
     uint64_t n_tiles = 2 * (rows / FEW_ROWS + 1) + WEIR_DEVICE_MATRICES;
-    uint64_t cut = 2 * 2 * FEW_BLOCKS + WEIR_DEVICE_MATRICES * FEW_PARTS;
+    uint64_t cut = WEIR_DEVICE_MATRICES * (2 * FEW_BLOCKS + FEW_PARTS);
 
     cut = cut < n_tiles * FEW_PARTS ? cut : n_tiles * FEW_PARTS;
     return cut > n_tiles * 8 ? cut : n_tiles * 8;

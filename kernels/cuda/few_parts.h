@@ -18,7 +18,8 @@
 
 /*
  * Stages of a ring, such that two blocks of threads fill a multiprocessor of
- * 90: three would lie unevenly on the card, and those that share one end later.
+ * compute capability 9.0: three would lie unevenly on the card, and those that
+ * share one end later.  Those with less shared memory have one block at a time.
  */
 #define RING(nt)       ((nt) == 6 ? 3 : 5)
 #define STAGE_BYTES    (16 * STAGE)

@@ -76,7 +76,7 @@ struct gemm_pack {
     uint32_t n; /* rows, or choices */
     const float *x;
     size_t ld_x;
-    const float *norm, *factor; /* as in struct weir_device_matmul */
+    const float *norm, *factor; /* factor NULL: it is found, of short rows */
     float eps;
     uint16_t *packed;
     const struct weir_device_expert *expert;

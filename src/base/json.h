@@ -20,7 +20,7 @@ int weir_json_parse(const char *text, size_t n_bytes, const char *what,
                     json_t **out, struct weir_err *err);
 
 /*
- * 1 if all of `text` is an object or an array, as above but that strings may
+ * 1 if all of `text` is an object or an array, as above but that values may
  * hold \u0000, which tokens of single bytes can make; 0 also without memory.
  */
 int weir_json_is_whole(const char *text, size_t n_bytes);

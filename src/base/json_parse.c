@@ -268,6 +268,8 @@ static int parse_member(struct parser *in, unsigned depth, json_t *object)
         rc = put(in, "", 1); /* what follows is put behind the NUL */
     if (rc)
         return rc;
+    if (strlen(in->strings.data + key) != in->strings.n_bytes - key - 1)
+        return wrong(in, "a NUL in a key");
     if (json_object_get(object, in->strings.data + key))
         return wrong_key(in, in->strings.data + key);
     if (!accept(in, ':'))

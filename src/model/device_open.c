@@ -163,13 +163,13 @@ static int check_shape(const struct weir_on_device *on, struct weir_err *err)
 
     if ((!is_gpu || c->n_state == 16) && c->d_conv <= WEIR_DEVICE_CONV &&
         c->n_experts <= WEIR_DEVICE_EXPERTS && c->n_top <= WEIR_DEVICE_TOP &&
-        c->head_dim <= 256 && c->dt_rank <= 1024)
+        c->head_dim <= 256)
         return 0;
     return weir_err_set(err, WEIR_ENOTSUP,
                         "%s: a model of this shape is not run on %s, which "
                         "wants mamba_d_state 16, mamba_d_conv up to %d, "
-                        "mamba_dt_rank up to 1024, heads up to 256 and %d "
-                        "experts at a time at most; use --device cpu",
+                        "heads up to 256 and %d experts at a time at most; "
+                        "use --device cpu",
                         on->jamba->file->path, on->room.info.name,
                         WEIR_DEVICE_CONV, WEIR_DEVICE_TOP);
 }

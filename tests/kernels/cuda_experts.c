@@ -116,7 +116,7 @@ static void check_route(struct layer *l, double *far, int *same)
     uint32_t *chosen = hold(n * sizeof(*chosen)), *expert;
     float *logits, *p;
 
-    ref_product(&l->router.host, l->a, HIDDEN, l->n_tok, NULL, want,
+    ref_product(&l->router.host, l->a, l->route.ld_x, l->n_tok, NULL, want,
                 l->n_experts);
     gpu->route(card, &l->route);
     logits = from_card(l->route.logits, all * sizeof(*logits));
@@ -236,6 +236,63 @@ static void check_case(enum weir_dtype dtype, unsigned i, struct layer *l)
            cases[i].n_tok, sum);
 }
 
+/* A router alone: of other types, and of more than a block of threads keeps */
+static void check_router(enum weir_dtype dtype, uint32_t n_experts,
+                         uint32_t cols, uint32_t n_tok, struct layer *l)
+{
+    size_t n = (size_t)n_tok * cols;
+    float *norm = n_experts % 2 ? random_floats(cols) : NULL;
+    double far = 0;
+    int same = 1;
+
+    memset(l, 0, sizeof(*l));
+    l->n_tok = n_tok;
+    l->n_experts = n_experts;
+    l->n_top = 3;
+    l->x = random_floats(n);
+    l->a = hold(n * sizeof(float));
+    random_matrix(&l->router, dtype, n_experts, cols, 1, 1, 5);
+    if (norm)
+        weir_kernels_ref.rms_norm(l->x, cols, n_tok, cols, norm, 1e-6f, l->a,
+                                  cols);
+    else
+        memcpy(l->a, l->x, n * sizeof(float));
+    l->route = (struct weir_device_route){
+        .n_tok = n_tok,
+        .n_experts = n_experts,
+        .n_top = l->n_top,
+        .x = floats_on_card(l->x, n),
+        .ld_x = cols,
+        .norm = norm ? floats_on_card(norm, cols) : NULL,
+        .eps = 1e-6f,
+        .w = l->router.card,
+        .factor = floats_on_card(NULL, n_tok),
+        .logits = floats_on_card(NULL, (size_t)n_tok * n_experts),
+        .to = routing((size_t)n_tok * l->n_top, n_experts),
+    };
+    check_route(l, &far, &same);
+    same &= card_is_clean();
+    tap_ok(far < 1e-5 && same,
+           "router of %u %s experts, %u columns, %u tokens: %.1e", n_experts,
+           weir_dtype_name(dtype), cols, n_tok, far);
+}
+
+static void check_routers(struct layer *l)
+{
+    static const struct weir_device_limits limits = {
+        .n_tok = 131, .rows = 40, .cols = 8200, .n_experts = 40, .n_top = 3};
+    struct weir_err err;
+
+    if (gpu->reserve(card, &limits, &err))
+        tap_ok(0, "reserve: %s", err.message);
+    check_router(WEIR_BF16, 17, 4104, 1, l);
+    check_router(WEIR_BF16, 40, 8200, 129, l);
+    check_router(WEIR_BF16, 33, 100, 128, l);
+    check_router(WEIR_BF16, 16, 4096, 131, l);
+    check_router(WEIR_I8, 17, 4104, 129, l);
+    check_router(WEIR_F32, 5, 99, 2, l);
+}
+
 void check_experts(void)
 {
     struct weir_device_limits limits = {.n_tok = 700,
@@ -254,5 +311,7 @@ void check_experts(void)
         check_case(WEIR_I8, i, l);
         check_case(WEIR_BF16, i, l);
     }
+    if (l)
+        check_routers(l);
     free(l);
 }

@@ -142,7 +142,7 @@ static int same_again(struct product *p)
 static void limits_for(uint32_t n_tok)
 {
     struct weir_device_limits limits = {
-        .n_tok = n_tok, .rows = 4096, .cols = 8200};
+        .n_tok = n_tok, .rows = 8448, .cols = 8200};
     struct weir_err err;
 
     if (gpu->reserve(card, &limits, &err))

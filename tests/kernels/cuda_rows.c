@@ -70,7 +70,9 @@ static int graph_goes_on(void)
 {
     const struct weir_device_run runs[2] = {{0, 1, 3, 0}, {1, 2, 8, 1}}, *got;
     struct weir_device_run *at = on_card(runs, sizeof(runs));
+    const uint32_t *last;
     const uint32_t index[3] = {2, 0, 1};
+    uint32_t *told, *tells = on_card(index, sizeof(index));
     float *x = random_floats(3 * 40), *from = floats_on_card(x, 3 * 40);
     float *to = floats_on_card(NULL, 3 * 40), *y;
     struct weir_device_graph *graph;
@@ -78,21 +80,30 @@ static int graph_goes_on(void)
     int right = 1;
     uint32_t *rows = on_card(index, sizeof(index));
 
+    if (gpu->pinned_alloc(card, sizeof(index), (void **)&told, &err))
+        return 0;
     if (gpu->capture_begin(card, &err))
         return 0;
+    gpu->to_device(card, WEIR_STREAM_COMPUTE, tells, told, sizeof(index));
     gpu->gather(card, from, 40, rows, 3, 40, to, 40);
     gpu->copy(card, WEIR_STREAM_COMPUTE, from, to, 3 * 40 * sizeof(float));
     gpu->advance(card, at, 2);
     if (gpu->capture_end(card, &graph, &err))
         return 0;
-    for (int i = 0; i < 2; i++)
+    for (uint32_t i = 0; i < 2; i++) {
+        for (int k = 0; k < 3; k++)
+            told[k] = 10 * i + (uint32_t)k;
         gpu->graph_launch(card, graph);
+        last = from_card(tells, sizeof(index));
+        right &= last[0] == 10 * i && last[2] == 10 * i + 2;
+    }
     got = from_card(at, sizeof(runs));
     y = from_card(from, 3 * 40 * sizeof(float));
     right &= got[0].n_past == 5 && got[1].n_past == 12;
     for (size_t t = 0; t < 3; t++)
         right &= !memcmp(y + t * 40, x + index[index[t]] * 40, 160);
     gpu->graph_free(card, graph);
+    gpu->pinned_free(card, told);
     return right;
 }
 

@@ -196,8 +196,9 @@ static void test_nul(void)
            "no NUL anywhere");
     tap_ok(weir_json_is_whole("[\"\\u0000\"]", 10) &&
                !weir_json_is_whole("[\"\\u0000\"", 9) &&
-               !weir_json_is_whole("[\"\0\"]", 5),
-           "but written as \\u0000, where text need only be whole");
+               !weir_json_is_whole("[\"\0\"]", 5) &&
+               !weir_json_is_whole("{\"\\u0000\":1}", 12),
+           "but written as \\u0000, in values, where text need only be whole");
 }
 
 int main(void)
