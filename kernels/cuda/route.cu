@@ -17,7 +17,7 @@
 #define GROUP   16   /* experts at a time */
 #define ALONE   128  /* tokens up to which each has a block of its own */
 #define EACH    8    /* tokens of a block when there are more */
-#define NEAR    1024 /* choices that fit into shared memory */
+#define NEAR    8192 /* choices that fit into shared memory */
 
 /* Columns from c on of a row of bf16, or of one that is not there */
 DEVICE uint4 fetch_slice(const uint8_t *row, uint32_t c)
@@ -187,7 +187,8 @@ DEVICE void choose(const struct weir_device_route *route, uint32_t token,
 
 /* All choices, in shared memory when they fit there */
 struct choices {
-    const uint32_t *near, *expert;
+    const uint16_t *near;
+    const uint32_t *expert;
     uint32_t n;
 };
 
@@ -255,13 +256,14 @@ DEVICE void count_up(struct order *order, uint32_t n_experts)
 DEVICE void put_in_order(const struct weir_device_route *route,
                          struct order *order)
 {
-    __shared__ uint32_t near[NEAR];
+    __shared__ uint16_t near[NEAR];
     const struct weir_device_routing *to = &route->to;
     uint32_t n = route->n_tok * route->n_top, warp = threadIdx.x / WARP;
     const struct choices choices = {n <= NEAR ? near : NULL, to->expert, n};
 
+#pragma unroll 8
     for (uint32_t i = threadIdx.x; i < n && n <= NEAR; i += THREADS)
-        near[i] = __ldcg(to->expert + i);
+        near[i] = (uint16_t)__ldcg(to->expert + i);
     __syncthreads();
     for (uint32_t e = warp; e < route->n_experts; e += N_WARPS)
         order->first[e] = count(&choices, e);

@@ -175,10 +175,15 @@ static int check_ranges(struct layer *l)
 {
     size_t n_bytes = (size_t)l->n_tok * HIDDEN * sizeof(float);
     float *zeros = hold(n_bytes), *y[4];
-    uint32_t n = l->n_experts;
-    uint32_t gone = *(uint32_t *)from_card(l->on.routing.expert, 4);
+    uint32_t n = l->n_experts, top = l->n_top;
+    uint32_t *expert = from_card(l->on.routing.expert, top * sizeof(*expert));
+    float *prob = from_card(l->on.routing.prob, top * sizeof(*prob));
+    uint32_t most = 0, gone;
     int same;
 
+    for (uint32_t i = 1; i < top; i++) /* one of little weight is no loss */
+        most = prob[i] > prob[most] ? i : most;
+    gone = expert[most];
     for (int i = 0; i < 4; i++)
         y[i] = floats_on_card(zeros, (size_t)l->n_tok * HIDDEN);
     add_range(l, y[0], 0, n);
