@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "base/utf8.h"
 #include "serve/logprobs.h"
 #include "serve/openai.h"
 
+/* What was cut may have been cut within a character. */
+static void make_valid(char *text)
+{
+    size_t n = strlen(text), at;
+
+    while ((at = weir_utf8_valid(text, n)) < n)
+        text[at] = '?';
+}
+
 json_t *weir_openai_error(const struct weir_fault *fault)
 {
+    struct weir_fault whole = *fault;
+
+    make_valid(whole.err.message);
+    make_valid(whole.param);
     return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message",
-                     fault->err.message, "type", weir_fault_type(fault),
-                     "param", *fault->param ? fault->param : NULL, "code",
-                     fault->code);
+                     whole.err.message, "type", weir_fault_type(fault), "param",
+                     *whole.param ? whole.param : NULL, "code", fault->code);
 }
 
 const char *weir_fault_type(const struct weir_fault *fault)

@@ -47,6 +47,24 @@ static void refuses(const char *json, const char *param, const char *code)
     weir_completion_fini(&completion);
 }
 
+/* A key of two-byte letters, an odd byte before them or not */
+static void answers_cut_key(const char *before)
+{
+    char json[512];
+    json_t *error;
+    size_t n =
+        (size_t)snprintf(json, sizeof(json), "{\"prompt\":\"a\",\"%s", before);
+
+    for (int i = 0; i < 60; i++, n += 2)
+        memcpy(json + n, "\xc3\xa9", 2);
+    snprintf(json + n, sizeof(json) - n, "\":1}");
+    tap_ok(read_body(json) == WEIR_EARG, "a long key that is unknown");
+    error = weir_openai_error(&fault);
+    tap_ok(error != NULL, "an error where '%s' and letters are cut", before);
+    json_decref(error);
+    weir_completion_fini(&completion);
+}
+
 static void reads_logprobs(const char *keys, int logprobs, size_t n_best)
 {
     static char json[256];
@@ -422,6 +440,8 @@ static void test_answers(void)
     tap_ok(weir_batch_line_number(nul, sizeof(nul) - 1) == 7,
            "nor does a NUL in an answer's text hide it");
     free(text);
+    answers_cut_key("");
+    answers_cut_key("x");
     refuses("{\"prompt\":\"a\",\"best\":1}", "best", "unknown_parameter");
     tap_ok(!weir_batch_line_print(3, "", 400, weir_openai_error(&fault), &text,
                                   &n, &fault.err),
