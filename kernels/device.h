@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 /* Changes with every change of this file that a compiled module would feel. */
-#define WEIR_DEVICE_ABI 3
+#define WEIR_DEVICE_ABI 4
 
 #define WEIR_DEVICE_PAGE     256  /* positions in a page of K or V */
 #define WEIR_DEVICE_MATRICES 3    /* that one product may have */
@@ -276,6 +276,19 @@ struct weir_device_attention {
     size_t ld_q, ld_kv, ld_pages, ld_y;
 };
 
+/*
+ * How a token is chosen, as src/text/sampler.h has it; all zeros: the one with
+ * the highest score, of equals the first.  A weight is the exp() of a score's
+ * distance from the highest one by the temperature, in f32, and is cut to
+ * multiples of 2^-40, of which sums are exact.
+ */
+struct weir_device_draw {
+    float temperature;  /* 0: no draw, and none of the others count */
+    float top_p, min_p; /* top_p 1: all; min_p 0: all */
+    uint32_t top_k;     /* 0: all */
+    double share;       /* [0, 1): where the draw falls */
+};
+
 /* The most that the operations of a device will have; 0: none of that kind */
 struct weir_device_limits {
     uint32_t n_tok;             /* of a step */
@@ -416,13 +429,14 @@ struct weir_device_table {
                    const uint32_t *index, size_t n_rows, size_t n, float *y,
                    size_t ld_y);
 
-    /* ids[t] = argmax() of kernels.h of x[t] */
-    void (*argmax)(struct weir_device *device, const float *x, size_t ld_x,
-                   size_t n_tok, size_t n, int32_t *ids);
-
-    /* n_past += n_tok of each run: the step is over */
-    void (*advance)(struct weir_device *device, struct weir_device_run *run,
-                    size_t n);
+    /*
+     * ids[t] is chosen by the scores x[t] [n], as draws[t] has it, which is
+     * in device memory; -1 when one of them is NaN or plus infinity, or all are
+     * minus infinity.
+     */
+    void (*choose)(struct weir_device *device, const float *x, size_t ld_x,
+                   size_t n_tok, size_t n, const struct weir_device_draw *draws,
+                   int32_t *ids);
 };
 
 /*

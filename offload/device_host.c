@@ -338,6 +338,5 @@ const struct weir_device_table weir_device_host = {
     .add = weir_host_add,
     .rows = weir_host_rows,
     .gather = weir_host_gather,
-    .argmax = weir_host_argmax,
-    .advance = weir_host_advance,
+    .choose = weir_host_choose,
 };

@@ -57,9 +57,8 @@ void weir_host_rows(struct weir_device *device, const struct weir_matrix *w,
 void weir_host_gather(struct weir_device *device, const float *x, size_t ld_x,
                       const uint32_t *index, size_t n_rows, size_t n, float *y,
                       size_t ld_y);
-void weir_host_argmax(struct weir_device *device, const float *x, size_t ld_x,
-                      size_t n_tok, size_t n, int32_t *ids);
-void weir_host_advance(struct weir_device *device, struct weir_device_run *run,
-                       size_t n);
+void weir_host_choose(struct weir_device *device, const float *x, size_t ld_x,
+                      size_t n_tok, size_t n,
+                      const struct weir_device_draw *draws, int32_t *ids);
 
 #endif

@@ -201,8 +201,6 @@ struct rows_args {
     size_t ld_x, n_tok, n, ld_y;
     float eps;
     float *y;
-    int32_t *out;
-    struct weir_device_run *run;
 };
 
 static void run_rms_norm(struct weir_device *device, const void *args)
@@ -311,38 +309,4 @@ void weir_host_gather(struct weir_device *device, const float *x, size_t ld_x,
                                    .ld_y = ld_y};
 
     SUBMIT(run_gather, &args);
-}
-
-static void run_argmax(struct weir_device *device, const void *args)
-{
-    const struct rows_args *a = args;
-
-    for (size_t t = 0; t < a->n_tok; t++)
-        a->out[t] = (int32_t)device->kernels.argmax(a->x + t * a->ld_x, a->n);
-}
-
-void weir_host_argmax(struct weir_device *device, const float *x, size_t ld_x,
-                      size_t n_tok, size_t n, int32_t *ids)
-{
-    const struct rows_args args = {
-        .x = x, .ld_x = ld_x, .n_tok = n_tok, .n = n, .out = ids};
-
-    SUBMIT(run_argmax, &args);
-}
-
-static void run_advance(struct weir_device *device, const void *args)
-{
-    const struct rows_args *a = args;
-
-    (void)device;
-    for (size_t i = 0; i < a->n; i++)
-        a->run[i].n_past += a->run[i].n_tok;
-}
-
-void weir_host_advance(struct weir_device *device, struct weir_device_run *run,
-                       size_t n)
-{
-    const struct rows_args args = {.run = run, .n = n};
-
-    SUBMIT(run_advance, &args);
 }

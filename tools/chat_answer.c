@@ -3,15 +3,14 @@
 #include <stdlib.h>
 
 #include "base/trace.h"
-#include "text/sampler.h"
+#include "engine/chooser.h"
 #include "tools/chat.h"
 #include "tools/chat_interrupt.h"
 
 /* An answer that is being made */
 struct answer {
     struct chat *chat;
-    struct weir_sampler sampler;
-    struct weir_mask *mask; /* NULL: any text is an answer */
+    struct weir_chooser chooser;
     struct weir_stop stop;
     struct weir_buf text;
     int32_t *ids; /* of what is read before it */
@@ -31,11 +30,11 @@ static int make_chooser(struct answer *answer, struct weir_err *err)
 
     sampling.seed += chat->n_answers;
     answer->stop = chat->sampling->stop;
-    rc = weir_sampler_init(&answer->sampler, &sampling,
+    rc = weir_sampler_init(&answer->chooser.sampler, &sampling,
                            weir_model_n_vocab(chat->model), err);
     return rc ? rc
               : answer_form_begin(chat->form, chat->model, eos, n_eos,
-                                  &answer->mask, err);
+                                  &answer->chooser.mask, err);
 }
 
 static int read_messages(struct answer *answer, struct weir_err *err)
@@ -122,8 +121,7 @@ static int generate(struct answer *answer, struct weir_err *err)
 
     while (!rc && !chat_interrupt_seen()) {
         weir_trace_part("sampling", -1);
-        id = weir_mask_choose(answer->mask, &answer->sampler, chat->logits);
-        weir_sampler_see_answer(&answer->sampler, id);
+        id = weir_chooser_next(&answer->chooser);
         answer->is_stuck = id == WEIR_MASK_NO_TOKEN;
         if (answer->is_stuck)
             break;
@@ -135,12 +133,12 @@ static int generate(struct answer *answer, struct weir_err *err)
         if (sampling_is_eos(chat->sampling, chat->model, id))
             break;
         rc = put_token(answer, id, err);
-        answer->at_end = answer_form_ends(answer->mask, id);
+        answer->at_end = answer_form_ends(answer->chooser.mask, id);
         if (++chat->took.n_answer == most || answer->stop.met >= 0 ||
             answer->at_end)
             break;
         if (!rc)
-            rc = weir_session_eval(chat->session, &id, 1, chat->logits, err);
+            rc = weir_chooser_eval(&answer->chooser, chat->session, id, err);
     }
     return rc ? rc : put_token(answer, -1, err);
 }
@@ -164,7 +162,8 @@ static int answer_messages(struct answer *answer, struct weir_err *err)
     double start = progress_seconds();
     int rc;
 
-    weir_sampler_see_prompt(&answer->sampler, answer->ids, answer->n_ids);
+    weir_sampler_see_prompt(&answer->chooser.sampler, answer->ids,
+                            answer->n_ids);
     chat_show_begin(&chat->show, answer->thinking);
     rc = generate(answer, err);
     chat_show_end(&chat->show);
@@ -181,7 +180,9 @@ static int answer_messages(struct answer *answer, struct weir_err *err)
 
 int chat_answer(struct chat *chat, struct weir_err *err)
 {
-    struct answer answer = {.chat = chat, .text = WEIR_BUF(CHAT_TEXT_BYTES)};
+    struct answer answer = {.chat = chat,
+                            .chooser.logits = chat->logits,
+                            .text = WEIR_BUF(CHAT_TEXT_BYTES)};
     int rc;
 
     chat_interrupt_clear();
@@ -193,8 +194,8 @@ int chat_answer(struct chat *chat, struct weir_err *err)
         rc = answer_messages(&answer, err);
     if (rc && answer.n_ids) /* to where the session is of use */
         weir_session_rewind(chat->session, answer.ids, answer.n_ids, NULL);
-    answer_form_end(answer.mask);
-    weir_sampler_fini(&answer.sampler);
+    answer_form_end(answer.chooser.mask);
+    weir_sampler_fini(&answer.chooser.sampler);
     weir_buf_fini(&answer.text);
     free(answer.ids);
     return rc;

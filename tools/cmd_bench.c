@@ -170,20 +170,31 @@ static int take_memory(struct bench *bench, struct weir_err *err)
                       stream_probe_bytes(&args->stream), err);
 }
 
-/* Tokens from number `at` on for each session, and all scores if wanted */
+/*
+ * Tokens from number `at` on for each session, and the scores behind them if
+ * wanted; a device keeps those of single tokens, and says which comes next.
+ */
 static int evaluate(struct bench *bench, size_t at, size_t n_tok, int scores,
                     const struct weir_observer *observer, struct weir_err *err)
 {
+    static const struct weir_device_draw best = {0};
     struct weir_eval evals[WEIR_MAX_EVALS];
+    struct weir_next next[WEIR_MAX_EVALS];
+    int32_t ids[WEIR_MAX_EVALS];
     size_t n_vocab = bench->model->jamba->config.n_vocab;
+    int by_device = bench->model->jamba->on && n_tok == 1;
 
-    for (size_t i = 0; i < bench->args.batch; i++)
+    for (size_t i = 0; i < bench->args.batch; i++) {
         evals[i] = (struct weir_eval){
             .session = bench->sessions[i],
             .ids = bench->ids + i * bench->n_ids + at,
             .n_ids = n_tok,
-            .logits = scores ? bench->logits + i * n_vocab : NULL};
-    return weir_session_observe_many(evals, bench->args.batch, observer, err);
+            .logits =
+                scores && !by_device ? bench->logits + i * n_vocab : NULL};
+        next[i] = (struct weir_next){scores ? &best : NULL, &ids[i]};
+    }
+    return weir_session_observe_many(evals, by_device ? next : NULL,
+                                     bench->args.batch, observer, err);
 }
 
 static void end(struct bench *bench)

@@ -10,8 +10,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/trace.h"
-#include "engine/session.h"
-#include "text/sampler.h"
+#include "engine/chooser.h"
 #include "tools/answer_form.h"
 #include "tools/chat.h"
 #include "tools/chat_interrupt.h"
@@ -48,11 +47,9 @@ struct run {
     struct run_args args;
     weir_model *model;
     weir_session *session;
-    struct weir_sampler sampler;
-    struct weir_mask *mask; /* NULL: any text is an answer */
-    int32_t *ids;           /* the prompt */
+    struct weir_chooser chooser;
+    int32_t *ids; /* the prompt */
     size_t n_ids, n_cached;
-    float *logits;
     size_t n_out;
     int at_eos;
     int broken;                   /* standard output takes no more */
@@ -277,9 +274,10 @@ static int open_session(struct run *run, struct weir_session_options *options,
     if (!rc)
         rc = run_session_load(&run->args.session, run->session, err);
     run->load_s += progress_seconds() - start;
-    run->logits = calloc(n_vocab, sizeof(*run->logits));
-    if (!rc && !run->logits)
-        rc = weir_err_nomem(err, n_vocab * sizeof(*run->logits), "logits");
+    run->chooser.logits = calloc(n_vocab, sizeof(*run->chooser.logits));
+    if (!rc && !run->chooser.logits)
+        rc = weir_err_nomem(err, n_vocab * sizeof(*run->chooser.logits),
+                            "logits");
     return rc;
 }
 
@@ -288,12 +286,12 @@ static int begin_answer(struct run *run, struct weir_err *err)
     const struct sampling *sampling = &run->args.sampling;
     uint32_t n_eos;
     const int32_t *eos = sampling_eos(sampling, run->model, &n_eos);
-    int rc = weir_sampler_init(&run->sampler, &sampling->values,
+    int rc = weir_sampler_init(&run->chooser.sampler, &sampling->values,
                                weir_model_n_vocab(run->model), err);
 
     return rc ? rc
               : answer_form_begin(&run->args.form, run->model, eos, n_eos,
-                                  &run->mask, err);
+                                  &run->chooser.mask, err);
 }
 
 static int prepare(struct run *run, struct weir_err *err)
@@ -371,8 +369,7 @@ static int put_token(struct run *run, int32_t id, struct weir_err *err)
 
 static int next_token(struct run *run, int32_t *id, struct weir_err *err)
 {
-    *id = weir_mask_choose(run->mask, &run->sampler, run->logits);
-    weir_sampler_see_answer(&run->sampler, *id);
+    *id = weir_chooser_next(&run->chooser);
     if (*id >= 0 || *id == WEIR_MASK_NO_TOKEN)
         return 0;
     return weir_err_set(err, WEIR_ECORRUPT,
@@ -396,7 +393,7 @@ static int put_end(struct run *run, struct weir_err *err)
 static int is_last(struct run *run, int32_t id)
 {
     if (run->args.sampling.stop.met < 0)
-        run->at_eos = answer_form_ends(run->mask, id);
+        run->at_eos = answer_form_ends(run->chooser.mask, id);
     return run->at_eos || run->n_out == run->args.n_tokens || run->broken ||
            run->args.sampling.stop.met >= 0 || run_session_is_over();
 }
@@ -407,11 +404,11 @@ static int generate(struct run *run, struct weir_err *err)
     int32_t id;
     int rc;
 
-    rc = weir_session_prefix(run->session, run->ids, run->n_ids, run->logits,
-                             &run->n_cached, err);
+    rc = weir_session_prefix(run->session, run->ids, run->n_ids,
+                             run->chooser.logits, &run->n_cached, err);
     run->prompt_s = progress_seconds() - start;
     progress_end(&run->progress);
-    weir_sampler_see_prompt(&run->sampler, run->ids, run->n_ids);
+    weir_sampler_see_prompt(&run->chooser.sampler, run->ids, run->n_ids);
     run_session_catch(&run->args.session);
     start = progress_seconds();
     while (!rc) {
@@ -426,7 +423,7 @@ static int generate(struct run *run, struct weir_err *err)
         if (is_last(run, id))
             break;
         if (!rc)
-            rc = weir_session_eval(run->session, &id, 1, run->logits, err);
+            rc = weir_chooser_eval(&run->chooser, run->session, id, err);
     }
     run->answer_s = progress_seconds() - start;
     return rc || run->broken ? rc : put_end(run, err);
@@ -512,11 +509,11 @@ static int print_json(const struct run *run, struct weir_err *err)
 /* What ended an answer before it was whole, or NULL */
 static const char *cut_by(const struct run *run)
 {
-    if (!run->mask || run->at_eos || run->broken)
+    if (!run->chooser.mask || run->at_eos || run->broken)
         return NULL;
     if (run->args.sampling.stop.met >= 0)
         return "a stop string";
-    if (weir_mask_may_end(run->mask))
+    if (weir_mask_may_end(run->chooser.mask))
         return NULL;
     if (run_session_is_over())
         return "a signal";
@@ -571,7 +568,7 @@ static int converse(struct run *run, struct weir_err *err)
         weir_session_usual_snapshots(run->model, options.n_ctx);
     rc = open_session(run, &options, err);
     chat.session = run->session;
-    chat.logits = run->logits;
+    chat.logits = run->chooser.logits;
     chat.n_ctx = options.n_ctx;
     return rc ? rc : chat_run(&chat, err);
 }
@@ -592,15 +589,15 @@ static void print_stats(const struct run *run)
 
 static void release(struct run *run)
 {
-    answer_form_end(run->mask);
+    answer_form_end(run->chooser.mask);
     answer_form_fini(&run->args.form);
-    weir_sampler_fini(&run->sampler);
+    weir_sampler_fini(&run->chooser.sampler);
     weir_session_free(run->session);
     weir_model_close(run->model);
     weir_buf_fini(&run->text);
     weir_buf_fini(&run->answer);
     free(run->ids);
-    free(run->logits);
+    free(run->chooser.logits);
 }
 
 static int begin_trace(struct run_args *args, struct weir_err *err)

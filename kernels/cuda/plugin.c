@@ -519,8 +519,7 @@ static const struct weir_device_table table = {
     .add = weir_cuda_add,
     .rows = weir_cuda_rows,
     .gather = weir_cuda_gather,
-    .argmax = weir_cuda_argmax,
-    .advance = weir_cuda_advance,
+    .choose = weir_cuda_choose,
 };
 
 __attribute__((visibility("default"))) const struct weir_device_table *

@@ -46,7 +46,7 @@ static int init(struct weir_schedule *schedule, struct weir_err *err)
         return weir_err_nomem(err, n * n_vocab * sizeof(*schedule->logits),
                               "texts in step");
     for (size_t i = 0; i < n; i++)
-        schedule->places[i].logits = schedule->logits + i * n_vocab;
+        schedule->places[i].chooser.logits = schedule->logits + i * n_vocab;
     return 0;
 }
 
@@ -77,19 +77,19 @@ int weir_schedule_new(weir_model *model,
 /* Makes the place free; its logits stay. */
 static void clear(struct place *place)
 {
-    float *logits = place->logits;
+    float *logits = place->chooser.logits;
 
     weir_session_free(place->session);
-    weir_sampler_fini(&place->sampler);
-    if (place->mask)
-        weir_mask_fini(place->mask);
-    free(place->mask);
+    weir_sampler_fini(&place->chooser.sampler);
+    if (place->chooser.mask)
+        weir_mask_fini(place->chooser.mask);
+    free(place->chooser.mask);
     weir_buf_fini(&place->ids);
     weir_buf_fini(&place->text);
     weir_scored_fini(&place->scoring.tokens);
     free(place->prompt);
     memset(place, 0, sizeof(*place));
-    place->logits = logits;
+    place->chooser.logits = logits;
 }
 
 void weir_schedule_free(struct weir_schedule *schedule)
@@ -195,10 +195,10 @@ static int make_mask(struct weir_schedule *schedule, struct place *place,
         rc = weir_token_tree_new(model->tokenizer, &schedule->tree, err);
     if (rc)
         return rc;
-    place->mask = calloc(1, sizeof(*place->mask));
-    if (!place->mask)
-        return weir_err_nomem(err, sizeof(*place->mask), "a mask");
-    return weir_mask_init(place->mask, schedule->tree, request->grammar,
+    place->chooser.mask = calloc(1, sizeof(*place->chooser.mask));
+    if (!place->chooser.mask)
+        return weir_err_nomem(err, sizeof(*place->chooser.mask), "a mask");
+    return weir_mask_init(place->chooser.mask, schedule->tree, request->grammar,
                           request->eos, request->n_eos,
                           weir_model_n_vocab(model), err);
 }
@@ -216,7 +216,7 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     int rc = weir_session_new(schedule->model, &options, &place->session, err);
 
     if (!rc)
-        rc = weir_sampler_init(&place->sampler, &request->sampling,
+        rc = weir_sampler_init(&place->chooser.sampler, &request->sampling,
                                weir_model_n_vocab(schedule->model), err);
     if (!rc && request->grammar)
         rc = make_mask(schedule, place, request, err);
@@ -237,7 +237,8 @@ static int fill_place(struct weir_schedule *schedule, struct place *place,
     place->text.ceiling = ANSWER_BYTES;
     weir_scored_init(&place->scoring.tokens, request->n_scores,
                      request->n_tokens);
-    weir_sampler_see_prompt(&place->sampler, place->prompt, place->n_prompt);
+    weir_sampler_see_prompt(&place->chooser.sampler, place->prompt,
+                            place->n_prompt);
     return 0;
 }
 
@@ -304,15 +305,19 @@ static int evaluate(struct weir_schedule *schedule, struct weir_err *err)
             eval.n_ids = place->n_piece;
             eval.turn = weir_schedule_ends_turn(schedule, place);
         }
-        if (is_ready(place))
-            eval.logits = place->logits;
         if (eval.n_ids == 0)
             continue;
+        schedule->next[n] = (struct weir_next){NULL, NULL};
+        if (is_ready(place))
+            weir_chooser_want(&place->chooser,
+                              place->scoring.tokens.n_scores != 0, &eval,
+                              &schedule->next[n]);
         schedule->evals[n++] = eval;
         weir_tally_add(&schedule->tally, weir_session_n_tok(place->session),
                        eval.n_ids);
     }
-    rc = weir_session_observe_many(schedule->evals, n, &observer, err);
+    rc = weir_session_observe_many(schedule->evals, schedule->next, n,
+                                   &observer, err);
     weir_tally_end_pass(&schedule->tally);
     return rc;
 }
@@ -324,10 +329,9 @@ static void choose(void *ctx, size_t item, unsigned worker)
     (void)worker;
     if (!is_ready(place))
         return;
-    place->id = weir_mask_choose(place->mask, &place->sampler, place->logits);
-    weir_sampler_see_answer(&place->sampler, place->id);
-    weir_scoring_choose(&place->scoring, place->logits, place->sampler.n_vocab,
-                        place->id);
+    place->id = weir_chooser_next(&place->chooser);
+    weir_scoring_choose(&place->scoring, place->chooser.logits,
+                        place->chooser.sampler.n_vocab, place->id);
 }
 
 /* The threads of the pass are idle between two of them. */
@@ -360,7 +364,8 @@ static int add_text(struct place *place, const struct weir_stop_out *out,
 static int decode_id(struct place *place, int32_t id, const char **text,
                      size_t *n_bytes, struct weir_err *err)
 {
-    if (id >= 0 && place->mask && weir_mask_shows(place->mask, id))
+    if (id >= 0 && place->chooser.mask &&
+        weir_mask_shows(place->chooser.mask, id))
         return weir_detokenizer_push(&place->session->detokenizer, id, 1, text,
                                      n_bytes, err);
     return weir_session_decode(place->session, id, text, n_bytes, err);
@@ -441,8 +446,8 @@ static int go_on(const struct weir_schedule *schedule, struct place *place,
         rc = decode(schedule, place, place->id, err);
     if (rc || place->ended)
         return rc;
-    if (place->mask && weir_mask_take(place->mask, place->id) &&
-        weir_mask_must_end(place->mask))
+    if (place->chooser.mask && weir_mask_take(place->chooser.mask, place->id) &&
+        weir_mask_must_end(place->chooser.mask))
         return end_text(schedule, place, WEIR_END_EOS, err);
     if (place->ids.n_bytes < place->n_tokens * sizeof(place->id))
         return 0;

@@ -3,11 +3,12 @@
 #ifndef WEIR_ENGINE_SCHEDULE_PARTS_H
 #define WEIR_ENGINE_SCHEDULE_PARTS_H
 
+#include "engine/chooser.h"
 #include "engine/schedule.h"
 
 struct place {
     weir_session *session;
-    struct weir_sampler sampler;
+    struct weir_chooser chooser; /* its logits stay with the place */
     struct weir_stop stop;
     int32_t eos[WEIR_MAX_EOS];
     uint32_t n_eos;
@@ -18,9 +19,7 @@ struct place {
     int is_new;             /* it has not yet been taken from the cache */
     size_t n_cached;        /* of the prompt, which was there */
     size_t n_branch;        /* of it, where another prompt differs; or 0 */
-    float *logits;          /* [n_vocab], of the place whoever has it */
     int32_t id;             /* the last token; or why there is none */
-    struct weir_mask *mask; /* of a text with a grammar, else NULL */
     struct weir_buf ids, text;
     struct weir_scoring scoring;
     int ended;
@@ -41,6 +40,7 @@ struct weir_schedule {
     struct weir_token_tree *tree; /* once a request had a grammar, else NULL */
     size_t next_prompt;           /* the place whose prompt comes first */
     struct weir_eval evals[WEIR_MAX_EVALS]; /* of a pass */
+    struct weir_next next[WEIR_MAX_EVALS];
 };
 
 /* For places in the text of a session to go back to */

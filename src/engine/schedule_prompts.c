@@ -90,7 +90,7 @@ static void recall(struct weir_schedule *schedule, struct place *place)
     place->is_new = 0;
     place->n_seen =
         weir_texts_take(schedule->texts, place->session, place->prompt,
-                        place->n_prompt, place->logits, &n_common);
+                        place->n_prompt, place->chooser.logits, &n_common);
     place->n_cached = place->n_seen;
     if (n_common >= WEIR_PROMPT_TOK && n_common > place->n_seen &&
         n_common < place->n_prompt)

@@ -258,8 +258,9 @@ static void settle(weir_session *session, const struct weir_sequence *sequence)
     keep_scores(session, sequence->logits);
 }
 
-static int run(const struct weir_eval *evals, size_t n,
-               const struct weir_observer *observer, struct weir_err *err)
+static int run(const struct weir_eval *evals, const struct weir_next *next,
+               size_t n, const struct weir_observer *observer,
+               struct weir_err *err)
 {
     struct weir_sequence sequences[WEIR_MAX_EVALS];
     struct weir_jamba *jamba;
@@ -269,9 +270,13 @@ static int run(const struct weir_eval *evals, size_t n,
     if (n == 0)
         return 0;
     jamba = evals->session->model->jamba;
-    do
+    do {
         make_sequence(&evals[i], &sequences[i]);
-    while (++i < n);
+        if (next) {
+            sequences[i].draw = next[i].draw;
+            sequences[i].next = next[i].id;
+        }
+    } while (++i < n);
     rc = weir_jamba_check(jamba, sequences, n, err);
     if (rc)
         return rc;
@@ -288,16 +293,17 @@ int weir_session_eval(weir_session *session, const int32_t *ids, size_t n_ids,
 {
     const struct weir_eval eval = {session, ids, n_ids, logits, 0};
 
-    return run(&eval, 1, &session->observer, err);
+    return run(&eval, NULL, 1, &session->observer, err);
 }
 
 int weir_session_eval_many(const struct weir_eval *evals, size_t n,
                            struct weir_err *err)
 {
-    return weir_session_observe_many(evals, n, NULL, err);
+    return weir_session_observe_many(evals, NULL, n, NULL, err);
 }
 
-int weir_session_observe_many(const struct weir_eval *evals, size_t n,
+int weir_session_observe_many(const struct weir_eval *evals,
+                              const struct weir_next *next, size_t n,
                               const struct weir_observer *observer,
                               struct weir_err *err)
 {
@@ -310,7 +316,7 @@ int weir_session_observe_many(const struct weir_eval *evals, size_t n,
         if (evals[i].session->model != evals[0].session->model)
             return weir_err_set(err, WEIR_EARG,
                                 "sessions of two models in one pass");
-    return run(evals, n, observer, err);
+    return run(evals, next, n, observer, err);
 }
 
 /* Puts the rows of logits behind each other; the rest goes to the caller. */
@@ -348,7 +354,7 @@ int weir_session_eval_all(weir_session *session, const int32_t *ids,
 
     if (logits)
         all.views |= 1u << WEIR_VIEW_LOGITS;
-    return run(&eval, 1, &all, err);
+    return run(&eval, NULL, 1, &all, err);
 }
 
 /* ---- going back ---- */
@@ -404,7 +410,7 @@ int weir_session_prefix(weir_session *session, const int32_t *ids, size_t n_ids,
         return 0;
     eval.ids = ids + n;
     eval.n_ids = n_ids - n;
-    return run(&eval, 1, &session->observer, err);
+    return run(&eval, NULL, 1, &session->observer, err);
 }
 
 int weir_session_decode(weir_session *session, int32_t id, const char **text,

@@ -91,8 +91,21 @@ int weir_session_reserve(weir_model *model,
                          const struct weir_session_options *options, size_t n,
                          uint64_t other_bytes, struct weir_err *err);
 
-/* weir_session_eval_many() with an observer (may be NULL) of the pass */
-int weir_session_observe_many(const struct weir_eval *evals, size_t n,
+/*
+ * How the token is chosen that follows those of an evaluation, and where its id
+ * goes, -1 if the scores are not finite; of sessions on a device
+ */
+struct weir_next {
+    const struct weir_device_draw *draw; /* NULL: it is not */
+    int32_t *id;
+};
+
+/*
+ * weir_session_eval_many() with an observer (may be NULL) of the pass, and the
+ * next tokens [n] (or NULL)
+ */
+int weir_session_observe_many(const struct weir_eval *evals,
+                              const struct weir_next *next, size_t n,
                               const struct weir_observer *observer,
                               struct weir_err *err);
 

@@ -54,6 +54,7 @@ struct weir_device_slots {
 /* A step of decoding that is put on the device again and again */
 struct weir_device_kept {
     uint32_t n_tok, n_runs, n_ends, max_pos;
+    int draws;
     struct weir_device_graph *graph;
 };
 
@@ -104,13 +105,15 @@ struct weir_on_device {
     float *router, *sum;
     struct weir_device_routing routing;
     float *ends, *logits; /* [WEIR_DEVICE_RUNS][n_hidden], [HEAD_TOK][n_vocab]*/
+    int32_t *next, *seen_next; /* [WEIR_DEVICE_RUNS]: chosen; of the host */
 
     /* what a step is told: of the device, and where it is written before */
     struct weir_device_told {
         int32_t *ids;
         struct weir_device_run *runs;
-        uint32_t *ends; /* rows whose scores are wanted */
-        void *data;     /* all of them, n_bytes */
+        struct weir_device_draw *draws; /* of the ends, if any is chosen by */
+        uint32_t *ends;                 /* rows whose scores are wanted */
+        void *data;                     /* all of them, n_bytes */
         size_t n_bytes;
     } told, telling;
     float *seen; /* of the host: scores, or what an observer is shown */

@@ -325,3 +325,13 @@ void weir_device_score(const struct weir_device_step *step, const float *x,
     add_matrix(step, &product, &on->jamba->bind.head, on->logits, c->n_vocab);
     multiply(step, &product);
 }
+
+void weir_device_choose(const struct weir_device_step *step, uint32_t first,
+                        uint32_t n)
+{
+    const struct weir_on_device *on = step->on;
+    size_t n_vocab = config_of(step)->n_vocab;
+
+    on->room.table->choose(on->room.device, on->logits, n_vocab, n, n_vocab,
+                           on->told.draws + first, on->next + first);
+}

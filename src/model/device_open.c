@@ -13,7 +13,7 @@ int weir_on_device_take_part(struct weir_on_device *on,
                             "working memory", part->at, err);
 }
 
-#define N_PARTS 22
+#define N_PARTS 23
 
 /* What a step works in */
 static void list_work(struct weir_on_device *on,
@@ -45,6 +45,7 @@ static void list_work(struct weir_on_device *on,
         {&r->first, 4, c->n_experts + 1u},
         {&on->ends, c->n_hidden * f, WEIR_DEVICE_RUNS},
         {&on->logits, c->n_vocab * f, WEIR_HEAD_TOK},
+        {&on->next, sizeof(*on->next), WEIR_DEVICE_RUNS},
         {&on->told.data, 1, on->told.n_bytes},
     };
 
@@ -66,7 +67,9 @@ static uint64_t work_bytes(struct weir_on_device *on)
 static void fit_step(struct weir_on_device *on)
 {
     for (on->step_tok = WEIR_DEVICE_STEP_TOK;; on->step_tok /= 2) {
-        on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) + 4) +
+        on->told.n_bytes = WEIR_DEVICE_RUNS * (sizeof(*on->told.runs) +
+                                               sizeof(*on->told.draws) +
+                                               sizeof(*on->told.ends)) +
                            on->step_tok * sizeof(*on->told.ids);
         if (work_bytes(on) <= on->room.n_bytes / 8 ||
             on->step_tok <= WEIR_DEVICE_LEAST_TOK)
@@ -132,7 +135,8 @@ static void point_told(struct weir_device_told *told, size_t step_tok)
     uint8_t *at = told->data;
 
     told->runs = (void *)at;
-    told->ids = (void *)(at + WEIR_DEVICE_RUNS * sizeof(*told->runs));
+    told->draws = (void *)(told->runs + WEIR_DEVICE_RUNS);
+    told->ids = (void *)(told->draws + WEIR_DEVICE_RUNS);
     told->ends = (void *)(told->ids + step_tok);
 }
 
@@ -195,6 +199,9 @@ static int open_all(struct weir_on_device *on, struct weir_err *err)
     point_told(&on->told, on->step_tok);
     if (!rc)
         rc = take_host_part(on, seen_bytes(on), &on->seen, err);
+    if (!rc)
+        rc = take_host_part(on, WEIR_DEVICE_RUNS * sizeof(*on->seen_next),
+                            &on->seen_next, err);
     return rc;
 }
 
@@ -237,6 +244,8 @@ void weir_on_device_free(struct weir_on_device *on)
         table->pinned_free(on->room.device, on->telling.data);
     if (on->seen)
         table->pinned_free(on->room.device, on->seen);
+    if (on->seen_next)
+        table->pinned_free(on->room.device, on->seen_next);
     weir_device_room_close(&on->room);
     free(on->tensors);
     free(on->layers);

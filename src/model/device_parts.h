@@ -108,7 +108,9 @@ struct weir_device_step {
     uint32_t n_tok, n_runs, n_ends;
     uint32_t max_tok, max_pos; /* of a run */
     int prompt;
-    float *logits[WEIR_DEVICE_RUNS]; /* where the scores go, [n_ends] */
+    float *logits[WEIR_DEVICE_RUNS]; /* where the scores go, or NULL, */
+    int32_t *next[WEIR_DEVICE_RUNS]; /* and what is chosen, [n_ends] */
+    int scores, draws;               /* any of them */
     struct weir_err *err;
 };
 
@@ -142,6 +144,10 @@ int weir_device_some_experts(const struct weir_device_step *step,
 /* on->logits [n][n_vocab] of n rows of hidden states at x */
 void weir_device_score(const struct weir_device_step *step, const float *x,
                        uint32_t n);
+
+/* on->next[first] on are chosen by those logits */
+void weir_device_choose(const struct weir_device_step *step, uint32_t first,
+                        uint32_t n);
 
 /* Where a vector of jamba->bind lies; NULL of NULL */
 const float *weir_device_vector(const struct weir_device_step *step,

@@ -3,7 +3,9 @@
  * The forward pass of jamba.c on a device.  Tokens go in steps of at most
  * step_tok through all layers; what a step is about (ids, whose they are, which
  * scores are wanted) lies in device memory, so that a step of decoding is
- * captured once and launched for each token from then on.
+ * captured once and launched for each token from then on.  The next token is
+ * chosen there, too, if nobody wants to see the scores: then ids alone come
+ * back.
  *
  * Steps hold tokens of prompts or others, never both: products of a prompt
  * round activations as linear.h has it, those of other tokens do not.
@@ -192,7 +194,7 @@ static int embed(const struct weir_device_step *step)
     return leave(step, slot);
 }
 
-/* The scores of n rows of hidden states at x */
+/* The scores of n rows of hidden states at x, into on->logits */
 static int score(const struct weir_device_step *step, const float *x,
                  uint32_t n)
 {
@@ -207,6 +209,23 @@ static int score(const struct weir_device_step *step, const float *x,
         return rc;
     weir_device_score(step, x, n);
     return leave(step, slot);
+}
+
+/* Of ends `first` on: their scores, and what is chosen by them */
+static int score_ends(const struct weir_device_step *step, uint32_t first,
+                      uint32_t n)
+{
+    const struct weir_on_device *on = step->on;
+    int rc =
+        score(step, on->ends + first * (size_t)config_of(step)->n_hidden, n);
+
+    if (rc || !step->draws)
+        return rc;
+    weir_device_choose(step, first, n);
+    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE,
+                            on->seen_next + first, on->next + first,
+                            n * sizeof(*on->next));
+    return 0;
 }
 
 /* What the step is about, to the device, and all that follows from it */
@@ -225,7 +244,7 @@ static int run_layers(const struct weir_device_step *step)
     if (!rc && step->n_ends)
         gather_ends(step);
     if (!rc && step->n_ends && step->n_ends <= WEIR_HEAD_TOK)
-        rc = score(step, on->ends, step->n_ends);
+        rc = score_ends(step, 0, step->n_ends);
     return rc;
 }
 
@@ -237,7 +256,8 @@ static struct weir_device_kept *find_kept(const struct weir_device_step *step)
         struct weir_device_kept *kept = &on->kept[i];
 
         if (kept->n_tok == step->n_tok && kept->n_runs == step->n_runs &&
-            kept->n_ends == step->n_ends && kept->max_pos == step->max_pos)
+            kept->n_ends == step->n_ends && kept->max_pos == step->max_pos &&
+            kept->draws == step->draws)
             return kept;
     }
     return NULL;
@@ -269,8 +289,8 @@ static int capture(const struct weir_device_step *step,
     if (rc)
         return rc;
     *out = place_kept(on);
-    **out = (struct weir_device_kept){step->n_tok, step->n_runs, step->n_ends,
-                                      step->max_pos, graph};
+    **out = (struct weir_device_kept){step->n_tok,   step->n_runs, step->n_ends,
+                                      step->max_pos, step->draws,  graph};
     return 0;
 }
 
@@ -315,6 +335,8 @@ static void hand_over(void *ctx, size_t item, unsigned worker)
     size_t at = item % n_pieces(step) * PIECE, left = n_vocab - at;
 
     (void)worker;
+    if (!step->logits[delivery->first + row])
+        return;
     memcpy(step->logits[delivery->first + row] + at,
            step->on->seen + row * n_vocab + at,
            (left < PIECE ? left : PIECE) * sizeof(float));
@@ -328,18 +350,21 @@ static int deliver(const struct weir_device_step *step, uint32_t first,
     size_t n_vocab = config_of(step)->n_vocab;
     int rc;
 
-    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
-                            on->logits, n * n_vocab * sizeof(float));
+    if (step->scores)
+        on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
+                                on->logits, n * n_vocab * sizeof(float));
     rc = on->room.table->synchronize(on->room.device, step->err);
-    if (!rc)
+    if (!rc && step->scores)
         weir_pool_run(on->jamba->pool, n * n_pieces(step), hand_over,
                       &delivery);
+    for (uint32_t i = first; i < first + n && !rc; i++)
+        if (step->next[i])
+            *step->next[i] = on->seen_next[i];
     return rc;
 }
 
 static int deliver_all(const struct weir_device_step *step)
 {
-    size_t hidden = config_of(step)->n_hidden;
     uint32_t n;
     int rc = 0;
 
@@ -347,7 +372,7 @@ static int deliver_all(const struct weir_device_step *step)
         return deliver(step, 0, step->n_ends);
     for (uint32_t i = 0; i < step->n_ends && !rc; i += n) {
         n = step->n_ends - i < WEIR_HEAD_TOK ? step->n_ends - i : WEIR_HEAD_TOK;
-        rc = score(step, step->on->ends + i * hidden, n);
+        rc = score_ends(step, i, n);
         if (!rc)
             rc = deliver(step, i, n);
     }
@@ -406,6 +431,23 @@ static void begin_step(struct weir_device_step *step)
 {
     step->n_tok = step->n_runs = step->n_ends = 0;
     step->max_tok = step->max_pos = 0;
+    step->scores = step->draws = 0;
+}
+
+/* The run that was added last is wanted for what follows it. */
+static void add_end(struct weir_device_step *step,
+                    const struct weir_sequence *sequence)
+{
+    struct weir_device_told *telling = &step->on->telling;
+
+    telling->ends[step->n_ends] = step->n_tok - 1;
+    telling->draws[step->n_ends] = (struct weir_device_draw){0};
+    if (sequence->draw)
+        telling->draws[step->n_ends] = *sequence->draw;
+    step->next[step->n_ends] = sequence->draw ? sequence->next : NULL;
+    step->draws |= sequence->draw != NULL;
+    step->logits[step->n_ends++] = sequence->logits;
+    step->scores |= sequence->logits != NULL;
 }
 
 /* Adds n tokens of the sequence from `at` on. */
@@ -424,10 +466,8 @@ static void add_run(struct weir_device_step *step,
         step->max_tok = n;
     if (n_past + n > step->max_pos)
         step->max_pos = n_past + n;
-    if (sequence->logits && at + n == sequence->n_ids) {
-        telling->ends[step->n_ends] = step->n_tok - 1;
-        step->logits[step->n_ends++] = sequence->logits;
-    }
+    if ((sequence->logits || sequence->draw) && at + n == sequence->n_ids)
+        add_end(step, sequence);
 }
 
 /* Where a call has come to */

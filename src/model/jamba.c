@@ -611,6 +611,9 @@ static int check_sequence(const struct weir_jamba *jamba,
                             "start a new one");
     if (n_ids == 0)
         return weir_err_set(err, WEIR_EARG, "no tokens to evaluate");
+    if (sequence->draw && !jamba->on)
+        return weir_err_set(err, WEIR_EARG,
+                            "tokens are not chosen where the CPU computes");
     if (n_ids > state->n_ctx - state->n_tok)
         return weir_err_set(err, WEIR_EARG,
                             "%zu tokens do not fit behind the %zu that are "

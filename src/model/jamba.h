@@ -14,6 +14,7 @@
 #include "offload/residency.h"
 #include "offload/scratch.h"
 
+struct weir_device_draw;
 struct weir_device_table;
 struct weir_on_device;
 
@@ -111,6 +112,12 @@ struct weir_sequence {
     size_t n_ids;       /* > 0 */
     float *logits; /* [n_vocab]: scores of the next token; NULL: not wanted */
     int prompt;    /* computed as one, however few they are */
+    /*
+     * On a device, NULL or how the next token is chosen (kernels/device.h), and
+     * where its id goes
+     */
+    const struct weir_device_draw *draw;
+    int32_t *next;
     /*
      * What the Mamba layers are to be kept of behind some of the tokens,
      * ascending; n_tok counts those in the state before, too

@@ -8,6 +8,7 @@
  */
 #include "text/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,10 +268,15 @@ static size_t filter(struct weir_sampler *s, double best)
     return n;
 }
 
+/* u of the next token */
+static double share_of(const struct weir_sampler *s)
+{
+    return (double)(mix(s->sampling.seed, s->step) >> 11) * 0x1p-53;
+}
+
 static int32_t draw(const struct weir_sampler *s, size_t n)
 {
-    double share = (double)(mix(s->sampling.seed, s->step) >> 11) * 0x1p-53;
-    double sum = 0, wanted = share * measure(s->values, n, 1);
+    double sum = 0, wanted = share_of(s) * measure(s->values, n, 1);
     size_t i = 0;
 
     for (; i + 1 < n; i++) {
@@ -306,4 +312,28 @@ int32_t weir_sampler_next_of(struct weir_sampler *s, const float *logits,
         id = draw(s, filter(s, s->values[best]));
     s->step++;
     return id;
+}
+
+int weir_sampler_tell_draw(const struct weir_sampler *s,
+                           struct weir_device_draw *draw)
+{
+    const struct weir_sampling *sampling = &s->sampling;
+
+    *draw =
+        (struct weir_device_draw){.temperature = (float)sampling->temperature,
+                                  .top_p = (float)sampling->top_p,
+                                  .min_p = (float)sampling->min_p,
+                                  .top_k = sampling->top_k < (double)s->n_vocab
+                                               ? (uint32_t)sampling->top_k
+                                               : 0,
+                                  .share = share_of(s)};
+    return sampling->n_biases == 0 && sampling->repetition_penalty == 1 &&
+           sampling->presence_penalty == 0 &&
+           sampling->frequency_penalty == 0 &&
+           (sampling->temperature == 0 || draw->temperature >= FLT_MIN);
+}
+
+void weir_sampler_take_drawn(struct weir_sampler *s, int32_t id)
+{
+    s->step += id >= 0;
 }

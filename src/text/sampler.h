@@ -28,6 +28,7 @@
 #ifndef WEIR_TEXT_SAMPLER_H
 #define WEIR_TEXT_SAMPLER_H
 
+#include "kernels/device.h"
 #include "text/sampling.h"
 
 /* How often a token was seen */
@@ -77,5 +78,13 @@ int32_t weir_sampler_next(struct weir_sampler *sampler, const float *logits);
  */
 int32_t weir_sampler_next_of(struct weir_sampler *sampler, const float *logits,
                              const uint64_t *mask);
+
+/*
+ * 1, and how a device is to choose the next token, if it can: without penalties
+ * and biases.  Then weir_sampler_take_drawn() is told which one it was.
+ */
+int weir_sampler_tell_draw(const struct weir_sampler *sampler,
+                           struct weir_device_draw *draw);
+void weir_sampler_take_drawn(struct weir_sampler *sampler, int32_t id);
 
 #endif

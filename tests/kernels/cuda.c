@@ -298,6 +298,7 @@ int main(int argc, char **argv)
         return 0;
     }
     check_rows();
+    check_choose();
     check_products();
     check_many();
     check_experts();

@@ -55,6 +55,7 @@ void check_experts(void);
 void check_sequence(void);
 void check_attention(void);
 void check_rows(void);
+void check_choose(void);
 void bench(void);
 
 #endif

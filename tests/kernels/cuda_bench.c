@@ -38,6 +38,7 @@ static struct {
     uint32_t *pages;
     int32_t *ids, *answers;
     struct weir_device_run *run;
+    struct weir_device_draw *best, *draws;
     struct weir_device_routing routing;
     struct weir_device_expert *expert; /* [LAYERS / 2][EXPERTS] */
     struct weir_device_runs runs;
@@ -301,7 +302,7 @@ static void step(void *ctx, unsigned i)
     p = product(&lm_head, m.h, HIDDEN, m.logits, VOCAB);
     with_norm(&p);
     gpu->matmul(card, &p);
-    gpu->argmax(card, m.logits, VOCAB, m.n_tok, VOCAB, m.answers);
+    gpu->choose(card, m.logits, VOCAB, m.n_tok, VOCAB, m.best, m.answers);
     m.n_tok = n_tok;
 }
 
@@ -381,6 +382,7 @@ static void set_up(void)
     uint64_t kv = (uint64_t)PAGES * WEIR_DEVICE_PAGE * KV_HEADS * HD * 2;
     uint32_t pages[PAGES];
     int32_t ids[MOST_TOK];
+    struct weir_device_draw draws[MOST_SEQ];
     struct weir_err err;
 
     if (gpu->reserve(card, &limits, &err))
@@ -413,6 +415,8 @@ static void set_up(void)
     m.ids = take(MOST_TOK * 4);
     m.answers = take(MOST_TOK * 4);
     m.run = take(MOST_SEQ * sizeof(*m.run));
+    m.best = take(sizeof(draws));
+    m.draws = take(sizeof(draws));
     m.expert = take(sizeof(expert));
     m.routing.expert = take(MOST_TOK * TOP * 4);
     m.routing.prob = take(MOST_TOK * TOP * 4);
@@ -432,6 +436,10 @@ static void set_up(void)
             expert[l][e].gate_scale = expert[l][e].up_scale =
                 expert[l][e].down_scale = m.ones;
         }
+    gpu->fill(card, WEIR_STREAM_COMPUTE, m.best, 0, sizeof(draws));
+    for (unsigned i = 0; i < MOST_SEQ; i++)
+        draws[i] = (struct weir_device_draw){0.8f, 0.95f, 0, 1000, 0.4};
+    gpu->to_device(card, WEIR_STREAM_COMPUTE, m.draws, draws, sizeof(draws));
     gpu->to_device(card, WEIR_STREAM_COMPUTE, m.ids, ids, sizeof(ids));
     gpu->to_device(card, WEIR_STREAM_COMPUTE, m.pages, pages, sizeof(pages));
     gpu->to_device(card, WEIR_STREAM_COMPUTE, m.expert, expert, sizeof(expert));
@@ -514,9 +522,14 @@ static void small(void *ctx, unsigned i)
     ((void (*)(void))ctx)();
 }
 
-static void only_argmax(void)
+static void choose_best(void)
 {
-    gpu->argmax(card, m.logits, VOCAB, m.runs.n, VOCAB, m.answers);
+    gpu->choose(card, m.logits, VOCAB, m.runs.n, VOCAB, m.best, m.answers);
+}
+
+static void choose_any(void)
+{
+    gpu->choose(card, m.logits, VOCAB, m.runs.n, VOCAB, m.draws, m.answers);
 }
 
 static void bench_small(void)
@@ -524,7 +537,8 @@ static void bench_small(void)
     print("route", card_time(small, route, 20), 0, 0);
     print("append, attend, join", card_time(small, attend, 20), 0,
           m.n_tok > 64 ? 2.0 * m.n_tok * m.n_tok * HIDDEN : 0);
-    print("argmax", card_time(small, only_argmax, 20), 0, 0);
+    print("choose the best", card_time(small, choose_best, 20), 0, 0);
+    print("choose by top-k, top-p", card_time(small, choose_any, 20), 0, 0);
     print("a Mamba mixer", card_time(small, mamba, 6), 0, 0);
 }
 

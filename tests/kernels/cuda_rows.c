@@ -22,25 +22,6 @@ static void check_norm(size_t n, double *far)
     *far = worst_of(*far, apart(from_card(sum, all * 4), y, all));
 }
 
-static int same_argmax(size_t n)
-{
-    float *x = random_floats(N_TOK * n);
-    int32_t *ids = on_card(NULL, N_TOK * sizeof(*ids)), *got;
-    int same = 1;
-
-    x[n / 2] = NAN;
-    x[n] = NAN;
-    for (size_t i = 0; i < n; i++)
-        x[2 * n + i] = i % 3 ? -INFINITY : NAN;
-    for (size_t i = 0; i < n; i++)
-        x[3 * n + i] = i >= n / 3 ? 1.5f : -1;
-    gpu->argmax(card, floats_on_card(x, N_TOK * n), n, N_TOK, n, ids);
-    got = from_card(ids, N_TOK * sizeof(*got));
-    for (size_t t = 0; t < N_TOK; t++)
-        same &= (size_t)got[t] == weir_kernels_ref.argmax(x + t * n, n);
-    return same;
-}
-
 static int same_rows(enum weir_dtype dtype)
 {
     const int32_t ids[N_TOK] = {0, 49, 17, -1, 50};
@@ -65,11 +46,9 @@ static int same_rows(enum weir_dtype dtype)
     return same;
 }
 
-/* A graph that goes on from what it left: n_past, and rows that follow it */
+/* A graph that is told anew each time, and goes on from what it left */
 static int graph_goes_on(void)
 {
-    const struct weir_device_run runs[2] = {{0, 1, 3, 0}, {1, 2, 8, 1}}, *got;
-    struct weir_device_run *at = on_card(runs, sizeof(runs));
     const uint32_t *last;
     const uint32_t index[3] = {2, 0, 1};
     uint32_t *told, *tells = on_card(index, sizeof(index));
@@ -87,7 +66,6 @@ static int graph_goes_on(void)
     gpu->to_device(card, WEIR_STREAM_COMPUTE, tells, told, sizeof(index));
     gpu->gather(card, from, 40, rows, 3, 40, to, 40);
     gpu->copy(card, WEIR_STREAM_COMPUTE, from, to, 3 * 40 * sizeof(float));
-    gpu->advance(card, at, 2);
     if (gpu->capture_end(card, &graph, &err))
         return 0;
     for (uint32_t i = 0; i < 2; i++) {
@@ -97,9 +75,7 @@ static int graph_goes_on(void)
         last = from_card(tells, sizeof(index));
         right &= last[0] == 10 * i && last[2] == 10 * i + 2;
     }
-    got = from_card(at, sizeof(runs));
     y = from_card(from, 3 * 40 * sizeof(float));
-    right &= got[0].n_past == 5 && got[1].n_past == 12;
     for (size_t t = 0; t < 3; t++)
         right &= !memcmp(y + t * 40, x + index[index[t]] * 40, 160);
     gpu->graph_free(card, graph);
@@ -131,15 +107,12 @@ void check_rows(void)
 {
     static const size_t sizes[] = {1, 16, 100, 257, 4096, MOST};
     double far = 0;
-    int same = 1;
+    int same;
 
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 6; i++)
         check_norm(sizes[i], &far);
-        same &= same_argmax(sizes[i]);
-    }
     tap_ok(card_is_clean(), "rows: nothing else is written");
     tap_ok(far < 1e-5, "norms and sums: %.1e from the reference", far);
-    tap_ok(same, "argmax: the reference's, with equals and no numbers");
     same = same_rows(WEIR_BF16) && same_rows(WEIR_F32) && same_rows(WEIR_I8) &&
            same_rows(WEIR_F16);
     tap_ok(same, "rows of a table, and none");

@@ -221,7 +221,7 @@ static int fail_eval(weir_session *session, const int32_t *ids, size_t n)
     const struct weir_eval eval = {
         .session = session, .ids = ids, .n_ids = n, .turn = 1};
 
-    return weir_session_observe_many(&eval, 1, &observer, &err);
+    return weir_session_observe_many(&eval, NULL, 1, &observer, &err);
 }
 
 static void test_errors(weir_model *model)
