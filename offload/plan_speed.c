@@ -21,11 +21,12 @@
  * and what it could have done meanwhile at another layer is lost.  So layers
  * (the stages of a model) are added up, each as long as T says of it.
  *
- * A device computes the trunk, in which the CPU has no part then, and experts
+ * A device computes the trunk, but for what the CPU does of a token that is
+ * decoded and the device has no room for, one after the other, and experts
  * beside the CPU: Ct and Ce are what they take together and side by side.  What
- * passes through it takes the way there, P seconds, which is a bound as Rt + Re
- * is; experts that are brought for a token that is decoded arrive after their
- * router, those of prompts before.
+ * passes through the device takes the way there, P seconds, which is a bound as
+ * Rt + Re is; experts that are brought for a token that is decoded arrive after
+ * their router, those of prompts before.
  *
  * More memory takes from Re, Rt or both of a stage, but never from one to give
  * the other, since no expert is kept before all of the trunk is: so no stage
@@ -53,7 +54,6 @@ struct pass {
     double span;   /* that share what is read from the drive */
     double rows;   /* the same of tables, which have to be in RAM together */
     double chunk;  /* that go through a unit at once */
-    double step;   /* the same on a device */
     int brings;    /* what a device has no room for is copied there */
     double n_last; /* of them need logits at a time: the head runs once */
     int is_prompt;
@@ -136,7 +136,7 @@ static void add_to_device(struct demand *demand, const struct weir_plan *plan,
                           const struct pass *pass)
 {
     int is_head = unit->kind == WEIR_PLAN_HEAD;
-    double uses = is_head ? 1 : times_wanted(unit, pass, pass->step);
+    double uses = is_head ? 1 : times_wanted(unit, pass, pass->chunk);
     double bytes = (double)weir_plan_unpacked_bytes(unit), moved = uses;
     double flop = pass->is_prompt && unit->prompt_flop > 0 ? unit->prompt_flop
                                                            : unit->flop;
@@ -166,8 +166,7 @@ static int is_for_device(const struct weir_plan *plan, uint32_t number,
                          const struct pass *pass)
 {
     return plan->places[number] == WEIR_ON_DEVICE ||
-           (pass->step > 0 && unit->kind != WEIR_PLAN_ROWS &&
-            (unit->kind != WEIR_PLAN_EXPERT || pass->brings));
+           (pass->brings && unit->kind != WEIR_PLAN_ROWS);
 }
 
 static void add_unit(struct load *load, const struct weir_plan *plan,
@@ -428,8 +427,8 @@ static void predict_decode(struct weir_plan *plan,
                               .span = n,
                               .rows = n,
                               .chunk = chunk,
-                              .step = budget->device_bytes ? chunk : 0,
-                              .brings = budget->only_device,
+                              .brings =
+                                  budget->device_bytes && budget->only_device,
                               .n_last = n};
     struct course course = {.machine = machine,
                             .model = model,
@@ -460,8 +459,7 @@ static void predict_prompt(struct weir_plan *plan,
                               .span = (double)plan->span_tok,
                               .rows = rows,
                               .chunk = n < chunk ? n : chunk,
-                              .step = budget->device_bytes ? chunk : 0,
-                              .brings = 1,
+                              .brings = budget->device_bytes > 0,
                               .n_last = 1,
                               .is_prompt = 1};
     struct course course = {.machine = machine,

@@ -4,7 +4,7 @@
  * layers of jamba.c as operations that are put on the device one behind the
  * other, without waiting for any as long as all weights lie there.  What does
  * not fit is brought when its turn comes (device_slots.c), or computed by the
- * CPU (device_experts.c).
+ * CPU (device_experts.c, device_beside.c).
  */
 #ifndef WEIR_MODEL_DEVICE_H
 #define WEIR_MODEL_DEVICE_H
@@ -96,6 +96,7 @@ struct weir_on_device {
     struct {
         uint32_t *expert;
         float *prob, *hidden, *sum;
+        float *in, *out; /* of products with the trunk, [WEIR_CHUNK_TOK][...] */
     } beside;
     struct weir_device_event *asked;
 

@@ -34,8 +34,7 @@ static size_t hidden_bytes(const struct weir_device_step *step)
            sizeof(float);
 }
 
-/* hidden += sum */
-static void add_sum(const struct weir_device_step *step)
+void weir_device_add_sum(const struct weir_device_step *step)
 {
     const struct weir_on_device *on = step->on;
     size_t hidden = on->jamba->config.n_hidden;
@@ -111,7 +110,7 @@ static int share(const struct weir_device_step *step, uint32_t layer)
     memcpy(on->beside.sum, jamba->work.sum, hidden_bytes(step));
     on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE, on->sum,
                               on->beside.sum, hidden_bytes(step));
-    add_sum(step);
+    weir_device_add_sum(step);
     return 0;
 }
 
@@ -224,7 +223,7 @@ static int bring_all(const struct weir_device_step *step, uint32_t layer)
     if (rc)
         return rc;
     compute(&bringing, n_experts);
-    add_sum(step);
+    weir_device_add_sum(step);
     return 0;
 }
 

@@ -112,15 +112,11 @@ static struct weir_device_runs runs_of(const struct weir_device_step *step)
 
 /* ---- layers ---- */
 
-static void attention(const struct weir_device_step *step, uint32_t layer)
+void weir_device_attend(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
-    const struct weir_bind_layer *bind = &on->jamba->bind.layers[layer];
     size_t q = (size_t)c->n_heads * c->head_dim;
-    size_t kv = (size_t)c->n_kv_heads * c->head_dim;
-    struct weir_device_matmul product =
-        product_of_hidden(step, bind->input_norm, WEIR_DEVICE_FINE);
     const struct weir_device_attention attention = {
         .runs = runs_of(step),
         .n_heads = c->n_heads,
@@ -136,21 +132,34 @@ static void attention(const struct weir_device_step *step, uint32_t layer)
         .pages = on->states.at,
         .y = on->heads,
         .ld_q = q,
-        .ld_kv = kv,
+        .ld_kv = (size_t)c->n_kv_heads * c->head_dim,
         .ld_pages = on->states.ld_pages,
         .ld_y = q,
     };
+
+    on->room.table->attention(on->room.device, &attention);
+}
+
+static void attention(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_config *c = config_of(step);
+    const struct weir_bind_layer *bind = &on->jamba->bind.layers[layer];
+    size_t q = (size_t)c->n_heads * c->head_dim;
+    size_t kv = (size_t)c->n_kv_heads * c->head_dim;
+    struct weir_device_matmul product =
+        product_of_hidden(step, bind->input_norm, WEIR_DEVICE_FINE);
 
     add_matrix(step, &product, &bind->attention.q, on->q, q);
     add_matrix(step, &product, &bind->attention.k, on->k, kv);
     add_matrix(step, &product, &bind->attention.v, on->v, kv);
     multiply(step, &product);
-    on->room.table->attention(on->room.device, &attention);
+    weir_device_attend(step, layer);
     apply(step, &bind->attention.o, on->heads, q, on->hidden, c->n_hidden,
           WEIR_OUT_ADD, WEIR_DEVICE_FINE);
 }
 
-static void convolve(const struct weir_device_step *step, uint32_t layer)
+void weir_device_convolve(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
@@ -171,8 +180,8 @@ static void convolve(const struct weir_device_step *step, uint32_t layer)
     on->room.table->conv(on->room.device, &conv);
 }
 
-static void scan(const struct weir_device_step *step, uint32_t layer,
-                 const struct weir_device_matmul *dt_of)
+void weir_device_scan(const struct weir_device_step *step, uint32_t layer,
+                      const struct weir_device_matmul *dt_of)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_config *c = config_of(step);
@@ -217,13 +226,13 @@ static void mamba(const struct weir_device_step *step, uint32_t layer)
 
     add_matrix(step, &product, &bind->mamba.in_proj, on->xz, 2 * inner);
     multiply(step, &product);
-    convolve(step, layer);
+    weir_device_convolve(step, layer);
     apply(step, &bind->mamba.x_proj, on->u, inner, on->p, ld_p, WEIR_OUT_STORE,
           WEIR_DEVICE_FINE);
     product = product_of(step, on->p, ld_p, WEIR_DEVICE_FINE);
     product.norm = weir_device_vector(step, bind->mamba.dt_norm);
     add_matrix(step, &product, &bind->mamba.dt_proj, on->dt, inner);
-    scan(step, layer, &product);
+    weir_device_scan(step, layer, &product);
     apply(step, &bind->mamba.out_proj, on->u, inner, on->hidden, c->n_hidden,
           WEIR_OUT_ADD, WEIR_DEVICE_FINE);
 }

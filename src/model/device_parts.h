@@ -122,6 +122,30 @@ void weir_device_embed(const struct weir_device_step *step);
 void weir_device_mixer(const struct weir_device_step *step, uint32_t layer);
 void weir_device_mlp(const struct weir_device_step *step, uint32_t layer);
 
+/*
+ * Of a mixer what is no product, and where that finds and leaves things: from
+ * on->xz into on->u; from on->u, on->p and on->dt, which is the product dt_of
+ * unless that is NULL, into on->u; from on->q, on->k and on->v into on->heads.
+ */
+void weir_device_convolve(const struct weir_device_step *step, uint32_t layer);
+void weir_device_scan(const struct weir_device_step *step, uint32_t layer,
+                      const struct weir_device_matmul *dt_of);
+void weir_device_attend(const struct weir_device_step *step, uint32_t layer);
+
+/* hidden += sum */
+void weir_device_add_sum(const struct weir_device_step *step);
+
+/*
+ * Whether the products of a unit of the trunk are the CPU's in this step; and
+ * the same parts of a step, where they are.  The unit is wanted.
+ */
+int weir_device_is_beside(const struct weir_device_step *step, uint32_t unit);
+int weir_device_mixer_beside(const struct weir_device_step *step,
+                             uint32_t layer);
+int weir_device_mlp_beside(const struct weir_device_step *step, uint32_t layer);
+int weir_device_score_beside(const struct weir_device_step *step,
+                             const float *x, uint32_t n);
+
 /* Which experts the tokens go to, into on->routing */
 void weir_device_route(const struct weir_device_step *step, uint32_t layer);
 

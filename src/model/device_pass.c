@@ -44,8 +44,29 @@ static int show(const struct weir_device_step *step, enum weir_view view,
 
 static void want(const struct weir_device_step *step, uint32_t unit)
 {
-    if (!weir_device_has(&step->on->trunk, unit))
+    if (weir_device_is_beside(step, unit) ||
+        !weir_device_has(&step->on->trunk, unit))
         weir_residency_want(step->on->jamba->residency, unit);
+}
+
+/* It is the unit's turn, of those that pass. */
+static void take_turn(const struct weir_device_step *step, uint32_t unit)
+{
+    struct weir_on_device *on = step->on;
+
+    want(step, unit);
+    while (on->passing[on->next_passing] != unit)
+        on->next_passing = (on->next_passing + 1) % on->n_passing;
+    on->next_passing = (on->next_passing + 1) % on->n_passing;
+}
+
+/* What comes after it is read meanwhile. */
+static void want_next(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+
+    want(step, on->passing[on->next_passing]);
+    want(step, on->passing[(on->next_passing + 1) % on->n_passing]);
 }
 
 /* What comes finds the unit there.  *slot: NULL if it stays anyway. */
@@ -57,14 +78,14 @@ static int hold(const struct weir_device_step *step, uint32_t unit,
     *slot = NULL;
     if (on->places[unit] == WEIR_PINNED)
         return 0;
-    want(step, unit);
-    while (on->passing[on->next_passing] != unit)
-        on->next_passing = (on->next_passing + 1) % on->n_passing;
-    on->next_passing = (on->next_passing + 1) % on->n_passing;
+    take_turn(step, unit);
     return weir_device_bring(on, &on->trunk, unit, slot, step->err);
 }
 
-/* Nothing else is computed with it; the next one that passes comes. */
+/*
+ * Nothing else is computed with it; the next one that passes comes, unless it
+ * is the CPU's.
+ */
 static int leave(const struct weir_device_step *step,
                  struct weir_device_slot *slot)
 {
@@ -77,9 +98,24 @@ static int leave(const struct weir_device_step *step,
     if (on->trunk.n < 2)
         return 0;
     next = on->passing[on->next_passing];
-    want(step, next);
-    want(step, on->passing[(on->next_passing + 1) % on->n_passing]);
+    want_next(step);
+    if (weir_device_is_beside(step, next))
+        return 0;
     return weir_device_fetch(on, &on->trunk, next, &slot, step->err);
+}
+
+/* The same of one that the CPU computes with */
+static void hold_beside(const struct weir_device_step *step, uint32_t unit)
+{
+    take_turn(step, unit);
+    want_next(step);
+}
+
+static int leave_beside(const struct weir_device_step *step, uint32_t unit,
+                        int rc)
+{
+    weir_residency_done(step->on->jamba->residency, unit);
+    return rc;
 }
 
 /* ---- layers ---- */
@@ -88,8 +124,14 @@ static int run_mixer(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
     struct weir_device_slot *slot;
-    int rc = hold(step, bind->mixer_unit, &slot);
+    int rc;
 
+    if (weir_device_is_beside(step, bind->mixer_unit)) {
+        hold_beside(step, bind->mixer_unit);
+        return leave_beside(step, bind->mixer_unit,
+                            weir_device_mixer_beside(step, layer));
+    }
+    rc = hold(step, bind->mixer_unit, &slot);
     if (rc)
         return rc;
     weir_device_mixer(step, layer);
@@ -100,8 +142,14 @@ static int run_mlp(const struct weir_device_step *step, uint32_t layer)
 {
     const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
     struct weir_device_slot *slot;
-    int rc = hold(step, bind->ff_unit, &slot);
+    int rc;
 
+    if (weir_device_is_beside(step, bind->ff_unit)) {
+        hold_beside(step, bind->ff_unit);
+        return leave_beside(step, bind->ff_unit,
+                            weir_device_mlp_beside(step, layer));
+    }
+    rc = hold(step, bind->ff_unit, &slot);
     if (rc)
         return rc;
     weir_device_mlp(step, layer);
@@ -181,13 +229,14 @@ static int embed_from_host(const struct weir_device_step *step)
 static int embed(const struct weir_device_step *step)
 {
     const struct weir_on_device *on = step->on;
+    uint32_t unit = on->jamba->bind.embed_unit;
     struct weir_device_slot *slot;
     int rc;
 
-    if (on->jamba->bind.embed_unit == on->rows_unit &&
-        on->places[on->rows_unit] != WEIR_PINNED)
+    if (weir_device_is_beside(step, unit) ||
+        (unit == on->rows_unit && on->places[unit] != WEIR_PINNED))
         return embed_from_host(step);
-    rc = hold(step, on->jamba->bind.embed_unit, &slot);
+    rc = hold(step, unit, &slot);
     if (rc)
         return rc;
     weir_device_embed(step);
@@ -199,12 +248,16 @@ static int score(const struct weir_device_step *step, const float *x,
                  uint32_t n)
 {
     const struct weir_jamba *jamba = step->on->jamba;
+    uint32_t unit =
+        jamba->config.tied ? jamba->bind.embed_unit : jamba->bind.head_unit;
     struct weir_device_slot *slot;
-    int rc = hold(step,
-                  jamba->config.tied ? jamba->bind.embed_unit
-                                     : jamba->bind.head_unit,
-                  &slot);
+    int rc;
 
+    if (weir_device_is_beside(step, unit)) {
+        hold_beside(step, unit);
+        return leave_beside(step, unit, weir_device_score_beside(step, x, n));
+    }
+    rc = hold(step, unit, &slot);
     if (rc)
         return rc;
     weir_device_score(step, x, n);
@@ -480,7 +533,7 @@ static size_t most_tok(const struct weir_device_step *step)
 {
     const struct weir_on_device *on = step->on;
 
-    return on->has_all_experts || step->prompt || on->step_tok < WEIR_CHUNK_TOK
+    return on->is_whole || step->prompt || on->step_tok < WEIR_CHUNK_TOK
                ? on->step_tok
                : WEIR_CHUNK_TOK;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which weights stay on the device: what placement.h says of RAM, of the memory
- * of the device.  A part that all tokens pass and that does not fit goes there
- * each time; of experts that do not fit it depends (device.h).  What stays on
- * the device is wanted nowhere else, and RAM is for the others.
+ * of the device.  What does not fit goes there each time that a prompt wants
+ * it, or any token if the device is to do all (device.h).  What stays on the
+ * device is wanted nowhere else, and RAM is for the others.
  */
 #include "model/device_parts.h"
 
@@ -240,25 +240,47 @@ static int take_memory(struct weir_on_device *on, struct weir_err *err)
     return weir_err_nomem(err, n * sizeof(*on->passing), "a plan");
 }
 
+/* Floats of products with the trunk: the widest activations */
+static void find_widths(const struct weir_config *c, size_t *in, size_t *out)
+{
+    size_t q = (size_t)c->n_heads * c->head_dim;
+    size_t qkv = q + 2 * (size_t)c->n_kv_heads * c->head_dim;
+    size_t p = c->dt_rank + 2 * (size_t)c->n_state + c->n_inner;
+    size_t scores = (size_t)WEIR_HEAD_TOK * c->n_vocab;
+
+    *in = c->n_hidden > c->n_inner ? c->n_hidden : c->n_inner;
+    *in = (*in > q ? *in : q) * WEIR_CHUNK_TOK;
+    *out = 2 * (size_t)c->n_inner > c->n_hidden ? 2 * (size_t)c->n_inner
+                                                : c->n_hidden;
+    *out = *out > qkv ? *out : qkv;
+    *out = (*out > p ? *out : p) * WEIR_CHUNK_TOK;
+    *out = *out > scores ? *out : scores;
+}
+
 /* Memory in which device and CPU meet */
 static int take_beside(struct weir_on_device *on, struct weir_err *err)
 {
     const struct weir_config *c = &on->jamba->config;
     size_t choices = (size_t)WEIR_CHUNK_TOK * c->n_top;
     size_t hidden = (size_t)WEIR_CHUNK_TOK * c->n_hidden;
+    size_t in = 0, out = 0;
     void *data;
     int rc = on->room.table->event_new(on->room.device, &on->asked, err);
 
+    if (on->n_passing && !on->only_device)
+        find_widths(c, &in, &out);
     if (!rc)
         rc = on->room.table->pinned_alloc(
-            on->room.device, 2 * (choices + hidden) * sizeof(float), &data,
-            err);
+            on->room.device,
+            (2 * (choices + hidden) + in + out) * sizeof(float), &data, err);
     if (rc)
         return rc;
     on->beside.expert = data;
     on->beside.prob = (float *)data + choices;
     on->beside.hidden = on->beside.prob + choices;
     on->beside.sum = on->beside.hidden + hidden;
+    on->beside.in = on->beside.sum + hidden;
+    on->beside.out = on->beside.in + in;
     return 0;
 }
 

@@ -152,6 +152,9 @@ static void test_amount(const struct run *whole, uint64_t n_bytes, int is_least)
            "a prompt is computed by the device");
     tap_ok(distance(&shared, whole) < 1e-5, "the CPU's share is %.1e away",
            distance(&shared, whole));
+    tap_ok(!is_least || shared.n_brought < card.n_brought,
+           "what is not copied for each token: %u units are brought",
+           (unsigned)shared.n_brought);
     tap_ok(!budget.rc && same_prompt(&budget, whole) &&
                same_decoding(&budget, &shared),
            "read under a budget of RAM: the same bits");
