@@ -51,11 +51,14 @@ struct weir_device_slots {
     uint64_t now, n_brought;
 };
 
-/* A step of decoding that is put on the device again and again */
+/*
+ * A step of decoding that is put on the device again and again: all of it, or
+ * what lies between two layers whose experts the CPU has some of
+ */
 struct weir_device_kept {
     uint32_t n_tok, n_runs, n_ends, max_pos;
     int draws;
-    struct weir_device_graph *graph;
+    struct weir_device_graph **graphs; /* [n_layers + 1]: by the first layer */
 };
 
 /* What the sequences share */

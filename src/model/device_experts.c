@@ -45,8 +45,7 @@ void weir_device_add_sum(const struct weir_device_step *step)
 
 /* ---- shared with the CPU ---- */
 
-/* What it must know, on its way; on->asked is over when it is there */
-static void ask(const struct weir_device_step *step)
+void weir_device_ask(const struct weir_device_step *step)
 {
     const struct weir_on_device *on = step->on;
     const struct weir_device_table *table = on->room.table;
@@ -58,7 +57,6 @@ static void ask(const struct weir_device_step *step)
                    on->routing.prob, n * sizeof(*on->beside.prob));
     table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->beside.hidden,
                    on->hidden, hidden_bytes(step));
-    table->record(on->room.device, WEIR_STREAM_COMPUTE, on->asked);
 }
 
 /* Choices that are the CPU's, into its work; others go to no expert. */
@@ -82,36 +80,50 @@ static size_t take_choices(const struct weir_device_step *step, uint32_t layer)
     return n_ours;
 }
 
-static int share(const struct weir_device_step *step, uint32_t layer)
+/* Its sum, into beside.sum */
+static int compute_ours(const struct weir_device_step *step, uint32_t layer)
 {
-    struct weir_on_device *on = step->on;
-    struct weir_jamba *jamba = on->jamba;
+    struct weir_jamba *jamba = step->on->jamba;
     const struct weir_bind_layer *bind = &jamba->bind.layers[layer];
     const struct weir_expert_share all = {
         .to = jamba->config.n_experts, .n_tok = step->n_tok, .is_last = 1};
     int rc;
 
-    ask(step);
-    weir_device_experts(
-        step, layer,
-        &(struct weir_device_some){.to = jamba->config.n_experts,
-                                   .table = on->layers[layer].experts,
-                                   .y = on->hidden});
-    weir_device_wait_for(on, on->asked);
-    rc = on->room.table->check(on->room.device, step->err);
-    if (rc || !take_choices(step, layer))
-        return rc;
+    if (!take_choices(step, layer)) {
+        memset(step->on->beside.sum, 0, hidden_bytes(step));
+        return 0;
+    }
     weir_trace_part("experts", (int)layer);
     weir_layer_want_experts(jamba, bind, 0, all.to, step->n_tok);
     rc = weir_layer_experts(jamba, bind, &all, step->err);
     weir_trace_part("device", -1);
-    if (rc)
-        return rc;
-    memcpy(on->beside.sum, jamba->work.sum, hidden_bytes(step));
+    if (!rc)
+        memcpy(step->on->beside.sum, jamba->work.sum, hidden_bytes(step));
+    return rc;
+}
+
+int weir_device_share(const struct weir_device_step *step, uint32_t layer)
+{
+    const struct weir_on_device *on = step->on;
+    const struct weir_device_some all = {.to = on->jamba->config.n_experts,
+                                         .table = on->layers[layer].experts,
+                                         .y = on->hidden};
+    int rc;
+
+    on->room.table->record(on->room.device, WEIR_STREAM_COMPUTE, on->asked);
+    weir_device_experts(step, layer, &all);
+    weir_device_wait_for(on, on->asked);
+    rc = on->room.table->check(on->room.device, step->err);
+    return rc ? rc : compute_ours(step, layer);
+}
+
+void weir_device_add_share(const struct weir_device_step *step)
+{
+    const struct weir_on_device *on = step->on;
+
     on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE, on->sum,
                               on->beside.sum, hidden_bytes(step));
     weir_device_add_sum(step);
-    return 0;
 }
 
 /* ---- brought ---- */
@@ -230,6 +242,13 @@ static int bring_all(const struct weir_device_step *step, uint32_t layer)
 int weir_device_some_experts(const struct weir_device_step *step,
                              uint32_t layer)
 {
-    return step->prompt || step->on->only_device ? bring_all(step, layer)
-                                                 : share(step, layer);
+    int rc;
+
+    if (step->prompt || step->on->only_device)
+        return bring_all(step, layer);
+    weir_device_ask(step);
+    rc = weir_device_share(step, layer);
+    if (!rc)
+        weir_device_add_share(step);
+    return rc;
 }

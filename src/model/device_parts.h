@@ -115,6 +115,27 @@ struct weir_device_step {
 };
 
 /*
+ * Puts all of a step on the device, with the scores of its ends and what is
+ * chosen by them if they are WEIR_HEAD_TOK at most; else the caller does that,
+ * n of them at a time from `first` on.
+ */
+int weir_device_run_step(const struct weir_device_step *step);
+int weir_device_score_ends(const struct weir_device_step *step, uint32_t first,
+                           uint32_t n);
+
+/* The scores of n rows of hidden states at x, into on->logits */
+int weir_device_score_rows(const struct weir_device_step *step, const float *x,
+                           uint32_t n);
+
+/* Shows values of the device to whom they may concern. */
+int weir_device_show(const struct weir_device_step *step, enum weir_view view,
+                     uint32_t layer, const float *values, size_t n_tok,
+                     size_t width);
+
+void weir_device_drop_kept(struct weir_on_device *on,
+                           struct weir_device_kept *kept);
+
+/*
  * Each puts its part of the step on the device: on->hidden becomes the rows of
  * the embedding, and receives what the halves of a layer add.
  */
@@ -164,6 +185,15 @@ void weir_device_experts(const struct weir_device_step *step, uint32_t layer,
 /* on->hidden += what the experts of on->routing make, wherever they lie */
 int weir_device_some_experts(const struct weir_device_step *step,
                              uint32_t layer);
+
+/*
+ * The same of tokens that are decoded, with the CPU, in three parts: what it
+ * must know is on its way; the device computes its experts, and then the CPU's
+ * are done; hidden += theirs.  The first and the last may be kept in a graph.
+ */
+void weir_device_ask(const struct weir_device_step *step);
+int weir_device_share(const struct weir_device_step *step, uint32_t layer);
+void weir_device_add_share(const struct weir_device_step *step);
 
 /* on->logits [n][n_vocab] of n rows of hidden states at x */
 void weir_device_score(const struct weir_device_step *step, const float *x,

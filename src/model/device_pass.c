@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The forward pass of jamba.c on a device.  Tokens go in steps of at most
- * step_tok through all layers; what a step is about (ids, whose they are, which
- * scores are wanted) lies in device memory, so that a step of decoding is
- * captured once and launched for each token from then on.  The next token is
- * chosen there, too, if nobody wants to see the scores: then ids alone come
- * back.
+ * step_tok through all layers (device_step.c).  The next token is chosen there,
+ * too, if nobody wants to see the scores: then ids alone come back.
  *
  * Steps hold tokens of prompts or others, never both: products of a prompt
  * round activations as linear.h has it, those of other tokens do not.
@@ -14,355 +11,13 @@
 
 #include "base/trace.h"
 #include "model/device_parts.h"
-#include "model/linear.h"
-#include "offload/placement.h"
 
 static const struct weir_config *config_of(const struct weir_device_step *step)
 {
     return &step->on->jamba->config;
 }
 
-/* Shows values of the device to whom they may concern. */
-static int show(const struct weir_device_step *step, enum weir_view view,
-                uint32_t layer, const float *values, size_t n_tok, size_t width)
-{
-    const struct weir_on_device *on = step->on;
-    const struct weir_observer *observer = step->observer;
-    int rc;
-
-    if (!observer || !(observer->views >> view & 1))
-        return 0;
-    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE, on->seen,
-                            values, n_tok * width * sizeof(float));
-    rc = on->room.table->synchronize(on->room.device, step->err);
-    return rc ? rc
-              : observer->see(observer->ctx, view, layer, on->seen, n_tok,
-                              width, step->err);
-}
-
-/* ---- units of the trunk ---- */
-
-static void want(const struct weir_device_step *step, uint32_t unit)
-{
-    if (weir_device_is_beside(step, unit) ||
-        !weir_device_has(&step->on->trunk, unit))
-        weir_residency_want(step->on->jamba->residency, unit);
-}
-
-/* It is the unit's turn, of those that pass. */
-static void take_turn(const struct weir_device_step *step, uint32_t unit)
-{
-    struct weir_on_device *on = step->on;
-
-    want(step, unit);
-    while (on->passing[on->next_passing] != unit)
-        on->next_passing = (on->next_passing + 1) % on->n_passing;
-    on->next_passing = (on->next_passing + 1) % on->n_passing;
-}
-
-/* What comes after it is read meanwhile. */
-static void want_next(const struct weir_device_step *step)
-{
-    const struct weir_on_device *on = step->on;
-
-    want(step, on->passing[on->next_passing]);
-    want(step, on->passing[(on->next_passing + 1) % on->n_passing]);
-}
-
-/* What comes finds the unit there.  *slot: NULL if it stays anyway. */
-static int hold(const struct weir_device_step *step, uint32_t unit,
-                struct weir_device_slot **slot)
-{
-    struct weir_on_device *on = step->on;
-
-    *slot = NULL;
-    if (on->places[unit] == WEIR_PINNED)
-        return 0;
-    take_turn(step, unit);
-    return weir_device_bring(on, &on->trunk, unit, slot, step->err);
-}
-
-/*
- * Nothing else is computed with it; the next one that passes comes, unless it
- * is the CPU's.
- */
-static int leave(const struct weir_device_step *step,
-                 struct weir_device_slot *slot)
-{
-    struct weir_on_device *on = step->on;
-    uint32_t next;
-
-    if (!slot)
-        return 0;
-    weir_device_used(on, slot);
-    if (on->trunk.n < 2)
-        return 0;
-    next = on->passing[on->next_passing];
-    want_next(step);
-    if (weir_device_is_beside(step, next))
-        return 0;
-    return weir_device_fetch(on, &on->trunk, next, &slot, step->err);
-}
-
-/* The same of one that the CPU computes with */
-static void hold_beside(const struct weir_device_step *step, uint32_t unit)
-{
-    take_turn(step, unit);
-    want_next(step);
-}
-
-static int leave_beside(const struct weir_device_step *step, uint32_t unit,
-                        int rc)
-{
-    weir_residency_done(step->on->jamba->residency, unit);
-    return rc;
-}
-
-/* ---- layers ---- */
-
-static int run_mixer(const struct weir_device_step *step, uint32_t layer)
-{
-    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
-    struct weir_device_slot *slot;
-    int rc;
-
-    if (weir_device_is_beside(step, bind->mixer_unit)) {
-        hold_beside(step, bind->mixer_unit);
-        return leave_beside(step, bind->mixer_unit,
-                            weir_device_mixer_beside(step, layer));
-    }
-    rc = hold(step, bind->mixer_unit, &slot);
-    if (rc)
-        return rc;
-    weir_device_mixer(step, layer);
-    return leave(step, slot);
-}
-
-static int run_mlp(const struct weir_device_step *step, uint32_t layer)
-{
-    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
-    struct weir_device_slot *slot;
-    int rc;
-
-    if (weir_device_is_beside(step, bind->ff_unit)) {
-        hold_beside(step, bind->ff_unit);
-        return leave_beside(step, bind->ff_unit,
-                            weir_device_mlp_beside(step, layer));
-    }
-    rc = hold(step, bind->ff_unit, &slot);
-    if (rc)
-        return rc;
-    weir_device_mlp(step, layer);
-    return leave(step, slot);
-}
-
-static int run_experts(const struct weir_device_step *step, uint32_t layer)
-{
-    const struct weir_on_device *on = step->on;
-    const struct weir_config *c = config_of(step);
-    struct weir_device_slot *slot;
-    int rc = hold(step, on->jamba->bind.layers[layer].ff_unit, &slot);
-
-    if (rc)
-        return rc;
-    weir_device_route(step, layer);
-    rc = leave(step, slot);
-    if (!rc)
-        rc = show(step, WEIR_VIEW_ROUTER, layer, on->router, step->n_tok,
-                  c->n_experts);
-    if (rc || !on->has_all_experts)
-        return rc ? rc : weir_device_some_experts(step, layer);
-    weir_device_experts(
-        step, layer,
-        &(struct weir_device_some){.to = c->n_experts,
-                                   .table = on->layers[layer].experts,
-                                   .y = on->hidden});
-    return 0;
-}
-
-static int run_layer(const struct weir_device_step *step, uint32_t layer)
-{
-    const struct weir_on_device *on = step->on;
-    const struct weir_config *c = config_of(step);
-    int rc = show(step, WEIR_VIEW_HIDDEN, layer, on->hidden, step->n_tok,
-                  c->n_hidden);
-
-    if (!rc)
-        rc = run_mixer(step, layer);
-    if (rc)
-        return rc;
-    return weir_config_is_moe(c, layer) ? run_experts(step, layer)
-                                        : run_mlp(step, layer);
-}
-
-/* ---- a step ---- */
-
-static void gather_ends(const struct weir_device_step *step)
-{
-    const struct weir_on_device *on = step->on;
-    size_t hidden = config_of(step)->n_hidden;
-
-    on->room.table->gather(on->room.device, on->hidden, hidden, on->told.ends,
-                           step->n_ends, hidden, on->ends, hidden);
-}
-
-/* Rows of an embedding that does not lie on the device */
-static int embed_from_host(const struct weir_device_step *step)
-{
-    const struct weir_on_device *on = step->on;
-    struct weir_jamba *jamba = on->jamba;
-    size_t hidden = jamba->config.n_hidden, n;
-    int rc = 0;
-
-    for (size_t t = 0; t < step->n_tok && !rc; t += n) {
-        n = step->n_tok - t < WEIR_CHUNK_TOK ? step->n_tok - t : WEIR_CHUNK_TOK;
-        rc = weir_linear_rows(jamba, jamba->bind.embed, on->telling.ids + t, n,
-                              on->seen + t * hidden, step->err);
-    }
-    if (!rc)
-        on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
-                                  on->hidden, on->seen,
-                                  step->n_tok * hidden * sizeof(float));
-    return rc;
-}
-
-static int embed(const struct weir_device_step *step)
-{
-    const struct weir_on_device *on = step->on;
-    uint32_t unit = on->jamba->bind.embed_unit;
-    struct weir_device_slot *slot;
-    int rc;
-
-    if (weir_device_is_beside(step, unit) ||
-        (unit == on->rows_unit && on->places[unit] != WEIR_PINNED))
-        return embed_from_host(step);
-    rc = hold(step, unit, &slot);
-    if (rc)
-        return rc;
-    weir_device_embed(step);
-    return leave(step, slot);
-}
-
-/* The scores of n rows of hidden states at x, into on->logits */
-static int score(const struct weir_device_step *step, const float *x,
-                 uint32_t n)
-{
-    const struct weir_jamba *jamba = step->on->jamba;
-    uint32_t unit =
-        jamba->config.tied ? jamba->bind.embed_unit : jamba->bind.head_unit;
-    struct weir_device_slot *slot;
-    int rc;
-
-    if (weir_device_is_beside(step, unit)) {
-        hold_beside(step, unit);
-        return leave_beside(step, unit, weir_device_score_beside(step, x, n));
-    }
-    rc = hold(step, unit, &slot);
-    if (rc)
-        return rc;
-    weir_device_score(step, x, n);
-    return leave(step, slot);
-}
-
-/* Of ends `first` on: their scores, and what is chosen by them */
-static int score_ends(const struct weir_device_step *step, uint32_t first,
-                      uint32_t n)
-{
-    const struct weir_on_device *on = step->on;
-    int rc =
-        score(step, on->ends + first * (size_t)config_of(step)->n_hidden, n);
-
-    if (rc || !step->draws)
-        return rc;
-    weir_device_choose(step, first, n);
-    on->room.table->to_host(on->room.device, WEIR_STREAM_COMPUTE,
-                            on->seen_next + first, on->next + first,
-                            n * sizeof(*on->next));
-    return 0;
-}
-
-/* What the step is about, to the device, and all that follows from it */
-static int run_layers(const struct weir_device_step *step)
-{
-    const struct weir_on_device *on = step->on;
-    uint32_t n_layers = config_of(step)->n_layers;
-    int rc;
-
-    on->room.table->to_device(on->room.device, WEIR_STREAM_COMPUTE,
-                              on->told.data, on->telling.data,
-                              on->told.n_bytes);
-    rc = embed(step);
-    for (uint32_t i = 0; i < n_layers && !rc; i++)
-        rc = run_layer(step, i);
-    if (!rc && step->n_ends)
-        gather_ends(step);
-    if (!rc && step->n_ends && step->n_ends <= WEIR_HEAD_TOK)
-        rc = score_ends(step, 0, step->n_ends);
-    return rc;
-}
-
-static struct weir_device_kept *find_kept(const struct weir_device_step *step)
-{
-    struct weir_on_device *on = step->on;
-
-    for (unsigned i = 0; i < on->n_kept; i++) {
-        struct weir_device_kept *kept = &on->kept[i];
-
-        if (kept->n_tok == step->n_tok && kept->n_runs == step->n_runs &&
-            kept->n_ends == step->n_ends && kept->max_pos == step->max_pos &&
-            kept->draws == step->draws)
-            return kept;
-    }
-    return NULL;
-}
-
-/* The oldest makes room. */
-static struct weir_device_kept *place_kept(struct weir_on_device *on)
-{
-    struct weir_device_kept *kept = on->kept;
-
-    if (on->n_kept < WEIR_DEVICE_GRAPHS)
-        return &on->kept[on->n_kept++];
-    on->room.table->graph_free(on->room.device, kept->graph);
-    memmove(kept, kept + 1, (WEIR_DEVICE_GRAPHS - 1) * sizeof(*kept));
-    return &kept[WEIR_DEVICE_GRAPHS - 1];
-}
-
-static int capture(const struct weir_device_step *step,
-                   struct weir_device_kept **out)
-{
-    struct weir_on_device *on = step->on;
-    struct weir_device_graph *graph;
-    int rc = on->room.table->capture_begin(on->room.device, step->err);
-
-    if (rc)
-        return rc;
-    run_layers(step);
-    rc = on->room.table->capture_end(on->room.device, &graph, step->err);
-    if (rc)
-        return rc;
-    *out = place_kept(on);
-    **out = (struct weir_device_kept){step->n_tok,   step->n_runs, step->n_ends,
-                                      step->max_pos, step->draws,  graph};
-    return 0;
-}
-
-static int is_kept(const struct weir_device_step *step)
-{
-    return step->on->is_whole && !step->prompt && step->n_tok == step->n_runs &&
-           step->n_tok <= WEIR_DEVICE_GRAPH_TOK &&
-           !(step->observer && step->observer->views);
-}
-
-static int run_kept(const struct weir_device_step *step)
-{
-    struct weir_device_kept *kept = find_kept(step);
-    int rc = kept ? 0 : capture(step, &kept);
-
-    if (!rc)
-        step->on->room.table->graph_launch(step->on->room.device, kept->graph);
-    return rc;
-}
+/* ---- what comes of a step ---- */
 
 /*
  * Scores that are there, from the first wanted row on, to who wants them: each
@@ -425,7 +80,7 @@ static int deliver_all(const struct weir_device_step *step)
         return deliver(step, 0, step->n_ends);
     for (uint32_t i = 0; i < step->n_ends && !rc; i += n) {
         n = step->n_ends - i < WEIR_HEAD_TOK ? step->n_ends - i : WEIR_HEAD_TOK;
-        rc = score_ends(step, i, n);
+        rc = weir_device_score_ends(step, i, n);
         if (!rc)
             rc = deliver(step, i, n);
     }
@@ -444,10 +99,11 @@ static int show_ends(const struct weir_device_step *step)
     for (uint32_t t = 0;
          views >> WEIR_VIEW_LOGITS & 1 && t < step->n_tok && !rc; t += n) {
         n = step->n_tok - t < WEIR_HEAD_TOK ? step->n_tok - t : WEIR_HEAD_TOK;
-        rc = score(step, on->hidden + t * (size_t)c->n_hidden, n);
+        rc = weir_device_score_rows(step, on->hidden + t * (size_t)c->n_hidden,
+                                    n);
         if (!rc)
-            rc = show(step, WEIR_VIEW_LOGITS, c->n_layers, on->logits, n,
-                      c->n_vocab);
+            rc = weir_device_show(step, WEIR_VIEW_LOGITS, c->n_layers,
+                                  on->logits, n, c->n_vocab);
     }
     if (rc || !(views >> WEIR_VIEW_HIDDEN & 1))
         return rc;
@@ -455,13 +111,13 @@ static int show_ends(const struct weir_device_step *step)
         on->room.device, on->hidden, c->n_hidden, step->n_tok, c->n_hidden,
         weir_device_vector(step, on->jamba->bind.final_norm), c->rms_eps,
         on->hidden, c->n_hidden);
-    return show(step, WEIR_VIEW_HIDDEN, c->n_layers, on->hidden, step->n_tok,
-                c->n_hidden);
+    return weir_device_show(step, WEIR_VIEW_HIDDEN, c->n_layers, on->hidden,
+                            step->n_tok, c->n_hidden);
 }
 
 static int run_step(const struct weir_device_step *step)
 {
-    int rc = is_kept(step) ? run_kept(step) : run_layers(step);
+    int rc = weir_device_run_step(step);
 
     if (!rc)
         rc = deliver_all(step);

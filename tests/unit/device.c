@@ -31,7 +31,7 @@ static int32_t ids[N_CTX];
 struct run {
     float prompt[N_VOCAB], decoding[N_DECODE][N_VOCAB];
     int rc, is_whole, has_all_experts;
-    uint32_t n_passing;
+    uint32_t n_passing, n_graphs; /* of a step */
     uint64_t n_brought, n_bytes_taken, n_bytes, n_hits, n_misses;
     struct weir_err err;
 };
@@ -45,6 +45,8 @@ static void look(const struct weir_model *model, struct run *run)
     run->is_whole = on->is_whole;
     run->has_all_experts = on->has_all_experts;
     run->n_passing = on->n_passing;
+    for (uint32_t i = 0; on->n_kept && i <= model->jamba->config.n_layers; i++)
+        run->n_graphs += on->kept->graphs[i] != NULL;
     run->n_brought = on->trunk.n_brought + on->experts.n_brought;
     run->n_bytes_taken = on->room.n_taken;
     run->n_bytes = on->room.n_bytes;
@@ -150,6 +152,9 @@ static void test_amount(const struct run *whole, uint64_t n_bytes, int is_least)
            "read under a budget of RAM: the same bits");
     tap_ok(!shared.rc && same_prompt(&shared, whole),
            "a prompt is computed by the device");
+    tap_ok(whole->n_graphs == 1 && !card.n_graphs &&
+               (is_least ? !shared.n_graphs : shared.n_graphs > 1),
+           "a step is put there in %u graphs", (unsigned)shared.n_graphs);
     tap_ok(distance(&shared, whole) < 1e-5, "the CPU's share is %.1e away",
            distance(&shared, whole));
     tap_ok(!is_least || shared.n_brought < card.n_brought,
