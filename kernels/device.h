@@ -280,7 +280,7 @@ struct weir_device_attention {
  * How a token is chosen, as src/text/sampler.h has it; all zeros: the one with
  * the highest score, of equals the first.  A weight is the exp() of a score's
  * distance from the highest one by the temperature, in f32, and is cut to
- * multiples of 2^-40, of which sums are exact.
+ * multiples of 2^-31, of which sums are exact.
  */
 struct weir_device_draw {
     float temperature;  /* 0: no draw, and none of the others count */

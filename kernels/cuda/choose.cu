@@ -5,21 +5,23 @@
  * All filters leave the first ones of one order, higher scores before lower and
  * of equals lower ids: so what they leave together is said by the last token
  * that stays.  Top-k and top-p find its score by its bits, two at a time, each
- * time by going over all scores: they come from the second cache, and there is
- * no list to be kept anywhere.  Weights are whole numbers, so that the order in
- * which threads add them up does not show.
+ * time by going over all scores that have the bits known before: these are a
+ * short list soon.  Weights are whole numbers, so that the order in which
+ * threads add them up does not show.
  */
 #include "kernels/cuda/parts.h"
 
-#define THREADS 1024
-#define N_WARPS (THREADS / WARP)
-#define PIVOTS  3
-#define ONE     0x1p40f /* the weight of the best token */
+#define THREADS   1024
+#define N_WARPS   (THREADS / WARP)
+#define PIVOTS    3
+#define LIST      8192    /* scores in shared memory */
+#define FIND_LIST 22      /* bits not yet known when they may be few enough */
+#define ONE       0x1p31f /* the weight of the best token */
 
 struct scores {
     const float *x;
     uint32_t n;
-    float best, temperature;
+    float best, rate; /* rate: 1 by the temperature */
 };
 
 /* What ranks higher stays, and the first n_equal of those that rank so */
@@ -43,12 +45,12 @@ DEVICE float score_of(uint32_t rank)
 
 DEVICE float probability(const struct scores *s, float score)
 {
-    return expf((score - s->best) / s->temperature);
+    return __expf((score - s->best) * s->rate);
 }
 
 DEVICE uint64_t weight_of(const struct scores *s, float score)
 {
-    return (uint64_t)(probability(s, score) * ONE);
+    return (uint32_t)(probability(s, score) * ONE);
 }
 
 /* ---- what a block has together ---- */
@@ -74,29 +76,32 @@ DEVICE void sum_all(uint64_t *v, int n)
     __syncthreads();
 }
 
-/* What the threads before this one have; *sum: all of them */
+/* What the lanes of a warp up to this one have */
+DEVICE uint64_t sum_up_to(uint64_t v)
+{
+    for (uint32_t i = 1; i < WARP; i *= 2) {
+        uint64_t more = __shfl_up_sync(ALL, v, i);
+
+        v += threadIdx.x % WARP >= i ? more : 0;
+    }
+    return v;
+}
+
+/* What the warps before this one have; *sum: all of them */
 DEVICE uint64_t sum_before(uint64_t v, uint64_t *sum)
 {
     __shared__ uint64_t sums[N_WARPS];
     uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    uint64_t up = v, of_warps, next;
+    uint64_t up = sum_up_to(v);
 
-    for (uint32_t i = 1; i < WARP; i *= 2) {
-        next = __shfl_up_sync(ALL, up, i);
-        up += lane >= i ? next : 0;
-    }
     if (lane == WARP - 1)
         sums[warp] = up;
     __syncthreads();
-    of_warps = sums[lane];
-    for (uint32_t i = 1; i < WARP; i *= 2) {
-        next = __shfl_up_sync(ALL, of_warps, i);
-        of_warps += lane >= i ? next : 0;
-    }
-    *sum = __shfl_sync(ALL, of_warps, WARP - 1);
-    next = __shfl_sync(ALL, of_warps, warp ? warp - 1 : 0);
+    up = sum_up_to(sums[lane]);
+    *sum = __shfl_sync(ALL, up, WARP - 1);
+    up = __shfl_sync(ALL, up, warp ? warp - 1 : 0);
     __syncthreads();
-    return up - v + (warp ? next : 0);
+    return warp ? up : 0;
 }
 
 /* ---- filters ---- */
@@ -105,92 +110,142 @@ DEVICE uint64_t sum_before(uint64_t v, uint64_t *sum)
  * Of those that rank as high as each of the pivots, or higher: their weights,
  * or how many there are
  */
-DEVICE void measure(const struct scores *s, const uint32_t *pivots, int n,
+DEVICE void measure(const struct scores *s, const uint32_t *pivots,
                     int by_weight, uint64_t *sum)
 {
-    for (int k = 0; k < n; k++)
+    for (int k = 0; k < PIVOTS; k++)
         sum[k] = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (uint32_t i = threadIdx.x; i < s->n; i += THREADS) {
         uint32_t rank = rank_of(s->x[i]);
-        uint64_t each = by_weight ? weight_of(s, s->x[i]) : 1;
+        uint32_t each = by_weight ? (uint32_t)weight_of(s, s->x[i]) : 1;
 
-        for (int k = 0; k < n; k++)
+        for (int k = 0; k < PIVOTS; k++)
             sum[k] += rank >= pivots[k] ? each : 0;
     }
-    sum_all(sum, n);
+    sum_all(sum, PIVOTS);
+}
+
+/* 1, and a list of those that have the bits of `rank` above the lowest ones, if
+ * it is long enough for them */
+DEVICE int make_list(struct scores *s, uint32_t rank, int n_lowest)
+{
+    __shared__ float list[LIST];
+    __shared__ uint32_t n;
+    uint32_t lane = threadIdx.x % WARP;
+
+    if (threadIdx.x == 0)
+        n = 0;
+    __syncthreads();
+#pragma unroll 8
+    for (uint32_t from = 0; from < s->n; from += THREADS) {
+        uint32_t i = from + threadIdx.x, hit, at = 0;
+        float score = i < s->n ? s->x[i] : 0.0f;
+        int is_one = i < s->n && (rank_of(score) ^ rank) >> n_lowest == 0;
+
+        hit = __ballot_sync(ALL, is_one);
+        if (hit && lane == 0)
+            at = atomicAdd(&n, __popc(hit));
+        at = __shfl_sync(ALL, at, 0) + __popc(hit & ((1u << lane) - 1));
+        if (is_one && at < LIST)
+            list[at] = score;
+    }
+    __syncthreads();
+    if (n > LIST)
+        return 0;
+    s->x = list;
+    s->n = n;
+    return 1;
 }
 
 /* The fewest of the first that measure target > 0, which all of them do */
-DEVICE struct cut find_cut(const struct scores *s, uint64_t target,
+DEVICE struct cut find_cut(const struct scores *all, uint64_t target,
                            int by_weight)
 {
+    /* above: what those measure that rank higher than any of s */
+    uint64_t before = 0, above = 0, sum[PIVOTS], each;
+    struct scores s = *all;
     struct cut cut = {0, 0};
-    uint32_t pivots[PIVOTS];
-    uint64_t sum[PIVOTS], each;
+    int is_list = 0;
 
     for (int shift = 30; shift >= 0; shift -= 2) {
+        uint32_t pivots[PIVOTS], known = cut.rank;
+
         for (uint32_t k = 0; k < PIVOTS; k++)
-            pivots[k] = cut.rank | (k + 1) << shift;
-        measure(s, pivots, PIVOTS, by_weight, sum);
-        for (int k = 0; k < PIVOTS; k++)
-            if (sum[k] >= target)
+            pivots[k] = known | (k + 1) << shift;
+        measure(&s, pivots, by_weight, sum);
+        for (int k = PIVOTS - 1; k >= 0 && cut.rank == known; k--) {
+            if (before + sum[k] >= target)
                 cut.rank = pivots[k];
+            else
+                above = before + sum[k];
+        }
+        if (shift > FIND_LIST || is_list)
+            continue;
+        is_list = make_list(&s, cut.rank, shift);
+        before = is_list ? above : 0;
     }
-    pivots[0] = cut.rank + 1;
-    measure(s, pivots, 1, by_weight, sum);
-    each = by_weight ? weight_of(s, score_of(cut.rank)) : 1;
-    cut.n_equal = (target - sum[0] + each - 1) / each;
+    each = by_weight ? weight_of(all, score_of(cut.rank)) : 1;
+    cut.n_equal = (target - above + each - 1) / each;
     return cut;
 }
 
-/* A thread's share of the tokens, neighbours */
+/* A warp's share of the tokens, neighbours; lanes have every 32nd. */
 struct share {
     uint32_t from, to;
 };
 
 DEVICE struct share share_of(uint32_t n)
 {
-    uint32_t each = (n + THREADS - 1) / THREADS;
-    struct share share = {threadIdx.x * each, (threadIdx.x + 1) * each};
+    uint32_t warp = threadIdx.x / WARP;
+    uint32_t each = (n + THREADS - 1) / THREADS * WARP;
+    struct share share = {warp * each, (warp + 1) * each};
 
     share.to = share.to < n ? share.to : n;
     return share;
 }
 
-/* Makes the cut that of the thread's share. */
+/* Makes the cut that of the warp's share. */
 DEVICE void cut_share(const struct scores *s, struct share share,
                       struct cut *cut)
 {
-    uint64_t n = 0, before;
+    uint32_t lane = threadIdx.x % WARP;
+    uint64_t n = 0, all, before;
 
-    for (uint32_t i = share.from; i < share.to; i++)
+    for (uint32_t i = share.from + lane; i < share.to; i += WARP)
         n += rank_of(s->x[i]) == cut->rank;
-    before = sum_before(n, &n);
+    before = sum_before(n, &all);
     cut->n_equal = before < cut->n_equal ? cut->n_equal - before : 0;
 }
 
-/* The weight of token i, or 0 when it does not stay; cut is the next one's. */
-DEVICE uint64_t take(const struct scores *s, uint32_t i, struct cut *cut,
-                     float min_p)
+/*
+ * The weight of the lane's token of 32 from `from` on, or 0 when it does not
+ * stay; cut becomes that of the next ones.
+ */
+DEVICE uint64_t take(const struct scores *s, struct share share, uint32_t from,
+                     struct cut *cut, float min_p)
 {
-    uint32_t rank = rank_of(s->x[i]);
+    uint32_t lane = threadIdx.x % WARP, i = from + lane, equal;
+    float score = i < share.to ? s->x[i] : -INFINITY;
+    uint32_t rank = rank_of(score);
+    uint64_t n_equal = cut->n_equal;
 
-    if (rank < cut->rank || probability(s, s->x[i]) < min_p)
+    equal = __ballot_sync(ALL, rank == cut->rank && i < share.to);
+    cut->n_equal -= __popc(equal) < n_equal ? __popc(equal) : n_equal;
+    if (i >= share.to || rank < cut->rank || probability(s, score) < min_p ||
+        (rank == cut->rank && __popc(equal & ((1u << lane) - 1)) >= n_equal))
         return 0;
-    if (rank == cut->rank && cut->n_equal == 0)
-        return 0;
-    cut->n_equal -= rank == cut->rank;
-    return weight_of(s, s->x[i]);
+    return weight_of(s, score);
 }
 
+/* Of the lane */
 DEVICE uint64_t sum_of(const struct scores *s, struct share share,
                        struct cut cut, float min_p)
 {
     uint64_t sum = 0;
 
-    for (uint32_t i = share.from; i < share.to; i++)
-        sum += take(s, i, &cut, min_p);
+    for (uint32_t i = share.from; i < share.to; i += WARP)
+        sum += take(s, share, i, &cut, min_p);
     return sum;
 }
 
@@ -218,29 +273,31 @@ DEVICE struct cut filter(const struct scores *s, struct share share,
 
 /* ---- the draw ---- */
 
-/* The thread in whose share the draw falls says where. */
+/* The warp in whose share the draw falls says where. */
 DEVICE void draw(const struct scores *s, const struct weir_device_draw *how,
                  int32_t *id)
 {
+    uint32_t lane = threadIdx.x % WARP, hit;
     struct share share = share_of(s->n);
     struct cut cut = filter(s, share, how);
-    uint64_t own, before, sum, wanted, each;
+    uint64_t own, before, sum, wanted, up;
 
     cut_share(s, share, &cut);
     own = sum_of(s, share, cut, how->min_p);
     before = sum_before(own, &sum);
     wanted = (uint64_t)(how->share * (double)sum);
     wanted = wanted < sum ? wanted : sum - 1;
-    if (wanted < before || wanted - before >= own)
+    if (wanted < before)
         return;
-    wanted -= before;
-    for (uint32_t i = share.from; i < share.to; i++) {
-        each = take(s, i, &cut, how->min_p);
-        if (each > wanted) {
-            *id = (int32_t)i;
+    for (uint32_t i = share.from; i < share.to; i += WARP) {
+        up = before + sum_up_to(take(s, share, i, &cut, how->min_p));
+        hit = __ballot_sync(ALL, up > wanted);
+        if (hit) {
+            if (lane == 0)
+                *id = (int32_t)(i + __ffs((int)hit) - 1);
             return;
         }
-        wanted -= each;
+        before = __shfl_sync(ALL, up, WARP - 1);
     }
 }
 
@@ -300,7 +357,7 @@ static __global__ void __launch_bounds__(THREADS)
     s.x = x;
     s.n = n;
     s.best = best.v;
-    s.temperature = how.temperature;
+    s.rate = 1.0f / how.temperature;
     if (isinf(best.v) || how.temperature == 0.0f) {
         if (threadIdx.x == 0)
             ids[blockIdx.x] = isinf(best.v) ? -1 : (int32_t)best.at;

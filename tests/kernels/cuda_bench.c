@@ -32,7 +32,8 @@
 static struct {
     uint8_t *bf16, *i8; /* pools, and what has been given from them */
     uint64_t bf16_at, i8_at;
-    float *h, *xz, *u, *p, *dt, *q, *k, *v, *y, *act, *logits, *factor, *ones;
+    float *h, *xz, *u, *p, *dt, *q, *k, *v, *y, *act, *logits, *scores, *factor,
+        *ones;
     float *a, *conv_state, *scan_state, *router;
     void *k_pool, *v_pool;
     uint32_t *pages;
@@ -405,6 +406,7 @@ static void set_up(void)
     m.v = take_floats((uint64_t)MOST_TOK * KV_HEADS * HD, 1, 0);
     m.act = take_floats((uint64_t)MOST_TOK * INTER, 1, 0);
     m.logits = take((uint64_t)MOST_SEQ * VOCAB * 4);
+    m.scores = take_floats((uint64_t)MOST_SEQ * VOCAB, 8, 0);
     m.factor = take_floats(MOST_TOK, 0, 1);
     m.router = take((uint64_t)MOST_TOK * EXPERTS * 4);
     m.conv_state = take((uint64_t)MOST_SEQ * INNER * 3 * 4);
@@ -529,7 +531,7 @@ static void choose_best(void)
 
 static void choose_any(void)
 {
-    gpu->choose(card, m.logits, VOCAB, m.runs.n, VOCAB, m.draws, m.answers);
+    gpu->choose(card, m.scores, VOCAB, m.runs.n, VOCAB, m.draws, m.answers);
 }
 
 static void bench_small(void)
