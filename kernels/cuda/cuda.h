@@ -16,6 +16,11 @@ extern "C" {
 
 #define CUDA_COUNTERS 65536 /* zero between operations */
 
+#define SQUARES_ROWS 128 /* neighbours whose squares are added up first */
+
+/* Sums of squares of a row of n values that a product leaves, for norms */
+#define CUDA_SQUARES(n) (((n) + SQUARES_ROWS - 1) / SQUARES_ROWS * 4)
+
 struct weir_device {
     unsigned ordinal;
     int cc_major, n_sm;
@@ -25,7 +30,13 @@ struct weir_device {
     struct weir_device_limits limits;
     uint32_t *counters; /* [CUDA_COUNTERS], behind them: */
     float *factors;     /* [limits.n_tok] */
-    uint8_t *scratch;   /* what one operation needs, not the next */
+    float *squares;     /* [WEIR_DEVICE_FEW][CUDA_SQUARES(limits.cols)] */
+    struct cuda_left {
+        const float *x; /* rows whose squares are there, or NULL */
+        size_t ld_x;
+        uint32_t n_tok, n;
+    } left;
+    uint8_t *scratch; /* what one operation needs, not the next */
     uint64_t scratch_bytes;
 };
 

@@ -25,17 +25,18 @@
  */
 #include "kernels/cuda/few_parts.h"
 
-/* Rows of the result and what belongs to them, for one token and row */
-DEVICE void put_result(const struct few *few, const struct item *item,
-                       uint32_t row, uint32_t y_row, float factor, float v,
-                       float up)
+/* Rows of the result and what belongs to them, for one token and row; what is
+ * there then */
+DEVICE float put_result(const struct few *few, const struct item *item,
+                        uint32_t row, uint32_t y_row, float factor, float v,
+                        float up)
 {
     const struct few_matrix *to = &few->to[item->m];
     const float *scale = scale_of(few, item, item->m);
     float *y;
 
     if (row >= to->w.rows)
-        return;
+        return 0.0f;
     v = v * factor * (scale ? scale[row] : 1.0f);
     v += to->bias ? to->bias[row] : 0.0f;
     y = to->y + y_row * to->ld_y + row;
@@ -45,7 +46,9 @@ DEVICE void put_result(const struct few *few, const struct item *item,
         up += few->to[1].bias ? few->to[1].bias[row] : 0.0f;
         v = silu(v) * up;
     }
-    *y = few->out == WEIR_OUT_ADD ? *y + v : v;
+    v = few->out == WEIR_OUT_ADD ? *y + v : v;
+    *y = v;
+    return v;
 }
 
 /* The parts of one row as the tree ((0+1)+(2+3))+((4+5)+(6+7))..., n being a
@@ -93,6 +96,18 @@ DEVICE int is_last(uint32_t *counter, uint32_t n)
     return last;
 }
 
+/* Rows of a tile of the result, for the norm that comes next: all lanes */
+DEVICE void put_squares_of(const struct few *few, uint32_t token, uint32_t tile,
+                           float v)
+{
+    uint32_t warp = threadIdx.x / WARP % (FEW_ROWS / WARP);
+
+    v = warp_sum(__fmul_rn(v, v));
+    if (threadIdx.x % WARP == 0)
+        few->squares[token * CUDA_SQUARES(few->to[0].w.rows) +
+                     tile * (FEW_ROWS / WARP) + warp] = v;
+}
+
 /* All experts of all tokens are there for the rows of a tile. */
 DEVICE void sum_experts(const struct few *few, uint32_t row)
 {
@@ -115,7 +130,10 @@ DEVICE void sum_experts(const struct few *few, uint32_t row)
                           few->from_expert, few->to_expert))
                 v += few->routing.prob[choice] * __ldcg(few->to[0].y + at);
         }
-        *sum = few->in_order ? v : *sum + v;
+        v = few->in_order ? v : *sum + v;
+        *sum = v;
+        if (few->squares)
+            put_squares_of(few, t, row / FEW_ROWS, v);
     }
 }
 
@@ -157,7 +175,9 @@ DEVICE void finish(const struct few *few, const struct item *item,
             up = join_parts(part + t * FEW_ROWS + n_rows + r, stride, n_parts);
         else if (gated)
             up = sum[t * SUM_PITCH + n_rows + r];
-        put_result(few, item, row0 + r, y_row, factor[t], v, up);
+        v = put_result(few, item, row0 + r, y_row, factor[t], v, up);
+        if (few->squares && few->kind == FEW_DENSE)
+            put_squares_of(few, y_row, item->tile, v);
     }
     if (few->kind == FEW_DOWNS)
         end_of_group(few, item);
@@ -192,6 +212,17 @@ DEVICE void gather_terms(float (*c)[4], int nt, uint32_t n_tok, float *sum)
     __syncthreads();
 }
 
+DEVICE float squared_factor(const struct few *few, uint32_t row, uint32_t lane)
+{
+    uint32_t n = few->to[0].w.cols;
+    const float *squares = few->squared + row * CUDA_SQUARES(n);
+    float sum = 0.0f;
+
+    for (uint32_t i = lane * 4; i < CUDA_SQUARES(n); i += WARP * 4)
+        sum += sum_squares(squares + i);
+    return factor_of_sums(sum, n, few->eps);
+}
+
 /* Rows of x and factors of the tokens of an item */
 DEVICE void find_tokens(const struct few *few, const struct item *item,
                         uint32_t *row, float *factor)
@@ -205,7 +236,9 @@ DEVICE void find_tokens(const struct few *few, const struct item *item,
 
         if (few->kind == FEW_GATES)
             r = few->routing.order[r] / few->n_top;
-        if (few->norm && few->factor)
+        if (few->norm && few->squared)
+            f = squared_factor(few, r, lane);
+        else if (few->norm && few->factor)
             f = few->factor[r];
         else if (few->norm)
             f = row_factor(few->x + r * few->ld_x, few->to[0].w.cols, few->eps,

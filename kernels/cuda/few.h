@@ -33,6 +33,8 @@ struct few {
     const float *x;
     size_t ld_x;
     const float *norm, *factor; /* factor NULL: it is found, of short rows */
+    const float *squared;       /* or of squares that are there, or NULL */
+    float *squares;             /* where those of the result go, or NULL */
     float eps;
     struct few_matrix to[WEIR_DEVICE_MATRICES];
     uint8_t *split;  /* room for activations, or NULL: each block splits them */

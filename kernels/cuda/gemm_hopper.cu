@@ -10,7 +10,8 @@
  * Two warp groups multiply, and one brings what they need: activations, which
  * are packed as the units want them, as one copy for a stage, weights as many.
  * Each stage of the ring has a barrier that says that it is full and one that
- * says that it may be filled again.
+ * says that it may be filled again.  Of terms of the same columns only the
+ * first brings weights: they stay in registers for the next ones.
  */
 #include "kernels/cuda/gemm_parts.h"
 
@@ -229,7 +230,8 @@ DEVICE void bring(const struct gemm *p, uint32_t dtype, const struct span *span,
             barrier_expect(full, n_bytes);
             copy_bulk(stage, feed.x, n_bytes, full);
         }
-        feed_weights(p, dtype, GROUP, thread, stage + X_STAGE, &feed);
+        if (feed.term == 0)
+            feed_weights(p, dtype, GROUP, thread, stage + X_STAGE, &feed);
         barrier_arrive_with_copies(full);
         ring_step(dtype, ring);
     }
@@ -238,20 +240,20 @@ DEVICE void bring(const struct gemm *p, uint32_t dtype, const struct span *span,
 }
 
 /*
- * One stage.  The unit is still at the one before while weights become
- * fragments, so `a` is another one's in turn; that one may be filled again when
- * the unit has come to this one.
+ * One stage, with weights of its own or those of the one before.  The unit is
+ * still at that one while weights become fragments, so `a` is another one's in
+ * turn; it may be filled again when the unit has come to this one.
  */
 DEVICE void multiply_stage(uint32_t dtype, int n_tok, uint32_t row,
-                           int is_first, struct ring *ring, uint32_t (*a)[4],
-                           float (*c)[4])
+                           int is_first, int has_weights, struct ring *ring,
+                           uint32_t (*a)[4], float (*c)[4])
 {
     uint32_t stage = ring_stage(dtype, ring), slot = ring->slot;
 
     barrier_wait(ring->full + slot * 8, ring->parity);
-    if (dtype == WEIR_I8)
+    if (has_weights && dtype == WEIR_I8)
         load_i8(a, stage + X_STAGE, row);
-    else
+    else if (has_weights)
         load_bf16(a, stage + X_STAGE, row);
     unit_fence();
 #pragma unroll
@@ -290,7 +292,7 @@ DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
                      const struct span *span, struct ring *ring)
 {
     uint32_t row = threadIdx.x / WARP * 16, a[2][4][4];
-    uint32_t n_steps = n_stages(p);
+    uint32_t n_terms = p->shape.terms, n_steps = n_stages(p) / n_terms;
     float c[32][4];
 
 #pragma unroll
@@ -300,10 +302,14 @@ DEVICE void multiply(const struct gemm *p, uint32_t dtype, int n_tok,
             c[i][j] = 0.0f;
     unit_leave(n_tok / 8, c);
     for (uint32_t i = 0; i < n_steps; i += 2) {
-        multiply_stage(dtype, n_tok, row, i == 0, ring, a[0], c);
+        multiply_stage(dtype, n_tok, row, i == 0, 1, ring, a[0], c);
+        for (uint32_t k = 1; k < n_terms; k++)
+            multiply_stage(dtype, n_tok, row, 0, 0, ring, a[0], c);
         if (i + 1 == n_steps)
             break;
-        multiply_stage(dtype, n_tok, row, 0, ring, a[1], c);
+        multiply_stage(dtype, n_tok, row, 0, 1, ring, a[1], c);
+        for (uint32_t k = 1; k < n_terms; k++)
+            multiply_stage(dtype, n_tok, row, 0, 0, ring, a[1], c);
     }
     unit_wait(0);
     unit_leave(n_tok / 8, c);

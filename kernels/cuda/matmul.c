@@ -42,10 +42,25 @@ uint64_t weir_cuda_matmul_bytes(const struct weir_device_limits *limits)
     return few > many ? few : many;
 }
 
+/* The squares of a result of few tokens are left, if it is one of whole tiles.
+ */
+static int leaves_squares(const struct weir_device *device, uint32_t n_tok,
+                          uint32_t rows)
+{
+    return n_tok <= WEIR_DEVICE_FEW && rows % SQUARES_ROWS == 0 &&
+           rows <= device->limits.cols;
+}
+
+/* What norms of a product's activations are found by: one of them, or none */
+struct norms {
+    const float *factor, *squared;
+};
+
 static void few_round(struct weir_device *device,
                       const struct weir_device_matmul *matmul,
-                      const float *factor, uint32_t from, uint32_t n_tok)
+                      struct norms norms, uint32_t from, uint32_t n_tok)
 {
+    uint64_t squares = CUDA_SQUARES(matmul->to[0].w.rows);
     uint64_t n_bytes;
     struct few few = {
         .kind = FEW_DENSE,
@@ -57,12 +72,18 @@ static void few_round(struct weir_device *device,
         .x = matmul->x + from * matmul->ld_x,
         .ld_x = matmul->ld_x,
         .norm = matmul->norm,
-        .factor = factor ? factor + from : NULL,
+        .factor = norms.factor ? norms.factor + from : NULL,
+        .squared = norms.squared ? norms.squared +
+                                       from * CUDA_SQUARES(matmul->to[0].w.cols)
+                                 : NULL,
         .eps = matmul->eps,
         .partial = (float *)device->scratch,
         .counter = device->counters,
     };
 
+    if (matmul->out == WEIR_OUT_ADD && matmul->n_mat == 1 && !norms.squared &&
+        leaves_squares(device, matmul->n_tok, matmul->to[0].w.rows))
+        few.squares = device->squares + from * squares;
     for (uint32_t m = 0; m < matmul->n_mat; m++) {
         few.to[m].w = matmul->to[m].w;
         few.to[m].bias = matmul->to[m].bias;
@@ -116,33 +137,58 @@ static void many(struct weir_device *device,
     }
 }
 
+static int is_left(const struct cuda_left *left,
+                   const struct weir_device_matmul *matmul)
+{
+    return matmul->to[0].w.cols > SHORT_ROW && left->x == matmul->x &&
+           left->ld_x == matmul->ld_x && left->n_tok == matmul->n_tok &&
+           left->n == matmul->to[0].w.cols;
+}
+
+/* In rounds */
+static void few(struct weir_device *device,
+                const struct weir_device_matmul *matmul, struct norms norms)
+{
+    uint32_t left = matmul->n_tok, rows = matmul->to[0].w.rows;
+
+    for (; left > ROUND_TOK; left -= ROUND_TOK)
+        few_round(device, matmul, norms, matmul->n_tok - left, ROUND_TOK);
+    few_round(device, matmul, norms, matmul->n_tok - left, left);
+    if (matmul->out == WEIR_OUT_ADD && matmul->n_mat == 1 && !norms.squared &&
+        leaves_squares(device, matmul->n_tok, rows))
+        device->left = (struct cuda_left){matmul->to[0].y, matmul->to[0].ld_y,
+                                          matmul->n_tok, rows};
+}
+
 void weir_cuda_matmul(struct weir_device *device,
                       const struct weir_device_matmul *matmul)
 {
-    uint32_t dtype = matmul->to[0].w.dtype, left = matmul->n_tok;
+    uint32_t dtype = matmul->to[0].w.dtype, n_tok = matmul->n_tok;
     int is_plain = dtype != WEIR_I8 && dtype != WEIR_BF16;
-    float *factor = NULL;
+    int is_few = n_tok <= FEW_TOK || matmul->terms == WEIR_DEVICE_EXACT;
+    const struct cuda_left left = device->left;
+    struct norms norms = {NULL, NULL};
 
-    if (!left)
+    if (!n_tok)
         return;
-    if (left > device->limits.n_tok) {
+    if (n_tok > device->limits.n_tok) {
         weir_cuda_fail(device, WEIR_ELIMIT, "more tokens than were expected");
         return;
     }
-    if (matmul->norm && matmul->to[0].w.cols > SHORT_ROW) {
-        factor = device->factors;
-        weir_cuda_norm_factor(device, matmul->x, matmul->ld_x, left,
-                              matmul->to[0].w.cols, matmul->eps, factor);
+    if (matmul->norm && !is_plain && is_few && is_left(&left, matmul)) {
+        norms.squared = device->squares;
+    } else if (matmul->norm && matmul->to[0].w.cols > SHORT_ROW) {
+        norms.factor = device->factors;
+        weir_cuda_norm_factor(device, matmul->x, matmul->ld_x, n_tok,
+                              matmul->to[0].w.cols, matmul->eps,
+                              device->factors);
     }
-    if (is_plain) {
-        weir_cuda_plain(device, matmul, factor);
-    } else if (left > FEW_TOK && matmul->terms != WEIR_DEVICE_EXACT) {
-        many(device, matmul, factor);
-    } else {
-        for (; left > ROUND_TOK; left -= ROUND_TOK)
-            few_round(device, matmul, factor, matmul->n_tok - left, ROUND_TOK);
-        few_round(device, matmul, factor, matmul->n_tok - left, left);
-    }
+    if (is_plain)
+        weir_cuda_plain(device, matmul, norms.factor);
+    else if (is_few)
+        few(device, matmul, norms);
+    else
+        many(device, matmul, norms.factor);
 }
 
 /* What lies in the scratch of a layer's experts, in bytes from its start */
@@ -245,7 +291,12 @@ static void few_experts(struct weir_device *device,
     few.to[0].w = experts->down;
     few.to[0].y = (float *)(device->scratch + at.sums);
     few.to[0].ld_y = hidden;
+    if (leaves_squares(device, experts->n_tok, hidden))
+        few.squares = device->squares;
     weir_cuda_few(device, &few);
+    if (few.squares)
+        device->left = (struct cuda_left){experts->y, experts->ld_y,
+                                          experts->n_tok, hidden};
 }
 
 static void many_experts(struct weir_device *device,

@@ -261,4 +261,20 @@ DEVICE float norm_of(const float *sums, uint32_t n, float eps)
     return 1.0f / sqrtf(sum / (float)n + eps);
 }
 
+/*
+ * The same of a row that a product left, in the order in which that adds up:
+ * 32 neighbours, four such sums, and of these every 32nd in a lane.  In memory
+ * are the sums of 32.
+ */
+DEVICE float sum_squares(const float *squares)
+{
+    return (squares[0] + squares[1]) + (squares[2] + squares[3]);
+}
+
+/* sum: of a lane */
+DEVICE float factor_of_sums(float sum, uint32_t n, float eps)
+{
+    return 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);
+}
+
 #endif

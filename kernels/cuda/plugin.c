@@ -56,6 +56,12 @@ int weir_cuda_has_scratch(struct weir_device *device, uint64_t n_bytes,
     return 0;
 }
 
+/* What a product left may not be what it was after this. */
+static void forget_left(struct weir_device *device)
+{
+    device->left.x = NULL;
+}
+
 /* What a kernel may take without asking, beside what it has a name for */
 #define SHARED_FREE 32768
 
@@ -76,6 +82,7 @@ void weir_cuda_launch(struct weir_device *device, const void *kernel, dim3 grid,
     };
     cudaError_t rc = cudaSuccess;
 
+    forget_left(device);
     if (device->failed.code)
         return;
     if (shared_bytes > SHARED_FREE)
@@ -202,9 +209,12 @@ static int cuda_info(struct weir_device *device, struct weir_device_info *info,
 
 #define COUNTER_BYTES (CUDA_COUNTERS * sizeof(uint32_t))
 
-static uint64_t factor_bytes(const struct weir_device_limits *limits)
+/* Of rows of activations: factors, and squares of a few */
+static uint64_t norm_bytes(const struct weir_device_limits *limits)
 {
-    return (limits->n_tok * sizeof(float) + 255) / 256 * 256;
+    uint64_t squares = WEIR_DEVICE_FEW * (uint64_t)CUDA_SQUARES(limits->cols);
+
+    return ((limits->n_tok + 3 + squares) * sizeof(float) + 255) / 256 * 256;
 }
 
 static uint64_t cuda_workspace_bytes(const struct weir_device_limits *limits)
@@ -215,7 +225,7 @@ static uint64_t cuda_workspace_bytes(const struct weir_device_limits *limits)
 
     most = most > experts ? most : experts;
     most = most > attention ? most : attention;
-    return COUNTER_BYTES + factor_bytes(limits) + most;
+    return COUNTER_BYTES + norm_bytes(limits) + most;
 }
 
 static int cuda_reserve(struct weir_device *device,
@@ -226,6 +236,7 @@ static int cuda_reserve(struct weir_device *device,
     cudaError_t rc = cudaFree(device->counters);
 
     device->counters = NULL;
+    forget_left(device);
     device->scratch_bytes = 0;
     if (rc == cudaSuccess)
         rc = cudaMalloc((void **)&device->counters, n_bytes);
@@ -241,8 +252,9 @@ static int cuda_reserve(struct weir_device *device,
         return set_err(err, rc, "its workspace");
     device->limits = *limits;
     device->factors = (float *)(device->counters + CUDA_COUNTERS);
-    device->scratch = (uint8_t *)device->factors + factor_bytes(limits);
-    device->scratch_bytes = n_bytes - COUNTER_BYTES - factor_bytes(limits);
+    device->squares = device->factors + (limits->n_tok + 3) / 4 * 4;
+    device->scratch = (uint8_t *)device->factors + norm_bytes(limits);
+    device->scratch_bytes = n_bytes - COUNTER_BYTES - norm_bytes(limits);
     return 0;
 }
 
@@ -301,6 +313,7 @@ static void move(struct weir_device *device, enum weir_device_stream stream,
                  void *dst, const void *src, size_t n_bytes,
                  enum cudaMemcpyKind kind)
 {
+    forget_left(device);
     if (!device->failed.code && n_bytes)
         weir_cuda_check(
             device,
@@ -333,6 +346,7 @@ static void cuda_fill(struct weir_device *device,
                       enum weir_device_stream stream, void *dst, int byte,
                       size_t n_bytes)
 {
+    forget_left(device);
     if (!device->failed.code && n_bytes)
         weir_cuda_check(
             device, cudaMemsetAsync(dst, byte, n_bytes, device->stream[stream]),
@@ -425,6 +439,7 @@ static int cuda_capture_begin(struct weir_device *device, struct weir_err *err)
     cudaError_t rc = cudaStreamBeginCapture(device->stream[WEIR_STREAM_COMPUTE],
                                             cudaStreamCaptureModeThreadLocal);
 
+    forget_left(device);
     return rc == cudaSuccess ? 0 : set_err(err, rc, "capturing");
 }
 
@@ -436,6 +451,7 @@ static int cuda_capture_end(struct weir_device *device,
     cudaError_t rc =
         cudaStreamEndCapture(device->stream[WEIR_STREAM_COMPUTE], &drawn);
 
+    forget_left(device);
     *graph = NULL;
     if (rc == cudaSuccess && !device->failed.code) {
         *graph = malloc(sizeof(**graph));
@@ -454,6 +470,7 @@ static int cuda_capture_end(struct weir_device *device,
 static void cuda_graph_launch(struct weir_device *device,
                               struct weir_device_graph *graph)
 {
+    forget_left(device);
     if (!device->failed.code)
         weir_cuda_check(
             device,

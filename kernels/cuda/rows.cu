@@ -20,14 +20,41 @@ DEVICE float factor_of(const float *x, uint32_t n, float eps)
     return norm_of(sums, n, eps);
 }
 
+/* As products leave it, so that the bits are those that they lead to */
+DEVICE float square_tile(const float *x, uint32_t n, uint32_t tile)
+{
+    float sums[4];
+
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        uint32_t c = tile * SQUARES_ROWS + i * WARP + threadIdx.x % WARP;
+        float v = c < n ? x[c] : 0.0f;
+
+        sums[i] = warp_sum(__fmul_rn(v, v));
+    }
+    return sum_squares(sums);
+}
+
 static __global__ void norm_factor(const float *x, size_t ld_x, uint32_t n,
                                    float eps, float *factor)
 {
+    __shared__ float sums[WARP];
+    uint32_t n_tiles = (n + SQUARES_ROWS - 1) / SQUARES_ROWS;
     float f;
 
     weir_let_next_start();
     weir_after_others();
-    f = factor_of(x + blockIdx.x * ld_x, n, eps);
+    x += blockIdx.x * ld_x;
+    for (uint32_t lane = threadIdx.x / WARP; lane < WARP;
+         lane += THREADS / WARP) {
+        float sum = 0.0f;
+
+        for (uint32_t tile = lane; tile < n_tiles; tile += WARP)
+            sum += square_tile(x, n, tile);
+        sums[lane] = sum;
+    }
+    __syncthreads();
+    f = factor_of_sums(sums[threadIdx.x % WARP], n, eps);
     if (threadIdx.x == 0)
         factor[blockIdx.x] = f;
 }

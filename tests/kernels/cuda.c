@@ -302,6 +302,7 @@ int main(int argc, char **argv)
     check_products();
     check_many();
     check_experts();
+    check_left();
     check_sequence();
     check_attention();
     gpu->close(card);

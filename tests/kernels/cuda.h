@@ -52,6 +52,7 @@ double card_time(void (*run)(void *ctx, unsigned i), void *ctx, unsigned n);
 void check_products(void);
 void check_many(void);
 void check_experts(void);
+void check_left(void);
 void check_sequence(void);
 void check_attention(void);
 void check_rows(void);
