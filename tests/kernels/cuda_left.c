@@ -17,6 +17,7 @@ struct chain {
     struct weir_device_matmul next; /* of the norm */
     struct both w;
     float *norm;
+    float *to, *other; /* of the card, there before anything is done */
 };
 
 static void set_up(struct chain *chain, uint32_t n_tok)
@@ -24,6 +25,8 @@ static void set_up(struct chain *chain, uint32_t n_tok)
     chain->n_tok = n_tok;
     chain->x = random_floats(n_tok * HIDDEN);
     chain->norm = random_floats(HIDDEN);
+    chain->to = floats_on_card(NULL, (size_t)n_tok * ROWS);
+    chain->other = floats_on_card(NULL, 4);
     random_matrix(&chain->w, WEIR_BF16, ROWS, HIDDEN, 1, 1, 32);
     chain->next =
         (struct weir_device_matmul){.n_tok = n_tok,
@@ -39,14 +42,13 @@ static void set_up(struct chain *chain, uint32_t n_tok)
 static float *go_on(struct chain *chain, float *y, int between)
 {
     size_t n = (size_t)chain->n_tok * ROWS;
-    float *to = floats_on_card(NULL, n), *other = floats_on_card(NULL, 4);
 
     if (between)
-        gpu->fill(card, WEIR_STREAM_COMPUTE, other, 0, 16);
+        gpu->fill(card, WEIR_STREAM_COMPUTE, chain->other, 0, 16);
     chain->next.x = y;
-    chain->next.to[0].y = to;
+    chain->next.to[0].y = chain->to;
     gpu->matmul(card, &chain->next);
-    return from_card(to, n * sizeof(*to));
+    return from_card(chain->to, n * sizeof(*chain->to));
 }
 
 static double far_of(const struct chain *chain, const float *y,
