@@ -277,10 +277,14 @@ struct weir_device_attention {
 };
 
 /*
- * How a token is chosen, as src/text/sampler.h has it; all zeros: the one with
- * the highest score, of equals the first.  A weight is the exp() of a score's
- * distance from the highest one by the temperature, in f32, and is cut to
- * multiples of 2^-31, of which sums are exact.
+ * How a token is chosen; all zeros: the one with the highest score, of equals
+ * the first.  Else the top_k highest scores stay; of these, by their weights,
+ * the fewest of the highest that have top_p of all; of these, those that have
+ * min_p of the highest one's.  Of equals lower ids stay.  Then, in the order of
+ * ids, the first token is taken at which the sum of weights passes `share` of
+ * all.  A weight is the exp() of a score's distance from the highest one by the
+ * temperature, in f32, and is cut to multiples of 2^-31, of which sums are
+ * exact.
  */
 struct weir_device_draw {
     float temperature;  /* 0: no draw, and none of the others count */

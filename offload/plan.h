@@ -52,11 +52,13 @@ struct weir_plan_model {
     uint64_t wait_bytes;  /* of a token that waits between two layers */
     uint64_t note_bytes;  /* of that, what stays beside a scratch file */
     struct weir_scratch_use scratch;
-    double seen_flop;   /* for each token and position that it sees */
-    uint32_t chunk_tok; /* most that go through a unit at once */
-    uint32_t step_tok;  /* the same on a device, whose layers are not spans */
-    unsigned n_top;     /* experts of a group that a token uses */
-    uint32_t guess_tok; /* most in a step whose experts are guessed */
+    double seen_flop;    /* for each token and position that it sees */
+    uint32_t chunk_tok;  /* most that go through a unit at once */
+    uint32_t step_tok;   /* the same on a device, whose layers are not spans */
+    uint32_t beside_tok; /* most that are decoded for which the CPU does what
+                            of the trunk a device has no room for */
+    unsigned n_top;      /* experts of a group that a token uses */
+    uint32_t guess_tok;  /* most in a step whose experts are guessed */
 };
 
 struct weir_plan_machine {

@@ -50,11 +50,12 @@ struct load {
 
 /* Tokens on their way through all units. */
 struct pass {
-    double n_tok;  /* in all */
-    double span;   /* that share what is read from the drive */
-    double rows;   /* the same of tables, which have to be in RAM together */
-    double chunk;  /* that go through a unit at once */
-    int brings;    /* what a device has no room for is copied there */
+    double n_tok; /* in all */
+    double span;  /* that share what is read from the drive */
+    double rows;  /* the same of tables, which have to be in RAM together */
+    double chunk; /* that go through a unit at once */
+    /* what a device has no room for is copied there: of the trunk, and else */
+    int brings_trunk, brings;
     double n_last; /* of them need logits at a time: the head runs once */
     int is_prompt;
 };
@@ -160,13 +161,15 @@ static void add_to_device(struct demand *demand, const struct weir_plan *plan,
     decode(demand, unit, moved);
 }
 
-/* Rows of the embedding that do not stay there come from RAM. */
+/* It has it, or has it copied; rows of the embedding come from RAM. */
 static int is_for_device(const struct weir_plan *plan, uint32_t number,
                          const struct weir_plan_unit *unit,
                          const struct pass *pass)
 {
     return plan->places[number] == WEIR_ON_DEVICE ||
-           (pass->brings && unit->kind != WEIR_PLAN_ROWS);
+           (unit->kind == WEIR_PLAN_EXPERT
+                ? pass->brings
+                : unit->kind != WEIR_PLAN_ROWS && pass->brings_trunk);
 }
 
 static void add_unit(struct load *load, const struct weir_plan *plan,
@@ -423,13 +426,15 @@ static void predict_decode(struct weir_plan *plan,
 {
     const double n = budget->batch, past = (double)budget->n_prompt;
     const double chunk = n < model->chunk_tok ? n : model->chunk_tok;
-    const struct pass pass = {.n_tok = n,
-                              .span = n,
-                              .rows = n,
-                              .chunk = chunk,
-                              .brings =
-                                  budget->device_bytes && budget->only_device,
-                              .n_last = n};
+    const struct pass pass = {
+        .n_tok = n,
+        .span = n,
+        .rows = n,
+        .chunk = chunk,
+        .brings_trunk = budget->device_bytes &&
+                        (budget->only_device || n > model->beside_tok),
+        .brings = budget->device_bytes && budget->only_device,
+        .n_last = n};
     struct course course = {.machine = machine,
                             .model = model,
                             .pass = &pass,
@@ -459,6 +464,7 @@ static void predict_prompt(struct weir_plan *plan,
                               .span = (double)plan->span_tok,
                               .rows = rows,
                               .chunk = n < chunk ? n : chunk,
+                              .brings_trunk = budget->device_bytes > 0,
                               .brings = budget->device_bytes > 0,
                               .n_last = 1,
                               .is_prompt = 1};

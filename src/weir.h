@@ -89,8 +89,8 @@ struct weir_model_options {
     enum weir_device_choice device;
     uint64_t vram_bytes; /* of the GPU, all in all; 0: what is free there */
     /*
-     * 0: experts that the GPU does not hold are computed by the CPU, but for
-     * prompts; 1: weights that it does not hold are always copied there
+     * 0: what the GPU does not hold is computed by the CPU, but for prompts; 1:
+     * weights that it does not hold are always copied there
      */
     int only_device;
 };

@@ -396,17 +396,20 @@ DEVICE struct best find_best(const struct scores *s, struct shown *shown)
 #endif
 
 static __global__ void TOGETHER __launch_bounds__(THREADS)
-    choose(const float *x, size_t ld_x, uint32_t n,
+    choose(const float *x, size_t ld_x, uint32_t n, uint32_t n_launched,
            const struct weir_device_draw *draws, int32_t *ids)
 {
     __shared__ uint64_t values[2][PIVOTS];
     struct shown shown = {values, 0};
-    uint32_t row = blockIdx.x / n_blocks();
+    uint32_t row = blockIdx.x / n_launched;
     uint32_t each = (n + n_blocks() - 1) / n_blocks();
     struct weir_device_draw how;
     struct best best;
     struct scores s;
 
+    /* code for older cards knows no clusters, wherever it runs */
+    if (blockIdx.x % n_launched >= n_blocks())
+        return;
     weir_let_next_start();
     weir_after_others();
     how = draws[row];
@@ -431,7 +434,7 @@ void weir_cuda_choose(struct weir_device *device, const float *x, size_t ld_x,
     uint32_t cols = (uint32_t)n;
     uint32_t each = device->cc_major >= 9 ? CLUSTER : 1;
     dim3 grid = {(unsigned)n_tok * each, 1, 1};
-    void *args[] = {&x, &ld_x, &cols, &draws, &ids};
+    void *args[] = {&x, &ld_x, &cols, &each, &draws, &ids};
 
     if (n_tok)
         weir_cuda_launch(device, (const void *)choose, grid, THREADS, 0, args);

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CUDA_COUNTERS 65536 /* zero between operations */
+#define CUDA_COUNTERS 262144 /* zero between operations */
 
 #define SQUARES_ROWS 128 /* neighbours whose squares are added up first */
 

@@ -100,6 +100,7 @@ DEVICE int is_last(uint32_t *counter, uint32_t n)
 DEVICE void put_squares_of(const struct few *few, uint32_t token, uint32_t tile,
                            float v)
 {
+    static_assert(FEW_ROWS == SQUARES_ROWS, "a tile's squares go together");
     uint32_t warp = threadIdx.x / WARP % (FEW_ROWS / WARP);
 
     v = warp_sum(__fmul_rn(v, v));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/tally.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,7 +77,9 @@ static int mark_chosen(void *ctx, enum weir_view view, uint32_t layer,
 struct weir_observer weir_tally_observer(struct weir_tally *tally)
 {
     return (struct weir_observer){
-        .views = 1u << WEIR_VIEW_ROUTER, .see = mark_chosen, .ctx = tally};
+        .views = tally->jamba->on ? 0 : 1u << WEIR_VIEW_ROUTER,
+        .see = mark_chosen,
+        .ctx = tally};
 }
 
 void weir_tally_add(struct weir_tally *tally, size_t n_past, size_t n_tok)
@@ -90,15 +93,20 @@ void weir_tally_add(struct weir_tally *tally, size_t n_past, size_t n_tok)
                    tally->head_flop +
                    tally->model.seen_flop * n * (past + (n + 1) / 2);
     tally->n_pass++;
+    tally->n_tok += n;
 }
 
-static void use(struct weir_tally *tally, uint32_t unit)
+/* A share of it; returns its bytes */
+static double use(struct weir_tally *tally, uint32_t unit, double share)
 {
     const struct weir_on_device *on = tally->jamba->on;
     int place =
         on && on->places[unit] == WEIR_PINNED ? WEIR_IN_DEVICE : WEIR_IN_MEMORY;
 
-    tally->used_bytes[place] += (double)tally->model.units[unit].stored_bytes;
+    double n_bytes = share * (double)tally->model.units[unit].stored_bytes;
+
+    tally->used_bytes[place] += n_bytes;
+    return n_bytes;
 }
 
 static void use_trunk(struct weir_tally *tally)
@@ -106,7 +114,16 @@ static void use_trunk(struct weir_tally *tally)
     for (uint32_t i = 0; i < tally->model.n_units; i++)
         if (tally->model.units[i].kind == WEIR_PLAN_TRUNK ||
             tally->model.units[i].kind == WEIR_PLAN_HEAD)
-            use(tally, i);
+            use(tally, i, 1);
+}
+
+/* Of a layer's expert */
+static double share_of(const struct weir_tally *tally, uint32_t unit,
+                       size_t expert)
+{
+    if (tally->jamba->on)
+        return 1 - pow(1 - tally->model.units[unit].share, tally->n_tok);
+    return tally->chosen[expert];
 }
 
 static double use_chosen(struct weir_tally *tally)
@@ -117,13 +134,11 @@ static double use_chosen(struct weir_tally *tally)
     double sum = 0;
 
     for (uint32_t i = 0; i < config->n_layers; i++)
-        for (uint32_t e = 0; weir_config_is_moe(config, i) && e < n; e++)
-            if (tally->chosen[i * n + e]) {
-                uint32_t unit = layers[i].mlps[e].unit;
+        for (uint32_t e = 0; weir_config_is_moe(config, i) && e < n; e++) {
+            uint32_t unit = layers[i].mlps[e].unit;
 
-                sum += (double)tally->model.units[unit].stored_bytes;
-                use(tally, unit);
-            }
+            sum += use(tally, unit, share_of(tally, unit, i * (size_t)n + e));
+        }
     return sum;
 }
 
@@ -137,5 +152,6 @@ void weir_tally_end_pass(struct weir_tally *tally)
     tally->bytes += tally->trunk_bytes + tally->head_bytes + use_chosen(tally);
     memset(tally->chosen, 0, (size_t)config->n_layers * config->n_experts);
     tally->n_pass = 0;
+    tally->n_tok = 0;
     tally->n_passes++;
 }

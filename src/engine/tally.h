@@ -3,6 +3,9 @@
  * What passes of several sequences could not do without: the stored bytes of
  * the weights that any of them touched, once a pass; state, K and V of each;
  * their arithmetic.  A machine's speeds divided by these bound theirs.
+ *
+ * A device is not asked which experts those were, since it would have to wait
+ * at each router: as many count as its tokens would choose on average.
  */
 #ifndef WEIR_ENGINE_TALLY_H
 #define WEIR_ENGINE_TALLY_H
@@ -22,6 +25,7 @@ struct weir_tally {
     double expert_flop;             /* of all that a token chooses */
     uint8_t *chosen;                /* [n_layers][n_experts] by this pass */
     size_t n_pass;                  /* sequences in this pass */
+    double n_tok;                   /* their tokens */
     /* the sums over all passes */
     double bytes, flop;
     double used_bytes[WEIR_TALLY_PLACES]; /* of weights, but for rows */

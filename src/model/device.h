@@ -22,6 +22,12 @@
 /* Most experts that are brought before they are computed with */
 #define WEIR_DEVICE_GROUP 64
 
+/*
+ * Most tokens for which the CPU computes what does not fit of the trunk: more
+ * of them take it longer than the copies take
+ */
+#define WEIR_DEVICE_BESIDE_TOK 16
+
 /* Steps of up to so many tokens are kept as graphs, and how many of those */
 #define WEIR_DEVICE_GRAPH_TOK 64
 #define WEIR_DEVICE_GRAPHS    8
@@ -72,6 +78,13 @@ struct weir_device_states {
     uint32_t *at;    /* the same, of the device */
 };
 
+/* What a unit is for */
+enum weir_device_kind {
+    WEIR_DEVICE_TRUNK,
+    WEIR_DEVICE_ROUTER, /* of it, that of a layer of experts */
+    WEIR_DEVICE_EXPERT
+};
+
 struct weir_device_way; /* of weights to the device (device_way.c) */
 
 struct weir_on_device {
@@ -86,10 +99,10 @@ struct weir_on_device {
     /* where weights are (device_place.c) */
     int has_all_experts, is_whole; /* all stay on the device */
     uint64_t weight_room;          /* what they could take */
-    uint8_t *places;       /* [n_units]: enum weir_place, of the device */
-    uint8_t *uses_experts; /* [n_units]: it is an expert */
-    uint32_t rows_unit;    /* the embedding, if only rows of it are used */
-    uint32_t *passing;     /* [n_passing]: units of the trunk that pass */
+    uint8_t *places;    /* [n_units]: enum weir_place, of the device */
+    uint8_t *kinds;     /* [n_units]: enum weir_device_kind */
+    uint32_t rows_unit; /* the embedding, if only rows of it are used */
+    uint32_t *passing;  /* [n_passing]: units of the trunk that pass */
     uint32_t n_passing, next_passing;
     struct weir_device_slots trunk, experts;
     struct weir_device_expert *entries; /* of all layers */

@@ -2,10 +2,11 @@
 /*
  * What of the trunk the CPU computes: of tokens that are decoded, the products
  * with units that the device has no room for, next to where their weights lie.
- * To copy those would take longer than to read them.  What sequences leave
- * behind stays on the device, since prompts are computed there: so do the
- * convolution, the scan and the attention, to which the CPU's products go, and
- * of which it gets what it needs.
+ * To copy those would take longer than to read them, if the tokens are few;
+ * more have them copied.  What sequences leave behind stays on the device,
+ * since prompts are computed there: so do the convolution, the scan and the
+ * attention, to which the CPU's products go, and of which it gets what it
+ * needs.
  */
 #include "model/device_parts.h"
 
@@ -184,7 +185,10 @@ int weir_device_is_beside(const struct weir_device_step *step, uint32_t unit)
 {
     const struct weir_on_device *on = step->on;
 
-    return !step->prompt && !on->only_device && on->places[unit] != WEIR_PINNED;
+    return !step->prompt && !on->only_device &&
+           step->n_tok <= WEIR_DEVICE_BESIDE_TOK &&
+           on->places[unit] != WEIR_PINNED &&
+           on->kinds[unit] == WEIR_DEVICE_TRUNK;
 }
 
 int weir_device_mixer_beside(const struct weir_device_step *step,

@@ -238,8 +238,6 @@ void weir_on_device_free(struct weir_on_device *on)
         return;
     table = on->room.table;
     weir_on_device_leave_room(on);
-    while (on->n_kept)
-        weir_device_drop_kept(on, &on->kept[--on->n_kept]);
     if (on->telling.data)
         table->pinned_free(on->room.device, on->telling.data);
     if (on->seen)

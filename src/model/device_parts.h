@@ -127,6 +127,9 @@ int weir_device_score_ends(const struct weir_device_step *step, uint32_t first,
 int weir_device_score_rows(const struct weir_device_step *step, const float *x,
                            uint32_t n);
 
+/* Nothing more of it will be scored. */
+void weir_device_end_step(const struct weir_device_step *step);
+
 /* Shows values of the device to whom they may concern. */
 int weir_device_show(const struct weir_device_step *step, enum weir_view view,
                      uint32_t layer, const float *values, size_t n_tok,

@@ -121,7 +121,10 @@ static int run_step(const struct weir_device_step *step)
 
     if (!rc)
         rc = deliver_all(step);
-    return rc ? rc : show_ends(step);
+    if (!rc)
+        rc = show_ends(step);
+    weir_device_end_step(step);
+    return rc;
 }
 
 /* ---- a call ---- */

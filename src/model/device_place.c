@@ -71,7 +71,7 @@ static int check_slots(const struct weir_on_device *on,
     int lacks = 0;
 
     for (uint32_t u = 0; u < placement->n_units; u++) {
-        int is_expert = on->uses_experts[u];
+        int is_expert = on->kinds[u] == WEIR_DEVICE_EXPERT;
 
         if (placement->places[u] != WEIR_PINNED && u != on->rows_unit &&
             weir_device_unit_bytes(on->jamba, u))
@@ -194,8 +194,9 @@ static void send_tables(struct weir_on_device *on)
 static void list_passing(struct weir_on_device *on)
 {
     for (uint32_t u = 0; u < on->jamba->file->n_units; u++)
-        if (on->places[u] != WEIR_PINNED && !on->uses_experts[u] &&
-            u != on->rows_unit && weir_device_unit_bytes(on->jamba, u))
+        if (on->places[u] != WEIR_PINNED &&
+            on->kinds[u] != WEIR_DEVICE_EXPERT && u != on->rows_unit &&
+            weir_device_unit_bytes(on->jamba, u))
             on->passing[on->n_passing++] = u;
 }
 
@@ -211,7 +212,7 @@ static void take_places(struct weir_on_device *on,
             (all_stay && on->places[u] == WEIR_CACHED))
             on->places[u] = WEIR_PINNED;
         on->is_whole &= on->places[u] == WEIR_PINNED;
-        if (on->uses_experts[u])
+        if (on->kinds[u] == WEIR_DEVICE_EXPERT)
             on->has_all_experts &= on->places[u] == WEIR_PINNED;
     }
     list_passing(on);
@@ -223,9 +224,13 @@ static void find_kinds(struct weir_on_device *on)
     const struct weir_bind *bind = &on->jamba->bind;
 
     on->rows_unit = c->tied ? UINT32_MAX : bind->embed_unit;
-    for (uint32_t i = 0; i < c->n_layers; i++)
-        for (uint32_t e = 0; weir_config_is_moe(c, i) && e < c->n_experts; e++)
-            on->uses_experts[bind->layers[i].mlps[e].unit] = 1;
+    for (uint32_t i = 0; i < c->n_layers; i++) {
+        if (!weir_config_is_moe(c, i))
+            continue;
+        on->kinds[bind->layers[i].ff_unit] = WEIR_DEVICE_ROUTER;
+        for (uint32_t e = 0; e < c->n_experts; e++)
+            on->kinds[bind->layers[i].mlps[e].unit] = WEIR_DEVICE_EXPERT;
+    }
 }
 
 static int take_memory(struct weir_on_device *on, struct weir_err *err)
@@ -233,9 +238,9 @@ static int take_memory(struct weir_on_device *on, struct weir_err *err)
     size_t n = on->jamba->file->n_units + (size_t)1;
 
     on->places = calloc(n, 1);
-    on->uses_experts = calloc(n, 1);
+    on->kinds = calloc(n, 1);
     on->passing = calloc(n, sizeof(*on->passing));
-    if (on->places && on->uses_experts && on->passing)
+    if (on->places && on->kinds && on->passing)
         return take_tables(on, err);
     return weir_err_nomem(err, n * sizeof(*on->passing), "a plan");
 }
@@ -339,6 +344,8 @@ void weir_on_device_displace(struct weir_on_device *on)
 {
     const struct weir_device_room *room = &on->room;
 
+    while (on->n_kept)
+        weir_device_drop_kept(on, &on->kept[--on->n_kept]);
     weir_device_way_close(on);
     weir_device_slots_close(on, &on->trunk);
     weir_device_slots_close(on, &on->experts);
@@ -349,10 +356,10 @@ void weir_on_device_displace(struct weir_on_device *on)
     on->asked = NULL;
     memset(&on->beside, 0, sizeof(on->beside));
     free(on->places);
-    free(on->uses_experts);
+    free(on->kinds);
     free(on->passing);
     free(on->entries);
-    on->places = on->uses_experts = NULL;
+    on->places = on->kinds = NULL;
     on->passing = NULL;
     on->entries = NULL;
     on->n_passing = on->next_passing = 0;

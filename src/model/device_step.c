@@ -67,16 +67,23 @@ static void want_next(const struct weir_device_step *step)
     want(step, on->passing[(on->next_passing + 1) % on->n_passing]);
 }
 
-/* What comes finds the unit there.  *slot: NULL if it stays anyway. */
+/*
+ * What comes finds the unit there.  *slot: NULL if it stays anyway.  What RAM
+ * has of it may go, if it was there.
+ */
 static int hold(const struct weir_device_step *step, uint32_t unit,
                 struct weir_device_slot **slot)
 {
     struct weir_on_device *on = step->on;
+    int has;
 
     *slot = NULL;
     if (on->places[unit] == WEIR_PINNED)
         return 0;
+    has = weir_device_has(&on->trunk, unit);
     take_turn(step, unit);
+    if (has)
+        weir_residency_done(on->jamba->residency, unit);
     return weir_device_bring(on, &on->trunk, unit, slot, step->err);
 }
 
@@ -247,18 +254,23 @@ static int embed(const struct weir_device_step *step)
     return leave(step, slot);
 }
 
+static uint32_t head_unit(const struct weir_device_step *step)
+{
+    const struct weir_jamba *jamba = step->on->jamba;
+
+    return jamba->config.tied ? jamba->bind.embed_unit : jamba->bind.head_unit;
+}
+
 int weir_device_score_rows(const struct weir_device_step *step, const float *x,
                            uint32_t n)
 {
-    const struct weir_jamba *jamba = step->on->jamba;
-    uint32_t unit =
-        jamba->config.tied ? jamba->bind.embed_unit : jamba->bind.head_unit;
+    uint32_t unit = head_unit(step);
     struct weir_device_slot *slot;
     int rc;
 
     if (weir_device_is_beside(step, unit)) {
         hold_beside(step, unit);
-        return leave_beside(step, unit, weir_device_score_beside(step, x, n));
+        return weir_device_score_beside(step, x, n);
     }
     rc = hold(step, unit, &slot);
     if (rc)
@@ -456,4 +468,12 @@ static int run_kept(const struct weir_device_step *step)
 int weir_device_run_step(const struct weir_device_step *step)
 {
     return is_kept(step) ? run_kept(step) : run_layers(step);
+}
+
+void weir_device_end_step(const struct weir_device_step *step)
+{
+    uint32_t unit = head_unit(step);
+
+    if (weir_device_is_beside(step, unit))
+        weir_residency_done(step->on->jamba->residency, unit);
 }

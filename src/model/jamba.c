@@ -613,7 +613,8 @@ static int check_sequence(const struct weir_jamba *jamba,
         return weir_err_set(err, WEIR_EARG, "no tokens to evaluate");
     if (sequence->draw && !jamba->on)
         return weir_err_set(err, WEIR_EARG,
-                            "tokens are not chosen where the CPU computes");
+                            "the CPU does not choose tokens: take the "
+                            "scores, and a sampler");
     if (n_ids > state->n_ctx - state->n_tok)
         return weir_err_set(err, WEIR_EARG,
                             "%zu tokens do not fit behind the %zu that are "

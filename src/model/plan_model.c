@@ -261,6 +261,7 @@ static void describe_memory(const struct describer *describer,
     model->seen_flop = 4.0 * c->head_dim * c->n_heads * (double)n_attention;
     model->chunk_tok = WEIR_CHUNK_TOK;
     model->step_tok = WEIR_DEVICE_STEP_TOK;
+    model->beside_tok = WEIR_DEVICE_BESIDE_TOK;
     model->n_top = c->n_top;
     model->guess_tok = WEIR_GUESS_TOK;
 }

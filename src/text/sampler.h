@@ -81,7 +81,8 @@ int32_t weir_sampler_next_of(struct weir_sampler *sampler, const float *logits,
 
 /*
  * 1, and how a device is to choose the next token, if it can: without penalties
- * and biases.  Then weir_sampler_take_drawn() is told which one it was.
+ * and biases.  It does so in single precision (kernels/device.h).  Then
+ * weir_sampler_take_drawn() is told which one it was.
  */
 int weir_sampler_tell_draw(const struct weir_sampler *sampler,
                            struct weir_device_draw *draw);

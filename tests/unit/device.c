@@ -206,6 +206,23 @@ static void test_room(const struct run *whole)
     weir_model_close(model);
 }
 
+/* Texts in step are put there as graphs, too: nobody looks into a pass. */
+static void check_step(const weir_model *model, struct weir_schedule *schedule)
+{
+    struct weir_request request = {.ids = ids,
+                                   .n_ids = 8,
+                                   .n_tokens = 4,
+                                   .sampling = WEIR_SAMPLING_NEUTRAL};
+    struct weir_err err;
+    int rc = weir_schedule_add(schedule, &request, &err);
+
+    while (!rc && weir_schedule_n_running(schedule))
+        rc = weir_schedule_step(schedule, &err);
+    tap_ok(!rc && model->jamba->on->n_kept > 0, "texts in step are in graphs");
+    tap_ok(weir_schedule_tally(schedule)->used_bytes[WEIR_IN_DEVICE] > 0,
+           "and what they used is counted");
+}
+
 /* Whether a schedule for texts of n_ctx tokens keeps prompts, and the model its
  * device */
 static void test_cache(const struct run *whole, size_t n_ctx, int stays)
@@ -234,6 +251,8 @@ static void test_cache(const struct run *whole, size_t n_ctx, int stays)
                      : !model->jamba->on && stats.most_bytes == 1 << 20,
                "texts of %zu tokens: %s", n_ctx,
                stays ? "the device keeps no prompts" : "the CPU keeps prompts");
+        if (stays)
+            check_step(model, schedule);
     }
     weir_schedule_free(schedule);
     weir_model_close(model);

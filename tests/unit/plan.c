@@ -656,6 +656,7 @@ static void test_small_device(void)
     machine.pcie_gbps = 25;
     machine.device_gflops = 100000;
     model.step_tok = 4096;
+    model.beside_tok = 16;
     budget.device_bytes = 5 * GB;
     rc = make(&plan, &machine, &model, &budget);
     tap_ok(!rc && plan.device_pinned > 3 * GB,
@@ -667,6 +668,12 @@ static void test_small_device(void)
          "what is not there comes from RAM");
     tap_ok(plan.prompt.pcie_bytes > 0, "prompts have it copied");
     weir_plan_fini(&plan);
+    budget.batch = 17;
+    tap_ok(!make(&plan, &machine, &model, &budget) &&
+               plan.decode.pcie_bytes > 0,
+           "more tokens have the trunk copied");
+    weir_plan_fini(&plan);
+    budget.batch = 1;
     budget.only_device = 1;
     tap_ok(!make(&plan, &machine, &model, &budget), "the device alone");
     near(plan.decode.pcie_bytes,
