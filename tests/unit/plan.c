@@ -642,7 +642,7 @@ static void test_mapped(void)
     weir_plan_fini(&plan);
 }
 
-/* Of a trunk that a device has no room for, what is decoded is the CPU's. */
+/* Of a trunk that a device has no room for, few tokens are the CPU's. */
 static void test_small_device(void)
 {
     struct weir_plan_machine machine = desktop;
@@ -650,34 +650,27 @@ static void test_small_device(void)
     struct weir_plan_budget budget = budget_of(100 * GB);
     const double experts = 5637144576.0, touched = 15227502336.0;
     struct weir_plan plan;
-    int rc;
+    double there;
 
     machine.hbm_gbps = 1000;
     machine.pcie_gbps = 25;
     machine.device_gflops = 100000;
-    model.step_tok = 4096;
-    model.beside_tok = 16;
+    model.beside_tok = model.step_tok = 16;
     budget.device_bytes = 5 * GB;
-    rc = make(&plan, &machine, &model, &budget);
-    tap_ok(!rc && plan.device_pinned > 3 * GB,
-           "a device of 5 GB: %.2f GB of Mini stay there",
-           (double)plan.device_pinned / 1e9);
+    tap_ok(!make(&plan, &machine, &model, &budget), "a device of 5 GB");
+    there = (double)plan.device_pinned;
     near(plan.decode.pcie_bytes, 0, "a token has nothing copied there");
-    near(plan.decode.dram_bytes,
-         touched - (double)plan.device_pinned + (256 << 10),
+    near(plan.decode.dram_bytes, touched - there + (256 << 10),
          "what is not there comes from RAM");
-    tap_ok(plan.prompt.pcie_bytes > 0, "prompts have it copied");
     weir_plan_fini(&plan);
     budget.batch = 17;
-    tap_ok(!make(&plan, &machine, &model, &budget) &&
-               plan.decode.pcie_bytes > 0,
-           "more tokens have the trunk copied");
+    tap_ok(!make(&plan, &machine, &model, &budget) && there > 3e9 &&
+               plan.decode.pcie_bytes > 0 && plan.prompt.pcie_bytes > 0,
+           "more tokens, and prompts, have the trunk copied");
     weir_plan_fini(&plan);
-    budget.batch = 1;
-    budget.only_device = 1;
+    budget.batch = budget.only_device = 1;
     tap_ok(!make(&plan, &machine, &model, &budget), "the device alone");
-    near(plan.decode.pcie_bytes,
-         touched - experts * plan.device_hits - (double)plan.device_pinned,
+    near(plan.decode.pcie_bytes, touched - experts * plan.device_hits - there,
          "has it copied for each token");
     weir_plan_fini(&plan);
 }
