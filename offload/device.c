@@ -137,11 +137,12 @@ int weir_device_take(struct weir_device_room *room, uint64_t n_bytes,
     *data = NULL;
     if (n_bytes > weir_device_room_left(room))
         return weir_err_set(err, WEIR_ELIMIT,
-                            "%s wants %.3f GB of %s, and %.3f of the %.3f GB "
-                            "that may be used are left; allow more",
-                            what, (double)n_bytes / 1e9, room->info.name,
-                            (double)weir_device_room_left(room) / 1e9,
-                            (double)room->n_bytes / 1e9);
+                            "%.1f MB of %s are wanted for %s, and %.1f of the "
+                            "%.1f that may be used are left; allow more with "
+                            "--vram",
+                            (double)n_bytes / 1e6, room->info.name, what,
+                            (double)weir_device_room_left(room) / 1e6,
+                            (double)room->n_bytes / 1e6);
     rc = make_place(room, err);
     if (!rc)
         rc = room->table->alloc(room->device, n_bytes, data, err);

@@ -95,10 +95,10 @@ static int reserve(struct weir_on_device *on, struct weir_err *err)
 
     if (n_bytes > weir_device_room_left(&on->room))
         return weir_err_set(err, WEIR_ELIMIT,
-                            "products want %.3f GB of %s, of which %.3f may "
-                            "still be used; allow more",
-                            (double)n_bytes / 1e9, on->room.info.name,
-                            (double)weir_device_room_left(&on->room) / 1e9);
+                            "products want %.1f MB of %s, of which %.1f may "
+                            "still be used; allow more with --vram",
+                            (double)n_bytes / 1e6, on->room.info.name,
+                            (double)weir_device_room_left(&on->room) / 1e6);
     on->room.n_taken += n_bytes;
     return on->room.table->reserve(on->room.device, &limits, err);
 }

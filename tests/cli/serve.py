@@ -558,7 +558,10 @@ def test_damage(model, folder):
 
 
 def test_used(model):
-    """What passes use of the weights is the same wherever it lies."""
+    """
+    What passes use of the weights is the same wherever it lies; a device counts
+    the experts that a prompt chooses on average, which is where it may differ.
+    """
     used = []
     for options in [], ["--io", "pread"], ["--device", "host"]:
         server = Server(model, *options)
@@ -571,7 +574,8 @@ def test_used(model):
     print("#", used)
     ok(used[0][0] > 20 * 2**20 and used[0][1] == 0, "of memory, mapped")
     ok(used[1] == used[0], "or read")
-    ok(used[2] == used[0][::-1], "or of a device")
+    ok(used[2][0] == 0 and abs(used[2][1] - used[0][0]) < 0.01 * used[0][0],
+       "or of a device")
 
 
 def be_a_client(server, seed, n, ends):
