@@ -116,49 +116,50 @@ static void hold_beside(const struct weir_device_step *step, uint32_t unit)
     want_next(step);
 }
 
-static int leave_beside(const struct weir_device_step *step, uint32_t unit,
-                        int rc)
-{
-    weir_residency_done(step->on->jamba->residency, unit);
-    return rc;
-}
-
 /* ---- layers ---- */
 
-static int run_mixer(const struct weir_device_step *step, uint32_t layer)
+/* A half of a layer, by whoever has its unit */
+struct half {
+    uint32_t unit;
+    void (*there)(const struct weir_device_step *step, uint32_t layer);
+    int (*beside)(const struct weir_device_step *step, uint32_t layer);
+};
+
+static int run_half(const struct weir_device_step *step, uint32_t layer,
+                    struct half half)
 {
-    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
     struct weir_device_slot *slot;
     int rc;
 
-    if (weir_device_is_beside(step, bind->mixer_unit)) {
-        hold_beside(step, bind->mixer_unit);
-        return leave_beside(step, bind->mixer_unit,
-                            weir_device_mixer_beside(step, layer));
+    if (weir_device_is_beside(step, half.unit)) {
+        hold_beside(step, half.unit);
+        rc = half.beside(step, layer);
+        weir_residency_done(step->on->jamba->residency, half.unit);
+        return rc;
     }
-    rc = hold(step, bind->mixer_unit, &slot);
+    rc = hold(step, half.unit, &slot);
     if (rc)
         return rc;
-    weir_device_mixer(step, layer);
+    half.there(step, layer);
     return leave(step, slot);
+}
+
+static int run_mixer(const struct weir_device_step *step, uint32_t layer)
+{
+    uint32_t unit = step->on->jamba->bind.layers[layer].mixer_unit;
+
+    return run_half(
+        step, layer,
+        (struct half){unit, weir_device_mixer, weir_device_mixer_beside});
 }
 
 static int run_mlp(const struct weir_device_step *step, uint32_t layer)
 {
-    const struct weir_bind_layer *bind = &step->on->jamba->bind.layers[layer];
-    struct weir_device_slot *slot;
-    int rc;
+    uint32_t unit = step->on->jamba->bind.layers[layer].ff_unit;
 
-    if (weir_device_is_beside(step, bind->ff_unit)) {
-        hold_beside(step, bind->ff_unit);
-        return leave_beside(step, bind->ff_unit,
-                            weir_device_mlp_beside(step, layer));
-    }
-    rc = hold(step, bind->ff_unit, &slot);
-    if (rc)
-        return rc;
-    weir_device_mlp(step, layer);
-    return leave(step, slot);
+    return run_half(
+        step, layer,
+        (struct half){unit, weir_device_mlp, weir_device_mlp_beside});
 }
 
 static int run_experts(const struct weir_device_step *step, uint32_t layer)
