@@ -51,16 +51,17 @@ static int leaves_squares(const struct weir_device *device, uint32_t n_tok,
            rows <= device->limits.cols;
 }
 
-/* What norms of a product's activations are found by: one of them, or none */
+/* What norms of a product's activations are found by: one of them, or none; and
+ * where squares of its result go, if they are left */
 struct norms {
     const float *factor, *squared;
+    float *squares;
 };
 
 static void few_round(struct weir_device *device,
                       const struct weir_device_matmul *matmul,
                       struct norms norms, uint32_t from, uint32_t n_tok)
 {
-    uint64_t squares = CUDA_SQUARES(matmul->to[0].w.rows);
     uint64_t n_bytes;
     struct few few = {
         .kind = FEW_DENSE,
@@ -81,9 +82,8 @@ static void few_round(struct weir_device *device,
         .counter = device->counters,
     };
 
-    if (matmul->out == WEIR_OUT_ADD && matmul->n_mat == 1 && !norms.squared &&
-        leaves_squares(device, matmul->n_tok, matmul->to[0].w.rows))
-        few.squares = device->squares + from * squares;
+    if (norms.squares)
+        few.squares = norms.squares + from * CUDA_SQUARES(matmul->to[0].w.rows);
     for (uint32_t m = 0; m < matmul->n_mat; m++) {
         few.to[m].w = matmul->to[m].w;
         few.to[m].bias = matmul->to[m].bias;
@@ -151,11 +151,13 @@ static void few(struct weir_device *device,
 {
     uint32_t left = matmul->n_tok, rows = matmul->to[0].w.rows;
 
+    if (matmul->out == WEIR_OUT_ADD && matmul->n_mat == 1 && !norms.squared &&
+        leaves_squares(device, left, rows))
+        norms.squares = device->squares;
     for (; left > ROUND_TOK; left -= ROUND_TOK)
         few_round(device, matmul, norms, matmul->n_tok - left, ROUND_TOK);
     few_round(device, matmul, norms, matmul->n_tok - left, left);
-    if (matmul->out == WEIR_OUT_ADD && matmul->n_mat == 1 && !norms.squared &&
-        leaves_squares(device, matmul->n_tok, rows))
+    if (norms.squares)
         device->left = (struct cuda_left){matmul->to[0].y, matmul->to[0].ld_y,
                                           matmul->n_tok, rows};
 }
@@ -167,7 +169,7 @@ void weir_cuda_matmul(struct weir_device *device,
     int is_plain = dtype != WEIR_I8 && dtype != WEIR_BF16;
     int is_few = n_tok <= FEW_TOK || matmul->terms == WEIR_DEVICE_EXACT;
     const struct cuda_left left = device->left;
-    struct norms norms = {NULL, NULL};
+    struct norms norms = {NULL, NULL, NULL};
 
     if (!n_tok)
         return;
